@@ -1,0 +1,17 @@
+"""What every room may use: the user-facing error, atomic files, hashes and the places things live in."""
+
+from qcourse.common.errors import QCourseError
+from qcourse.common.files import atomic_folder, atomic_path, content_hash, write_json
+from qcourse.common.places import cache_folder, data_folder, home_folder, repository
+
+__all__ = [
+    "QCourseError",
+    "atomic_folder",
+    "atomic_path",
+    "cache_folder",
+    "content_hash",
+    "data_folder",
+    "home_folder",
+    "repository",
+    "write_json",
+]
