@@ -1,0 +1,54 @@
+"""Exercise 09.kv_tokens: how many tokens a KV cache of a given size holds."""
+
+from qcourse.course.check import Exercise, Misconception
+
+
+def cases() -> list[tuple]:
+    """Return (cache bytes, layers, query heads, KV heads, head_dim, bytes a value)."""
+    return [
+        (10_000, 1, 2, 1, 4, 2),
+        (2**30, 6, 8, 4, 64, 2),
+        (2**30, 6, 8, 4, 64, 1),
+        (16 * 2**30, 32, 32, 8, 128, 2),
+        (16 * 2**30, 32, 32, 32, 128, 2),
+    ]
+
+
+def reference(cache: int, layers: int, heads: int, kv_heads: int, head_dim: int, width: int) -> int:
+    """Count the values of one token layer by layer, then divide."""
+    values = sum(kv_heads * head_dim for _ in range(layers) for _ in ("key", "value"))
+    return cache // (values * width)
+
+
+def one_tensor(cache: int, layers: int, heads: int, kv_heads: int, head_dim: int, width: int) -> int:
+    """Wrong: counts keys and forgets values."""
+    return cache // (layers * kv_heads * head_dim * width)
+
+
+def query_heads(cache: int, layers: int, heads: int, kv_heads: int, head_dim: int, width: int) -> int:
+    """Wrong: stores a key and a value for each query head."""
+    return cache // (2 * layers * heads * head_dim * width)
+
+
+def one_layer(cache: int, layers: int, heads: int, kv_heads: int, head_dim: int, width: int) -> int:
+    """Wrong: forgets that every layer has its own cache."""
+    return cache // (2 * kv_heads * head_dim * width)
+
+
+def bits(cache: int, layers: int, heads: int, kv_heads: int, head_dim: int, width: int) -> int:
+    """Wrong: takes bytes for bits."""
+    return 8 * cache // (2 * layers * kv_heads * head_dim * width)
+
+
+EXERCISE = Exercise(
+    cases=cases,
+    reference=reference,
+    misconceptions=(
+        Misconception("keys only", one_tensor, "Each layer stores a key and a value for each token: a factor of 2."),
+        Misconception("query heads", query_heads,
+                      "With grouped attention several query heads share one key and value head: count kv_heads."),
+        Misconception("one layer", one_layer, "Every layer keeps its own keys and values: multiply by the layers."),
+        Misconception("bits for bytes", bits, "`width` is in bytes already: 2 for bf16, 1 for FP8."),
+    ),
+    praise="Halve the width and the same memory holds twice the tokens: that is the whole case for an FP8 cache.",
+)

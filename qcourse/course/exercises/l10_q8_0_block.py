@@ -1,0 +1,70 @@
+"""Exercise 10.q8_0_block: scale and codes of one Q8_0 block."""
+
+import torch
+from torch import Tensor
+
+from qcourse.course.check import Exercise, Misconception
+
+
+def cases() -> list[tuple]:
+    """Return blocks of 32: a ramp with a negative extreme, normal weights, normal weights with an outlier."""
+    draw = torch.Generator().manual_seed(10)
+    outlier = torch.randn(32, generator=draw) * 0.02
+    outlier[7] = -1.9
+    return [(torch.linspace(-1.27, 0.9, 32),), (torch.randn(32, generator=draw) * 0.05,), (outlier,)]
+
+
+def reference(block: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (scale as stored in fp16, codes), one weight at a time; codes use the scale before it is stored."""
+    step = max(abs(value) for value in block.tolist()) / 127
+    return torch.tensor(step).half().float(), torch.tensor([round(value / step) for value in block.tolist()])
+
+
+def _with(step: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:
+    return step.half().float(), (block / step).round().clamp(-128, 127)
+
+
+def signed_maximum(block: Tensor) -> tuple[Tensor, Tensor]:
+    """Wrong: the largest value instead of the largest magnitude."""
+    return _with(block.max() / 127, block)
+
+
+def by_128(block: Tensor) -> tuple[Tensor, Tensor]:
+    """Wrong: divides the range by 128."""
+    return _with(block.abs().max() / 128, block)
+
+
+def full_range(block: Tensor) -> tuple[Tensor, Tensor]:
+    """Wrong: spreads 256 codes between minimum and maximum, without a zero point to undo it."""
+    return _with((block.max() - block.min()) / 255, block)
+
+
+def truncated(block: Tensor) -> tuple[Tensor, Tensor]:
+    """Wrong: cuts the fraction off."""
+    step = block.abs().max() / 127
+    return step.half().float(), (block / step).trunc()
+
+
+def inverse(block: Tensor) -> tuple[Tensor, Tensor]:
+    """Wrong: returns the factor that is multiplied with, not the one that is stored."""
+    step = block.abs().max() / 127
+    return (1 / step).half().float(), (block / step).round()
+
+
+EXERCISE = Exercise(
+    cases=cases,
+    reference=reference,
+    misconceptions=(
+        Misconception("signed maximum", signed_maximum,
+                      "Take the largest magnitude: in this block the extreme weight is negative and would be clipped."),
+        Misconception("128 steps", by_128,
+                      "Q8_0 divides absmax by 127, so that the code of the extreme weight, +127 or -127, exists on both "
+                      "sides."),
+        Misconception("asymmetric range", full_range,
+                      "Q8_0 has no zero point: the grid is centred on 0, its step is absmax / 127."),
+        Misconception("truncation", truncated, "Round to the nearest code; cutting off doubles the largest error."),
+        Misconception("inverse scale", inverse, "What is stored is the step itself: weight = scale * code."),
+    ),
+    praise="34 bytes for 32 weights: one fp16 scale and 32 codes, 8.5 bits a weight.",
+    tolerance=1e-6,
+)
