@@ -1,0 +1,24 @@
+"""Models in: by name, folder or hub id; their linears, their layers, and their shapes without weights."""
+
+from qcourse.models.checkpoint import check_checkpoint, check_safetensors
+from qcourse.models.load import LoadedModel, load, loaded
+from qcourse.models.modules import SUPPORTED, check_architecture, check_finite, decoder_layers, linears
+from qcourse.models.resolve import resolve
+from qcourse.models.shape import ModelShape, known_models, shape
+
+__all__ = [
+    "SUPPORTED",
+    "LoadedModel",
+    "ModelShape",
+    "check_architecture",
+    "check_checkpoint",
+    "check_finite",
+    "check_safetensors",
+    "decoder_layers",
+    "known_models",
+    "linears",
+    "load",
+    "loaded",
+    "resolve",
+    "shape",
+]

@@ -1,0 +1,129 @@
+"""Loading a model with its tokenizer, and giving the memory back."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qcourse.common import QCourseError, content_hash
+from qcourse.models.checkpoint import check_checkpoint
+from qcourse.models.resolve import resolve
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class LoadedModel:
+    """A model in memory: the module, its tokenizer, the name it was asked by, its folder and content hash."""
+
+    model: Any
+    tokenizer: Any
+    name: str
+    folder: Path
+    hash: str
+
+
+def load(
+    name: str | Path | None = None,
+    dtype: torch.dtype | str = "bfloat16",
+    device: str | None = None,
+    revision: str | None = None,
+) -> LoadedModel:
+    """Load "pico", a folder or a hub id (default: QCOURSE_MODEL, or pico) for evaluation.
+
+    dtype: of the weights in memory, a torch.dtype or its name; device: default QCOURSE_DEVICE, or cuda if there.
+    Raises QCourseError for an unknown name, a damaged or pickled checkpoint, an absent device.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = resolve(name, revision)
+    check_checkpoint(folder)
+    torch_dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    with quiet_loading():
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch_dtype, use_safetensors=True)
+    asked = str(name or os.environ.get("QCOURSE_MODEL") or "pico")
+    return LoadedModel(
+        model.to(choose_device(device)).eval(), load_tokenizer(folder), asked, folder, content_hash(folder)
+    )
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the folder's tokenizer; raises QCourseError when the folder has none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise QCourseError(
+            f"{folder} has no readable tokenizer; copy tokenizer.json beside the weights"
+        ) from error
+
+
+def choose_device(device: str | None = None) -> str:
+    """Return `device`, QCOURSE_DEVICE, or cuda when present, else cpu; QCourseError if it is not there."""
+    import torch
+
+    device = device or os.environ.get("QCOURSE_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise QCourseError(
+            f"device {device} was asked for, but torch sees no CUDA GPU; set QCOURSE_DEVICE=cpu"
+        )
+    return device
+
+
+@contextmanager
+def loaded(name: str | Path | None = None, **options: Any) -> Iterator[LoadedModel]:
+    """Load a model for one block, then give its memory back; prints resident memory before and after."""
+    before = resident_bytes()
+    loaded_model = load(name, **options)
+    print(f"{loaded_model.name}: {before / 2**20:.0f} MiB -> {resident_bytes() / 2**20:.0f} MiB resident")
+    try:
+        yield loaded_model
+    finally:
+        release(loaded_model)
+        print(f"{loaded_model.name} released: {resident_bytes() / 2**20:.0f} MiB resident")
+
+
+def release(loaded_model: LoadedModel) -> None:
+    """Free the weights even where a caller still holds the module: its parameters become shapes only."""
+    import torch
+
+    if loaded_model.model is not None:
+        loaded_model.model.to("meta")
+        loaded_model.model = None
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    try:  # glibc keeps freed pages until asked; other C libraries have no such call
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):
+        pass
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process in bytes."""
+    import psutil
+
+    return psutil.Process().memory_info().rss
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Keep transformers' weight-loading progress bars out of notebooks and logs."""
+    from transformers.utils import logging
+
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()

@@ -1,0 +1,49 @@
+"""Where a causal language model keeps its decoder layers and their linears."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qcourse.common import QCourseError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SUPPORTED = ("llama", "mistral", "qwen2", "qwen3")
+
+
+def check_architecture(config: object) -> None:
+    """Raise QCourseError unless the model is of a family that this package rewrites correctly."""
+    model_type = getattr(config, "model_type", None)
+    if model_type not in SUPPORTED:
+        raise QCourseError(f"architecture {model_type!r} is not supported; these are: {', '.join(SUPPORTED)}")
+
+
+def decoder_layers(model: nn.Module) -> nn.ModuleList:
+    """Return the stack of decoder layers; raises QCourseError for an unsupported architecture."""
+    check_architecture(model.config)
+    return model.model.layers
+
+
+def linears(model: nn.Module) -> dict[str, nn.Linear]:
+    """Return the linear modules inside the decoder layers by full name, in forward order."""
+    from torch import nn
+
+    layers = decoder_layers(model)
+    return {
+        f"model.layers.{index}.{name}": module
+        for index, layer in enumerate(layers)
+        for name, module in layer.named_modules()
+        if isinstance(module, nn.Linear)
+    }
+
+
+def check_finite(model: nn.Module) -> None:
+    """Raise QCourseError naming the first tensor of the model that holds NaN or infinity."""
+    for name, tensor in model.named_parameters():
+        bad = int((~tensor.isfinite()).sum())
+        if bad:
+            raise QCourseError(
+                f"{name} holds {bad} values that are NaN or infinite of {tensor.numel()}; "
+                "the checkpoint is damaged, download it again"
+            )

@@ -1,0 +1,117 @@
+"""The recipe: a transform, a method and its settings; validated, hashed, written as JSON."""
+
+import fnmatch
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from qcourse.common import QCourseError
+
+INTEGER_METHODS = ("rtn", "gptq")
+METHODS = (
+    *INTEGER_METHODS,
+    "bf16",
+    "nf4",
+    "llm-int8",
+    "w8a8-int8",
+    "fp8-dynamic",
+    "fp8-static",
+    "fp8-block",
+    "mxfp4",
+    "nvfp4",
+    "gguf",
+)
+TRANSFORMS = (None, "awq", "smoothquant", "rotation")
+ACT_ORDERS = ("none", "static", "group-aware")
+OVERRIDABLE = ("bits", "group_size", "symmetric", "skip")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to do to a model.
+
+    method: how the codes of a linear are chosen; transform: the rewrite of the model before it.
+    bits, group_size (-1: one scale a row), symmetric: the grid, where the method leaves a choice.
+    desc_act: GPTQ visits columns by falling Hessian diagonal and stores g_idx; without it,
+        act_order may be "none", "static" (scales fixed first) or "group-aware" (whole groups
+        are permuted and the columns inside them), neither of which needs g_idx.
+    activations: "dynamic" or "static" scales of w8a8-int8; alpha: smoothquant's strength.
+    variant: the GGUF type for method "gguf", "single" for NF4 without double quantization.
+    overrides: pattern of linear names (fnmatch) -> some of bits, group_size, symmetric, skip.
+    ignore: names of modules kept as they are. Only linears in decoder layers are ever touched.
+    Raises QCourseError on construction when the settings contradict each other.
+    """
+
+    method: str
+    transform: str | None = None
+    bits: int = 4
+    group_size: int = 128
+    symmetric: bool = True
+    desc_act: bool = False
+    act_order: str = "group-aware"
+    activations: str = "dynamic"
+    alpha: float = 0.5
+    damping: float = 0.01
+    variant: str = ""
+    overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ("lm_head",)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ignore", tuple(self.ignore))
+        from qcourse.recipe.rules import check
+
+        check(self)
+
+    @property
+    def name(self) -> str:
+        """The name that `named` reads back, such as gptq-w4g128 or awq-w4g128-asym."""
+        from qcourse.recipe.names import name_of
+
+        return name_of(self)
+
+    @property
+    def hash(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the canonical JSON."""
+        canonical = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether calibration tokens are needed to carry the recipe out."""
+        static = self.method == "fp8-static" or (self.method == "w8a8-int8" and self.activations == "static")
+        return self.method == "gptq" or self.transform in ("awq", "smoothquant") or static
+
+    def for_layer(self, name: str) -> "Recipe | None":
+        """Return the recipe for one linear after overrides (last match wins), or None where it is kept."""
+        if any(fnmatch.fnmatch(name, f"*{pattern}*") for pattern in self.ignore):
+            return None
+        changes: dict[str, Any] = {}
+        for pattern, values in self.overrides.items():
+            if fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(name, f"*.{pattern}"):
+                changes |= values
+        if changes.pop("skip", False):
+            return None
+        return replace(self, overrides={}, **changes)
+
+    def to_json(self) -> str:
+        """Return the recipe as indented JSON."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Recipe":
+        """Return the recipe that `to_json` wrote; QCourseError for other text or unknown fields."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise QCourseError(f"the recipe is not JSON: {error}") from error
+        if not isinstance(values, dict) or "method" not in values:
+            raise QCourseError(
+                'the recipe is not an object with a "method", such as {"method": "gptq", "bits": 4}'
+            )
+        if unknown := sorted(set(values) - {item.name for item in fields(cls)}):
+            raise QCourseError(
+                f"the recipe has unknown fields: {', '.join(unknown)}; "
+                f"known are {', '.join(item.name for item in fields(cls))}"
+            )
+        return cls(**values)

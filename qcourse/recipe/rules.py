@@ -1,0 +1,89 @@
+"""Which settings of a recipe go together."""
+
+from qcourse.common import QCourseError
+from qcourse.recipe.recipe import ACT_ORDERS, INTEGER_METHODS, METHODS, OVERRIDABLE, TRANSFORMS, Recipe
+
+FIXED_BITS = {
+    "bf16": 16,
+    "nf4": 4,
+    "llm-int8": 8,
+    "w8a8-int8": 8,
+    "fp8-dynamic": 8,
+    "fp8-static": 8,
+    "fp8-block": 8,
+    "mxfp4": 4,
+    "nvfp4": 4,
+}
+
+
+def check(recipe: Recipe) -> None:
+    """Raise QCourseError for the first setting that the method cannot honour."""
+    check_names(recipe)
+    check_bits(recipe)
+    check_group(recipe)
+    check_overrides(recipe)
+    if recipe.transform == "smoothquant" and recipe.method != "w8a8-int8":
+        raise QCourseError(
+            f"smoothquant moves outliers for 8-bit activations; {recipe.method} has none: "
+            "use smoothquant+w8a8-int8"
+        )
+    if recipe.transform == "awq" and recipe.method not in INTEGER_METHODS:
+        raise QCourseError(
+            f"awq scales weights for integer grids, not for {recipe.method}; "
+            "use awq-w4g128 or awq+gptq-w3g128"
+        )
+    if recipe.desc_act and recipe.method != "gptq":
+        raise QCourseError(f"desc_act is GPTQ's order of columns; {recipe.method} has none: leave it out")
+    if not 0 < recipe.damping < 1:
+        raise QCourseError(f"damping must lie between 0 and 1, not {recipe.damping}; 0.01 is usual")
+    if not 0 <= recipe.alpha <= 1:
+        raise QCourseError(f"alpha must lie between 0 and 1, not {recipe.alpha}; 0.5 is usual")
+
+
+def check_names(recipe: Recipe) -> None:
+    """Raise QCourseError when method, transform, order or activations is not a known word."""
+    for what, value, allowed in (
+        ("method", recipe.method, METHODS),
+        ("transform", recipe.transform, TRANSFORMS),
+        ("act_order", recipe.act_order, ACT_ORDERS),
+        ("activations", recipe.activations, ("dynamic", "static")),
+    ):
+        if value not in allowed:
+            raise QCourseError(f"unknown {what} {value!r}; known are {', '.join(map(str, allowed))}")
+
+
+def check_bits(recipe: Recipe) -> None:
+    """Raise QCourseError when the number of bits is not one the method (or AWQ's files) has."""
+    if recipe.method == "gguf":
+        return
+    if recipe.method in FIXED_BITS:
+        if recipe.bits != FIXED_BITS[recipe.method]:
+            raise QCourseError(f"{recipe.method} has {FIXED_BITS[recipe.method]} bits, not {recipe.bits}")
+        return
+    allowed = (3, 4, 8) if recipe.transform == "awq" else (2, 3, 4, 5, 6, 7, 8)
+    if recipe.transform == "awq" and recipe.method == "gptq":
+        allowed = (2, 3, 4, 8)
+    if recipe.bits not in allowed:
+        label = "awq" if recipe.transform == "awq" else recipe.method
+        raise QCourseError(
+            f"{label} has no {recipe.bits}-bit form; choose from {', '.join(map(str, allowed))} bits"
+        )
+
+
+def check_group(recipe: Recipe) -> None:
+    """Raise QCourseError when the group size is neither positive nor -1 (a whole row)."""
+    size = recipe.group_size
+    if not isinstance(size, int) or (size < 1 and size != -1):
+        raise QCourseError(f"group size {size} is neither positive nor -1 (one scale a row); 128 is usual")
+
+
+def check_overrides(recipe: Recipe) -> None:
+    """Raise QCourseError for an override that is not a table of known fields."""
+    for pattern, values in recipe.overrides.items():
+        unknown = sorted(set(values) - set(OVERRIDABLE)) if isinstance(values, dict) else ["(not a table)"]
+        if unknown:
+            raise QCourseError(
+                f"override {pattern!r} has unknown fields {', '.join(unknown)}; "
+                f"known are {', '.join(OVERRIDABLE)}"
+            )
+        recipe.for_layer(pattern)  # a bad value fails here, when the recipe is made, not mid-run

@@ -1,0 +1,1 @@
+"""Tests mirror the rooms of qcourse; helpers are imported as tests.<folder>.<module>."""
