@@ -1,0 +1,43 @@
+"""What makes it a course: predictions, exercises, claims, figures, the runner and the report.
+
+How a lesson is written with it
+-------------------------------
+The source of a lesson is its solution notebook, `notebooks/solutions/NN_name.ipynb`.
+`python -m qcourse.course.derive` writes `notebooks/NN_name.ipynb` from it (whatever
+stands between `### BEGIN SOLUTION` and `### END SOLUTION` becomes
+`raise NotImplementedError`), and tests/course/test_derive.py compares the two.
+
+    from qcourse.course import begin, budget, check, claims, figures, predict, show_source
+
+    begin("06")                                # model, device, versions, date; quiets libraries' notices
+    predict("06.kl_ratio", "GPTQ's KL divided by plain rounding's, 3 bits?")
+    predict.compare("06.kl_ratio", measured)   # prediction, measurement, ratio; or "no prediction entered"
+    check("06.feed_back", feed_back)           # passed, a hint, or "not tried yet"; never raises
+    show_source(gptq.quantize_layer)           # the package's own text, as a Markdown cell output
+    with budget("GPTQ of all layers", seconds=20, gigabytes=0.5):
+        ...                                    # predicts, refuses what does not fit, then says what it took
+    claims.settle("S1-10", figure=share)       # applies the claim's rule, stores and shows the row
+    figures.bars({"rtn": 0.2, "gptq": 0.1}, "KL (nats)")            # also lines, pareto, heatmap, histogram
+
+Exercises: the file `exercises/l06_feed_back.py` defines `EXERCISE = Exercise(...)` with cases,
+an independent reference and one wrong function with a hint for each known misconception; its id
+is then "06.feed_back", and tests/course/test_exercises.py covers it without another line.
+
+Claims: a row of data/claims.yaml has id, claim, sources, where, scope, measurement and a rule
+(thresholds on the figure, first match wins). A measurable row holds no verdict.
+
+Models: notebooks use `qcourse.models.load()` (QCOURSE_MODEL, QCOURSE_DEVICE) and must also run on a
+small Qwen2-style folder; whatever only pico knows is printed as "not applicable", never as 0%.
+
+Notebook rules, tested by tests/notebooks: code cells of at most 15 lines, no error output except in
+cells tagged `raises-exception`, under 500 KB, no machine paths, every printed figure computed by a cell.
+"""
+
+from qcourse.course import claims, figures
+from qcourse.course.budgets import budget
+from qcourse.course.check import check
+from qcourse.course.lesson import begin
+from qcourse.course.predictions import predict
+from qcourse.course.source import show_source
+
+__all__ = ["begin", "budget", "check", "claims", "figures", "predict", "show_source"]

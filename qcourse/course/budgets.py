@@ -1,0 +1,51 @@
+"""Say what a heavy cell will take, refuse what does not fit, and say afterwards what it took."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from qcourse.common import QCourseError
+
+CGROUP_LIMITS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def available_memory() -> float:
+    """Return the bytes this process may still take: the machine's, or the container's if that is less."""
+    import psutil
+
+    free = float(psutil.virtual_memory().available)
+    for limit, used in CGROUP_LIMITS:
+        try:
+            room = float(Path(limit).read_text()) - float(Path(used).read_text())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        free = min(free, max(room, 0.0))
+    return free
+
+
+@contextmanager
+def budget(what: str, seconds: float, gigabytes: float) -> Iterator[None]:
+    """Print the predicted time and memory (GB = 1e9 bytes) of the block, and afterwards what it took.
+
+    Raises QCourseError, before anything runs, when less memory than that is free.
+    """
+    import psutil
+
+    free = available_memory() / 1e9
+    if gigabytes > free:
+        raise QCourseError(
+            f"{what} needs about {gigabytes:.1f} GB of memory; {free:.1f} GB are free; "
+            "close other notebooks (Kernel, Shut Down All) or name a smaller model in QCOURSE_MODEL"
+        )
+    print(f"{what}: about {seconds:.0f} s and {gigabytes:.1f} GB ({free:.1f} GB free)")
+    process, start = psutil.Process(), time.perf_counter()
+    before = process.memory_info().rss
+    yield
+    took = time.perf_counter() - start
+    grown = (process.memory_info().rss - before) / 1e9
+    ratio = took / max(seconds, 1e-9)
+    print(f"took {took:.1f} s ({ratio:.1f} x the prediction), memory {grown:+.2f} GB afterwards")

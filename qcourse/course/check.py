@@ -1,0 +1,139 @@
+"""Check a learner's answer by what it does, and name the misconception behind a wrong one."""
+
+import copy
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from qcourse.common import QCourseError
+from qcourse.course.display import show_markdown
+
+MARKS = {"passed": "**Passed.**", "failed": "**Not yet.**", "not tried": "*Not tried yet.*"}
+
+
+@dataclass(frozen=True)
+class Misconception:
+    """A wrong function that learners write, and the hint it deserves."""
+
+    name: str
+    wrong: Callable
+    hint: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One question answered by a function.
+
+    cases: returns a list of argument tuples, small ones first, the same at each call.
+    reference: the answer, written apart from the page that the lesson shows.
+    misconceptions: recognized by giving what the learner's function gives on every case.
+    tolerance: absolute, on numbers and tensors; relative as well.
+    praise: what a right answer has shown.
+    """
+
+    cases: Callable[[], list[tuple]]
+    reference: Callable
+    misconceptions: tuple[Misconception, ...]
+    praise: str
+    tolerance: float = 1e-5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outcome of a check: state is "passed", "failed" or "not tried"."""
+
+    state: str
+    message: str
+    misconception: str | None = None
+
+
+def check(identifier: str, function: Callable) -> None:
+    """Examine the learner's function and show the outcome; never raises."""
+    verdict = examine(find(identifier), function)
+    plain = f"{identifier} {verdict.state}: {verdict.message}"
+    show_markdown(f"{MARKS[verdict.state]} {verdict.message}", plain)
+
+
+def find(identifier: str) -> Exercise:
+    """Return the exercise "06.feed_back" from exercises/l06_feed_back.py; QCourseError names all ids."""
+    if identifier not in identifiers():
+        known = ", ".join(identifiers())
+        raise QCourseError(f"no exercise {identifier}; there are {known}; check the spelling")
+    return importlib.import_module(f"qcourse.course.exercises.l{identifier.replace('.', '_', 1)}").EXERCISE
+
+
+def identifiers() -> list[str]:
+    """List the ids of all exercises."""
+    from qcourse.course import exercises
+
+    names = [module.name for module in pkgutil.iter_modules(exercises.__path__)]
+    return [name[1:].replace("_", ".", 1) for name in sorted(names) if name[0] == "l" and name[1:3].isdigit()]
+
+
+def examine(exercise: Exercise, function: Callable) -> Verdict:
+    """Compare the function with the reference on every case, and look for a known misconception."""
+    answers = []
+    for case in exercise.cases():
+        try:
+            answer = function(*copy.deepcopy(case))
+        except NotImplementedError:
+            return Verdict("not tried", "Write the function above, then run this cell again.")
+        except Exception as error:  # whatever a learner's code raises belongs on the page, not in a traceback
+            return Verdict("failed", f"Your function raised {type(error).__name__}: {error}.")
+        answers.append(answer)
+    if all(answer is Ellipsis or answer is None for answer in answers):
+        return Verdict("not tried", "The function returns nothing yet.")
+    return judge(exercise, answers)
+
+
+def judge(exercise: Exercise, answers: list) -> Verdict:
+    """Return passed, the hint of the misconception whose answers these are, or the case that differs."""
+    expected = outputs(exercise.reference, exercise.cases())
+    if same_all(answers, expected, exercise.tolerance):
+        return Verdict("passed", exercise.praise)
+    for known in exercise.misconceptions:
+        if same_all(answers, outputs(known.wrong, exercise.cases()), exercise.tolerance):
+            return Verdict("failed", known.hint, known.name)
+    pairs = zip(exercise.cases(), answers, expected, strict=True)
+    case, answer, right = next(pair for pair in pairs if not same(pair[1], pair[2], exercise.tolerance))
+    return Verdict("failed", f"For {describe(case)} yours is {describe(answer)}, expected {describe(right)}.")
+
+
+def outputs(function: Callable, cases: list[tuple]) -> list:
+    """Return the function's answer to each case, on copies of the arguments."""
+    return [function(*copy.deepcopy(case)) for case in cases]
+
+
+def same_all(left: list, right: list, tolerance: float) -> bool:
+    """Say whether two lists of answers agree."""
+    return all(same(a, b, tolerance) for a, b in zip(left, right, strict=True))
+
+
+def same(left: Any, right: Any, tolerance: float) -> bool:
+    """Compare numbers, tensors, texts, or sequences of them; a wrong type or shape is a difference."""
+    import torch
+
+    if isinstance(right, (tuple, list)):
+        return isinstance(left, (tuple, list)) and len(left) == len(right) and same_all(
+            list(left), list(right), tolerance)
+    if isinstance(right, str):
+        return left == right
+    try:
+        left, right = (torch.as_tensor(value, dtype=torch.float64).detach() for value in (left, right))
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return left.shape == right.shape and torch.allclose(left, right, rtol=tolerance, atol=tolerance)
+
+
+def describe(value: Any) -> str:
+    """Return a short text of a case or an answer: tensors by shape and first values."""
+    import torch
+
+    if isinstance(value, (tuple, list)):
+        return "(" + ", ".join(describe(part) for part in value) + ")"
+    if isinstance(value, torch.Tensor) and value.numel() > 1:
+        first = ", ".join(f"{number:.4g}" for number in value.flatten()[:8].tolist())
+        return f"tensor{list(value.shape)} [{first}{', ...' if value.numel() > 8 else ''}]"
+    return f"{float(value):.5g}" if isinstance(value, (int, float, torch.Tensor)) else repr(value)[:120]

@@ -1,0 +1,58 @@
+"""Show text or a table in a notebook, or print it where there is none."""
+
+from html import escape
+
+
+def in_notebook() -> bool:
+    """Say whether this process is a Jupyter kernel (JupyterLab, Colab, nbclient)."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+def show_markdown(markdown: str, plain: str | None = None) -> None:
+    """Display Markdown in a notebook; elsewhere print `plain`, or the Markdown itself."""
+    if not in_notebook():
+        print(plain if plain is not None else markdown)
+        return
+    from IPython.display import display
+
+    display({"text/markdown": markdown, "text/plain": plain or markdown}, raw=True)
+
+
+def show_table(rows: list[dict]) -> None:
+    """Display rows that share their keys as a table; numbers keep four significant digits."""
+    if not rows:
+        print("no rows")
+        return
+    from tabulate import tabulate
+
+    cells = [{key: short(value) for key, value in row.items()} for row in rows]
+    plain = tabulate(cells, headers="keys", disable_numparse=True)
+    if not in_notebook():
+        print(plain)
+        return
+    from IPython.display import display
+
+    display({"text/html": html_table(cells), "text/plain": plain}, raw=True)
+
+
+def html_table(rows: list[dict]) -> str:
+    """Return rows that share the first one's keys as an HTML table, every text escaped."""
+    head = "".join(f"<th>{escape(str(key))}</th>" for key in rows[0])
+    lines = [
+        "".join(f"<td style='text-align:left'>{escape(str(row.get(key, '')))}</td>" for key in rows[0])
+        for row in rows
+    ]
+    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+
+
+def short(value: object) -> object:
+    """Return floats with four significant digits and everything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, float):
+        return "" if value is None else value
+    if value != value:
+        return "not applicable"
+    return f"{value:,.0f}" if abs(value) >= 10000 else f"{value:.4g}"

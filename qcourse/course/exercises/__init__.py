@@ -1,0 +1,1 @@
+"""One file an exercise: l06_feed_back.py holds `EXERCISE`, found under the id "06.feed_back"."""

@@ -1,0 +1,95 @@
+"""Exercise 01.perplexity: from logits and tokens to one number."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from qcourse.course.check import Exercise, Misconception
+
+
+def cases() -> list[tuple]:
+    """Return (logits [tokens, vocabulary], token ids [tokens]): a fair guess, then random ones."""
+    draw = torch.Generator().manual_seed(1)
+    found: list[tuple] = [(torch.zeros(4, 8), torch.tensor([1, 5, 2, 7]))]
+    for length, words in ((6, 11), (40, 32)):
+        ids = torch.randint(words, (length,), generator=draw)
+        found.append((3 * torch.randn(length, words, generator=draw), ids))
+    return found
+
+
+def reference(logits: Tensor, ids: Tensor) -> float:
+    """Score token t with the logits of position t - 1, in Python floats."""
+    surprise = []
+    for position in range(1, len(ids)):
+        row = logits[position - 1].tolist()
+        top = max(row)
+        log_total = top + math.log(sum(math.exp(value - top) for value in row))
+        surprise.append(log_total - row[int(ids[position])])
+    return math.exp(sum(surprise) / len(surprise))
+
+
+def negative_log(logits: Tensor, ids: Tensor) -> Tensor:
+    """Return -log p of each id under the logits beside it."""
+    return torch.nn.functional.cross_entropy(logits.double(), ids, reduction="none")
+
+
+def not_shifted(logits: Tensor, ids: Tensor) -> float:
+    """Let each position predict itself."""
+    return float(negative_log(logits, ids).mean().exp())
+
+
+def loss_only(logits: Tensor, ids: Tensor) -> float:
+    """Stop at the mean loss."""
+    return float(negative_log(logits[:-1], ids[1:]).mean())
+
+
+def in_bits(logits: Tensor, ids: Tensor) -> float:
+    """Raise 2 to a loss in nats."""
+    return float(2 ** negative_log(logits[:-1], ids[1:]).mean())
+
+
+def mean_of_perplexities(logits: Tensor, ids: Tensor) -> float:
+    """Average 1/p instead of log p."""
+    return float(negative_log(logits[:-1], ids[1:]).exp().mean())
+
+
+def divided_by_all(logits: Tensor, ids: Tensor) -> float:
+    """Divide by the number of tokens, though the first one is never predicted."""
+    return float((negative_log(logits[:-1], ids[1:]).sum() / len(ids)).exp())
+
+
+EXERCISE = Exercise(
+    cases=cases,
+    reference=reference,
+    misconceptions=(
+        Misconception(
+            "not shifted",
+            not_shifted,
+            "The logits at position t predict token t + 1: compare logits[:-1] with ids[1:].",
+        ),
+        Misconception(
+            "loss",
+            loss_only,
+            "That is the mean negative log-likelihood; perplexity is its exponential.",
+        ),
+        Misconception(
+            "bits",
+            in_bits,
+            "The loss is in nats (natural logarithm), so take e to it, not 2.",
+        ),
+        Misconception(
+            "mean outside",
+            mean_of_perplexities,
+            "Average the logarithms first, exponentiate once at the end: a geometric mean.",
+        ),
+        Misconception(
+            "count",
+            divided_by_all,
+            "n tokens hold n - 1 predictions: the first one has nothing before it.",
+        ),
+    ),
+    praise="A uniform guess over 8 words has perplexity 8: read it as the number of equally likely next "
+           "tokens.",
+    tolerance=0.0001,
+)

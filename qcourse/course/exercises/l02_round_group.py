@@ -1,0 +1,93 @@
+"""Exercise 02.round_group: symmetric rounding of one group of weights."""
+
+import torch
+from torch import Tensor
+
+from qcourse.course.check import Exercise, Misconception
+
+
+def cases() -> list[tuple]:
+    """Return (group [n], bits); the largest magnitude is once negative; no value lies on a tie."""
+    draw = torch.Generator().manual_seed(2)
+    wide = torch.randn(64, generator=draw)
+    first, second = torch.tensor([0.30, -1.05, 0.62, 0.11]), torch.tensor([2.1, -0.37, 0.82, -1.3])
+    return [(first, 3), (second, 4), (wide, 4), (-wide.abs(), 2), (wide * 0.02, 8)]
+
+
+def reference(group: Tensor, bits: int) -> Tensor:
+    """Round to multiples of absmax / (2**(bits-1) - 1), one weight at a time."""
+    top = 2 ** (bits - 1) - 1
+    scale = max(abs(value) for value in group.tolist()) / top
+    return torch.tensor([round(value / scale) * scale for value in group.tolist()])
+
+
+def with_top(group: Tensor, scale: Tensor | float, low: int, high: int) -> Tensor:
+    """Round to the grid low..high of one scale."""
+    return (group / scale).round().clamp(low, high) * scale
+
+
+def signed_maximum(group: Tensor, bits: int) -> Tensor:
+    """Take the largest value, not the largest magnitude."""
+    top = 2 ** (bits - 1) - 1
+    return with_top(group, group.max() / top, -top, top)
+
+
+def too_many_levels(group: Tensor, bits: int) -> Tensor:
+    """Put 2**bits - 1 steps on each side."""
+    top = 2**bits - 1
+    return with_top(group, group.abs().max() / top, -top, top)
+
+
+def truncated(group: Tensor, bits: int) -> Tensor:
+    """Cut off instead of rounding."""
+    top = 2 ** (bits - 1) - 1
+    scale = group.abs().max() / top
+    return (group / scale).trunc() * scale
+
+
+def codes_only(group: Tensor, bits: int) -> Tensor:
+    """Return the integers."""
+    top = 2 ** (bits - 1) - 1
+    return (group / (group.abs().max() / top)).round()
+
+
+def min_max(group: Tensor, bits: int) -> Tensor:
+    """Use an asymmetric grid from minimum to maximum."""
+    scale = (group.max() - group.min()) / (2**bits - 1)
+    return ((group - group.min()) / scale).round() * scale + group.min()
+
+
+EXERCISE = Exercise(
+    cases=cases,
+    reference=reference,
+    misconceptions=(
+        Misconception(
+            "signed maximum",
+            signed_maximum,
+            "Take the largest magnitude: when the extreme weight is negative, max() misses it and "
+            "clips.",
+        ),
+        Misconception(
+            "too many levels",
+            too_many_levels,
+            "b bits make 2**b codes for both signs together: 2**(b-1) - 1 steps on each side of zero.",
+        ),
+        Misconception(
+            "truncation",
+            truncated,
+            "Round to the nearest level; cutting off doubles the largest error.",
+        ),
+        Misconception(
+            "codes",
+            codes_only,
+            "Those are the codes. Multiply by the scale to get weights again.",
+        ),
+        Misconception(
+            "min to max",
+            min_max,
+            "That grid is asymmetric: it needs a zero point. Here the grid is centred on 0.",
+        ),
+    ),
+    praise="Every weight is now within half a step of where it was, and the step is set by the largest "
+           "one.",
+)

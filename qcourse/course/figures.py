@@ -1,0 +1,106 @@
+"""Figures of the lessons: a few plain shapes, small files, one look."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+DPI = 72  # a figure of 6.4 x 3.6 inches is then about 15 KB of PNG
+COLOURS = ("#2b5f8a", "#c8553d", "#588157", "#8d6a9f", "#b08900", "#5c6b73")
+
+
+def axes(title: str, x: str = "", y: str = "", size: tuple[float, float] = (6.4, 3.4)) -> tuple[Any, Any]:
+    """Return a titled figure and its axes; labels carry their units.
+
+    The figure is closed for pyplot, so that a notebook shows it once: as the cell's value.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=size, dpi=DPI, layout="constrained")
+    plt.close(figure)
+    ax.set_title(title, fontsize=11, loc="left")
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure, ax
+
+
+def bars(values: Mapping[str, float], y: str, title: str = "", errors: Mapping[str, tuple] | None = None,
+         log: bool = False) -> Any:
+    """Draw one bar a name; `errors` maps names to (low, high) interval ends."""
+    figure, ax = axes(title, y=y)
+    colours = [COLOURS[index % len(COLOURS)] for index in range(len(values))]
+    ax.bar(list(values), list(values.values()), color=colours)
+    for index, name in enumerate(values):
+        if errors and name in errors:
+            ax.vlines(index, *errors[name], color="black")
+    if log:
+        ax.set_yscale("log")
+    if len(values) > 6:
+        ax.tick_params(axis="x", rotation=30)
+    return figure
+
+
+def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str, title: str = "",
+          log_x: bool = False, log_y: bool = False) -> Any:
+    """Draw one line a name, from its (x values, y values)."""
+    figure, ax = axes(title, x, y)
+    for index, (name, (xs, ys)) in enumerate(series.items()):
+        ax.plot(xs, ys, marker="o", markersize=4, label=name, color=COLOURS[index % len(COLOURS)])
+    ax.legend(frameon=False)
+    if log_x:
+        ax.set_xscale("log", base=2)
+    if log_y:
+        ax.set_yscale("log")
+    return figure
+
+
+def pareto(points: Mapping[str, tuple[float, float]], x: str, y: str, title: str = "",
+           log_y: bool = True) -> Any:
+    """Draw named points; a line joins those that no other point beats on both axes (less is better)."""
+    figure, ax = axes(title, x, y, (7.2, 4.4))
+    for index, (name, (px, py)) in enumerate(sorted(points.items(), key=lambda item: item[1])):
+        ax.plot(px, py, "o", color=COLOURS[0])
+        ax.annotate(name, (px, py), (5, 6 if index % 2 else -10), textcoords="offset points", fontsize=8)
+    front = frontier(list(points.values()))
+    ax.plot([px for px, _ in front], [py for _, py in front], "--", color=COLOURS[1], linewidth=1)
+    if log_y:
+        ax.set_yscale("log")
+    return figure
+
+
+def frontier(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points that no other beats on both coordinates, in order of the first."""
+    best, front = float("inf"), []
+    for point in sorted(points):
+        if point[1] < best:
+            best = point[1]
+            front.append(point)
+    return front
+
+
+def heatmap(values: Any, x: str, y: str, title: str = "", label: str = "") -> Any:
+    """Draw a matrix [rows, columns] as an image with a colour bar."""
+    figure, ax = axes(title, x, y)
+    image = ax.imshow(values, aspect="auto", cmap="viridis", interpolation="nearest")
+    figure.colorbar(image, ax=ax, label=label)
+    return figure
+
+
+def histogram(values: Mapping[str, Any], x: str, title: str = "", bins: int = 80, log: bool = False) -> Any:
+    """Draw one outlined histogram a name, as share of the values."""
+    figure, ax = axes(title, x, "density")
+    for index, (name, numbers) in enumerate(values.items()):
+        colour = COLOURS[index % len(COLOURS)]
+        ax.hist(numbers, bins=bins, density=True, histtype="step", label=name, color=colour)
+    if log:
+        ax.set_yscale("log")
+    ax.legend(frameon=False)
+    return figure
+
+
+def as_png(draw: Callable[[], Any]) -> bytes:
+    """Return the PNG bytes of a figure made by `draw`; for the report."""
+    from io import BytesIO
+
+    buffer = BytesIO()
+    draw().savefig(buffer, format="png")
+    return buffer.getvalue()

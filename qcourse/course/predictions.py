@@ -1,0 +1,89 @@
+"""Predictions: entered before a measurement, kept in the learner's own folder, compared after it."""
+
+import json
+from datetime import date
+
+from qcourse.common import home_folder, write_json
+from qcourse.course.display import in_notebook
+
+
+class Predictions:
+    """Predictions by id, stored as predictions.json in `home_folder()`; nothing here raises at a learner.
+
+    A folder that cannot be written keeps the predictions of this session in memory and says so.
+    """
+
+    def __init__(self) -> None:
+        self.session: dict[str, dict] = {}
+
+    def __call__(self, identifier: str, question: str, value: float | None = None) -> None:
+        """Ask for a number: a box in a notebook, one line elsewhere; `value` enters it directly."""
+        if value is not None:
+            self.store(identifier, question, value)
+        known = self.value(identifier)
+        if not in_notebook():
+            print(f"Predict {identifier}: {question} " + ("" if known is None else f"[you said {known:g}]"))
+            return
+        self._show_box(identifier, question, known)
+
+    def value(self, identifier: str) -> float | None:
+        """Return the stored number, or None."""
+        entry = {**self._read(), **self.session}.get(identifier)
+        return None if entry is None else entry["value"]
+
+    def store(self, identifier: str, question: str, value: float) -> None:
+        """Keep one prediction, in this session and on disk."""
+        entry = {"value": float(value), "question": question, "date": date.today().isoformat()}
+        self.session[identifier] = entry
+        try:
+            write_json(home_folder() / "predictions.json", {**self._read(), identifier: entry})
+        except OSError as error:
+            print(f"Kept for this session only: {home_folder()} cannot be written ({error.strerror}).")
+
+    def compare(self, identifier: str, measured: float) -> None:
+        """Print the prediction beside the measurement, and their ratio."""
+        predicted = self.value(identifier)
+        if predicted is None:
+            print(f"measured {measured:.4g}; no prediction entered for {identifier}")
+            return
+        ratio = f", measured / predicted = {measured / predicted:.3g}" if predicted else ""
+        print(f"you predicted {predicted:.4g}, measured {measured:.4g}{ratio}")
+
+    def _read(self) -> dict[str, dict]:
+        try:
+            stored = json.loads((home_folder() / "predictions.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return stored if isinstance(stored, dict) else {}
+
+    def _show_box(self, identifier: str, question: str, known: float | None) -> None:
+        import ipywidgets as widgets
+        from IPython.display import display
+
+        text = widgets.HTML(f"<b>Predict.</b> {question}")
+        box = widgets.Text(value="" if known is None else f"{known:g}", placeholder="a number, then Enter",
+                           continuous_update=False, layout=widgets.Layout(width="14em"))
+        answer = widgets.HTML("" if known is None else "stored")
+
+        def entered(change: dict) -> None:
+            number = parse_number(change["new"])
+            if number is None:
+                answer.value = "a number, please, such as 0.5 or 12"
+                return
+            self.store(identifier, question, number)
+            answer.value = f"stored {number:g}"
+
+        box.observe(entered, names="value")
+        display(widgets.VBox([text, widgets.HBox([box, answer])]))
+
+
+def parse_number(text: str) -> float | None:
+    """Return the finite number that a learner typed (decimal comma and percent sign are fine), or None."""
+    try:
+        number = float(text.strip().rstrip("%").replace(",", "."))
+    except ValueError:
+        return None
+    return number if abs(number) < float("inf") else None  # false for NaN as well
+
+
+predict = Predictions()

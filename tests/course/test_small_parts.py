@@ -1,0 +1,97 @@
+"""Source display, budgets, derivation, figures and tables."""
+
+import nbformat
+import pytest
+
+from qcourse.common import QCourseError
+from qcourse.course import budget, figures, show_source
+from qcourse.course.derive import derive, derived
+from qcourse.course.display import show_table
+from qcourse.course.source import source_text
+
+
+def sample(x):
+    """Double x."""
+    return 2 * x
+
+
+def test_source_is_the_files_own_text(capsys):
+    show_source(sample)
+    shown = capsys.readouterr().out
+    assert "return 2 * x" in shown and "test_small_parts.py" in shown and "Double" in shown
+    assert source_text(sample, docstring=False) == "def sample(x):\n    return 2 * x\n"
+
+
+def test_budget_refuses_before_anything_runs(monkeypatch):
+    monkeypatch.setattr("qcourse.course.budgets.available_memory", lambda: 2e9)
+    with pytest.raises(QCourseError, match=r"needs about 3.0 GB.*2.0 GB are free"):
+        with budget("A large thing", seconds=1, gigabytes=3):
+            raise AssertionError("the block ran")
+
+
+def test_budget_says_what_it_took(capsys):
+    with budget("A small thing", seconds=1, gigabytes=0.001):
+        pass
+    shown = capsys.readouterr().out
+    assert shown.startswith("A small thing: about 1 s") and "took 0.0 s" in shown
+
+
+def test_available_memory_respects_the_containers_limit(tmp_path, monkeypatch):
+    from qcourse.course.budgets import available_memory
+
+    (tmp_path / "max").write_text("5000000\n")
+    (tmp_path / "current").write_text("1000000\n")
+    monkeypatch.setattr("qcourse.course.budgets.CGROUP_LIMITS", ((tmp_path / "max", tmp_path / "current"),))
+    assert available_memory() == 4_000_000
+    (tmp_path / "max").write_text("max\n")
+    assert available_memory() > 4_000_000
+
+
+SOLUTION = """def double(x):
+    # your turn
+    ### BEGIN SOLUTION
+    y = 2 * x
+    return y
+    ### END SOLUTION"""
+
+
+def test_a_lesson_is_its_solution_with_stubs_and_without_outputs(tmp_path):
+    cell = nbformat.v4.new_code_cell(SOLUTION, outputs=[nbformat.v4.new_output("stream", text="4")],
+                                     execution_count=3)
+    solution = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title"), cell])
+    (tmp_path / "notebooks" / "solutions").mkdir(parents=True)
+    nbformat.write(solution, tmp_path / "notebooks" / "solutions" / "98_x.ipynb")
+    (written,) = derive(tmp_path)
+    lesson = nbformat.read(written, as_version=4)
+    assert lesson.cells[1].source == "def double(x):\n    # your turn\n    raise NotImplementedError"
+    assert lesson.cells[1].outputs == [] and lesson.cells[0].source == "# Title"
+    assert derived(solution).cells[1].source == lesson.cells[1].source
+
+
+def test_two_solutions_in_a_cell_leave_what_is_between():
+    text = f"{SOLUTION}\n\n\nkept = 1\n\n\n{SOLUTION}"
+    both = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text)])
+    source = derived(both).cells[0].source
+    assert source.count("raise NotImplementedError") == 2 and "kept = 1" in source and "2 * x" not in source
+
+
+@pytest.mark.parametrize("draw", [
+    lambda: figures.bars({"a": 1, "b": 2}, "KL (nats)", errors={"a": (0.5, 1.5)}),
+    lambda: figures.lines({"a": ([1, 2], [3, 4])}, "bits", "KL", log_x=True, log_y=True),
+    lambda: figures.pareto({"a": (4, 0.1), "b": (3, 0.3), "c": (5, 0.2)}, "bits per weight", "KL"),
+    lambda: figures.heatmap([[1, 2], [3, 4]], "column", "row"),
+    lambda: figures.histogram({"a": [1, 2, 2, 3]}, "weight", bins=4, log=True),
+])
+def test_figures_are_small_png(draw):
+    data = figures.as_png(draw)
+    assert data.startswith(b"\x89PNG") and len(data) < 60_000
+
+
+def test_the_front_holds_what_nothing_beats():
+    assert figures.frontier([(4, 0.1), (3, 0.3), (5, 0.2), (2, 0.9)]) == [(2, 0.9), (3, 0.3), (4, 0.1)]
+
+
+def test_tables_print_not_applicable_for_nan(capsys):
+    show_table([{"skill": "facts", "accuracy": float("nan")}, {"skill": "code", "accuracy": 0.123456}])
+    shown = capsys.readouterr().out
+    assert "not applicable" in shown and "0.1235" in shown
