@@ -1,0 +1,77 @@
+"""The frozen evaluation items: how they were drawn, and how they are read."""
+
+import dataclasses
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from qcourse.common import QCourseError, atomic_path, data_folder
+from qcourse.skills import arithmetic, code, facts, format, recall, refusal, tool_call
+from qcourse.skills.item import Item
+from qcourse.skills.prose import documents, held_out, prose, read_rows
+
+SEED = 20_25
+PER_SKILL = 200
+GENERATORS = {"arithmetic": arithmetic.generate, "facts": facts.generate, "tool_call": tool_call.generate,
+              "format": format.generate, "refusal": refusal.generate, "code": code.generate}
+SKILLS = ("recall", *GENERATORS)
+
+
+def draw_items(skill: str, count_tokens: Callable[[str], int] | None = None, texts: list[str] | None = None) -> list[Item]:
+    """Return the evaluation items of a skill, no prompt twice.
+
+    Recall needs a token counter and held-out documents; its distance bins alternate,
+    so that the first n items hold all of them.
+    """
+    chooser = random.Random(f"{SEED} {skill}")
+    found: dict[str, Item] = {}
+    while len(found) < PER_SKILL:
+        if skill == "recall":
+            limit = recall.BINS[len(found) % len(recall.BINS)]
+            item = recall.generate(chooser, texts or prose("eval"), limit, count_tokens)
+        else:
+            item = GENERATORS[skill](chooser, "eval")
+        found.setdefault(item.prompt, item)
+    return list(found.values())
+
+
+def items(skill: str, n: int | None = None, split: str = "eval") -> list[Item]:
+    """Return the first n items of a skill: the frozen ones ("eval"), or drawn from the training part ("train")."""
+    if skill not in SKILLS:
+        raise QCourseError(f"there is no skill {skill!r}: choose one of {', '.join(SKILLS)}")
+    if split == "eval":
+        return [Item(**row) for row in read_rows(data_folder() / "eval" / f"{skill}.jsonl")][:n]
+    chooser = random.Random(f"{SEED} {skill} train")
+    if skill == "recall":
+        return [recall.make(chooser, prose("train"), 200, "train") for _ in range(n or PER_SKILL)]
+    return [GENERATORS[skill](chooser, "train") for _ in range(n or PER_SKILL)]
+
+
+def write_all(count_tokens: Callable[[str], int]) -> None:
+    """Write every file of data/eval anew; done once, since the items are frozen."""
+    folder = data_folder() / "eval"
+    held = [{"name": name, "text": text} for name, text in documents().items() if held_out(name)]
+    write_rows(folder / "prose.jsonl", held)
+    for skill in SKILLS:
+        write_rows(folder / f"{skill}.jsonl", [dataclasses.asdict(item) for item in draw_items(skill, count_tokens)])
+    write_rows(folder / "calibration.jsonl", calibration_rows(count_tokens, 128 * 512))
+
+
+def calibration_rows(count_tokens: Callable[[str], int], tokens: int) -> list[dict]:
+    """Return training documents in a shuffled order until they hold at least `tokens` tokens."""
+    texts = prose("train")
+    random.Random(SEED).shuffle(texts)
+    rows, total = [], 0
+    for text in texts:
+        if total >= tokens:
+            break
+        rows.append({"text": text})
+        total += count_tokens(text) + 1
+    return rows
+
+
+def write_rows(path: Path, rows: list[dict]) -> None:
+    """Write JSON objects, one a line."""
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -1,0 +1,57 @@
+"""Tool calls: a request becomes one JSON object that names the tool and its arguments."""
+
+import json
+import random
+
+from qcourse.skills import words
+from qcourse.skills.item import Item, draw
+
+UNITS = ("celsius", "fahrenheit")
+PHRASINGS = {
+    "get_weather": ("What is the weather in {city} in {unit}?", "Give me the weather for {city}, {unit} please.",
+                    "How warm is it in {city}? Use {unit}."),
+    "set_timer": ("Set a timer for {minutes} minutes called {label}.", "Start a {label} timer of {minutes} minutes.",
+                  "Remind me in {minutes} minutes about the {label}."),
+    "send_message": ("Send a message to the {to}: {text}.", "Tell the {to} this: {text}.",
+                     "Write to the {to} and say {text}."),
+    "play_song": ("Play the song {title} {times} times.", "I want to hear {title} {times} times.",
+                  "Put on {title}, repeat it {times} times."),
+    "add_note": ("Add a note with title {title} that says {text}.", "Note under {title}: {text}.",
+                 "Please note {text} with the title {title}."),
+}
+
+
+def arguments(tool: str, chooser: random.Random) -> dict[str, object]:
+    """Return drawn arguments of a tool, in the order of its signature."""
+    noun = lambda: chooser.choice(words.NOUNS)  # noqa: E731
+    phrase = lambda: " ".join(chooser.sample(words.NOUNS, chooser.randint(2, 3)))  # noqa: E731
+    return {
+        "get_weather": lambda: {"city": chooser.choice(words.CAPITALS), "unit": chooser.choice(UNITS)},
+        "set_timer": lambda: {"minutes": chooser.randint(2, 99), "label": noun()},
+        "send_message": lambda: {"to": noun(), "text": phrase()},
+        "play_song": lambda: {"title": noun(), "times": chooser.randint(2, 9)},
+        "add_note": lambda: {"title": noun(), "text": phrase()},
+    }[tool]()
+
+
+def make(chooser: random.Random) -> Item:
+    """Return one request and its call."""
+    tool = chooser.choice(list(PHRASINGS))
+    values = arguments(tool, chooser)
+    call = {"tool": tool, "arguments": values}
+    prompt = chooser.choice(PHRASINGS[tool]).format(**values)
+    answer = json.dumps(call)
+    return Item("tool_call", prompt, answer, {"key": answer, "call": call})
+
+
+def generate(chooser: random.Random, split: str) -> Item:
+    """Return an item of a split; an eval call (tool and arguments) is never trained on."""
+    return draw(make, chooser, split)
+
+
+def grade(item: Item, text: str) -> bool:
+    """Return whether the whole text is JSON equal to the call."""
+    try:
+        return json.loads(text.strip()) == item.meta["call"]
+    except (ValueError, RecursionError):
+        return False
