@@ -1,0 +1,40 @@
+# Aliases of qcourse/bootstrap.py (environments) and of the qcourse command. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv/bin
+# One thread a process keeps runs comparable and two cores unoversubscribed.
+export TOKENIZERS_PARALLELISM := false
+.PHONY: help course lab test test-fast main serving peers doctor clean
+
+help:            ## this list
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
+
+main:            ## set up .venv: everything the notebooks import
+	@$(PYTHON) qcourse/bootstrap.py main
+
+serving:         ## set up .venv-vllm: the serving engine, a process of its own
+	@$(PYTHON) qcourse/bootstrap.py serving
+
+peers:           ## set up .venv-peers: AutoAWQ and AutoGPTQ with the last libraries they support
+	@$(PYTHON) qcourse/bootstrap.py peers
+
+course:          ## set up what lessons need, run every lesson on the CPU, write build/report.html
+	@$(PYTHON) qcourse/bootstrap.py main serving
+	@$(VENV)/qcourse run
+
+lab:             ## open JupyterLab on your own copies in work/ (never overwritten; QCOURSE_HOME moves it)
+	@$(PYTHON) qcourse/bootstrap.py main
+	@$(VENV)/qcourse lab
+
+test:            ## set up all environments, run the whole suite, fast part first
+	@$(PYTHON) qcourse/bootstrap.py main serving peers
+	@$(VENV)/python -m pytest
+
+test-fast:       ## the part under five minutes, with every engine started once
+	@$(PYTHON) qcourse/bootstrap.py main serving peers
+	@$(VENV)/python -m pytest -m "not slow or engine"
+
+doctor:          ## what this machine can run, and the command that mends each lack
+	@$(VENV)/qcourse doctor
+
+clean:           ## remove results in build/ (environments and work/ stay)
+	rm -rf build

