@@ -24,7 +24,10 @@ def cases() -> list[tuple]:
 def reference(block: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
     """Return (absmax, codes), one value at a time: the level with the smallest distance."""
     absmax = max(abs(value) for value in block.tolist())
-    codes = [min(range(len(levels)), key=lambda i: abs(levels[i].item() - value / absmax)) for value in block.tolist()]
+    codes = []
+    for value in block.tolist():
+        distances = [abs(level - value / absmax) for level in levels.tolist()]
+        codes.append(distances.index(min(distances)))
     return torch.tensor(absmax), torch.tensor(codes)
 
 
@@ -56,14 +59,20 @@ EXERCISE = Exercise(
     reference=reference,
     misconceptions=(
         Misconception("signed maximum", signed_maximum,
-                      "Divide by the largest magnitude: a block whose extreme weight is negative is scaled by it too."),
+                      "Divide by the largest magnitude: a block whose extreme weight is negative is scaled "
+                      "by it too."),
         Misconception("standard deviation", by_deviation,
-                      "The code book ends at -1 and 1, so the block must end there as well: divide by its absmax. "
+                      "The code book ends at -1 and 1, so the block must end there as well: divide by its "
+                      "absmax. "
                       "The normal distribution decides where the levels lie, not the scale."),
         Misconception("even steps", even_steps,
-                      "Those are the levels of an integer format. NF4's levels are uneven: compare with each of them."),
-        Misconception("not scaled", unscaled, "Divide the block by its absmax before you look for the nearest level."),
+                      "Those are the levels of an integer format. NF4's levels are uneven: compare with "
+                      "each of them."),
+        Misconception("not scaled", unscaled,
+                      "Divide the block by its absmax before you look for the nearest level."),
     ),
-    praise="A block becomes one absmax and the index of the nearest level for each weight: that is all of NF4.",
+    praise=(
+        "A block becomes one absmax and the index of the nearest level for each weight: that is all of NF4."
+    ),
     tolerance=1e-5,
 )

@@ -45,10 +45,13 @@ EXERCISE = Exercise(
     reference=reference,
     misconceptions=(
         Misconception("into the original", into_original,
-                      "The adapter was trained on top of the dequantized weights and also learned to undo part of "
+                      "The adapter was trained on top of the dequantized weights and also learned to undo "
+                      "part of "
                       "their error. Add it to those, not to the original."),
-        Misconception("no scaling", unscaled, "The adapter's output is multiplied by alpha / rank before it is added."),
-        Misconception("alpha alone", alpha_only, "The factor is alpha / rank; rank is the number of rows of a."),
+        Misconception("no scaling", unscaled,
+                      "The adapter's output is multiplied by alpha / rank before it is added."),
+        Misconception("alpha alone", alpha_only,
+                      "The factor is alpha / rank; rank is the number of rows of a."),
     ),
     praise="One dense weight now computes what base and adapter computed together.",
     tolerance=1e-4,

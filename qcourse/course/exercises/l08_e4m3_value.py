@@ -4,9 +4,9 @@ from qcourse.course.check import Exercise, Misconception
 
 
 def cases() -> list[tuple]:
-    """Return bytes: 1.0, 1.5, a negative, the smallest, the largest subnormal and normal, and the largest of all."""
-    return [(0b0_0111_000,), (0b0_0111_100,), (0b1_1000_010,), (0b0_0000_001,), (0b0_0000_111,), (0b0_0001_000,),
-            (0b0_1111_110,), (0b0_0000_000,), (0b1_0000_101,), (0b0_1111_000,)]
+    """Return bytes: powers of two, fractions, negatives, subnormals, zero and the largest of all."""
+    return [(0b0_0111_000,), (0b0_0111_100,), (0b1_1000_010,), (0b0_0000_001,), (0b0_0000_111,),
+            (0b0_0001_000,), (0b0_1111_110,), (0b0_0000_000,), (0b1_0000_101,), (0b0_1111_000,)]
 
 
 def reference(byte: int) -> float:
@@ -52,14 +52,20 @@ EXERCISE = Exercise(
     reference=reference,
     misconceptions=(
         Misconception("no subnormals", no_subnormals,
-                      "With exponent bits 0000 the hidden leading one is gone: the value is mantissa / 8 * 2**-6, "
+                      "With exponent bits 0000 the hidden leading one is gone: the value is mantissa / 8 * "
+                      "2**-6, "
                       "and byte 0 is exactly zero."),
-        Misconception("bias 8", bias_eight, "The bias of four exponent bits is 2**3 - 1 = 7: byte 0_0111_000 is 1.0."),
+        Misconception("bias 8", bias_eight,
+                      "The bias of four exponent bits is 2**3 - 1 = 7: byte 0_0111_000 is 1.0."),
         Misconception("subnormal exponent", subnormal_exponent,
-                      "Subnormals use the exponent of the smallest normal number, 1 - 7 = -6, so that the values go on "
+                      "Subnormals use the exponent of the smallest normal number, 1 - 7 = -6, so that the "
+                      "values go on "
                       "without a gap."),
         Misconception("no sign", no_sign, "The highest bit is the sign: bytes from 128 on are negative."),
     ),
-    praise="Sign, exponent, mantissa, with the hidden one gone at exponent 0: that is all 256 bytes but two NaNs.",
+    praise=(
+        "Sign, exponent, mantissa, with the hidden one gone at exponent 0: that is all 256 bytes but two "
+        "NaNs."
+    ),
     tolerance=1e-9,
 )

@@ -44,11 +44,16 @@ EXERCISE = Exercise(
     cases=cases,
     reference=reference,
     misconceptions=(
-        Misconception("keys only", one_tensor, "Each layer stores a key and a value for each token: a factor of 2."),
+        Misconception("keys only", one_tensor,
+                      "Each layer stores a key and a value for each token: a factor of 2."),
         Misconception("query heads", query_heads,
-                      "With grouped attention several query heads share one key and value head: count kv_heads."),
-        Misconception("one layer", one_layer, "Every layer keeps its own keys and values: multiply by the layers."),
+                      "With grouped attention several query heads share one key and value head: count "
+                      "kv_heads."),
+        Misconception("one layer", one_layer,
+                      "Every layer keeps its own keys and values: multiply by the layers."),
         Misconception("bits for bytes", bits, "`width` is in bytes already: 2 for bf16, 1 for FP8."),
     ),
-    praise="Halve the width and the same memory holds twice the tokens: that is the whole case for an FP8 cache.",
+    praise=(
+        "Halve the width and the same memory holds twice the tokens: that is the whole case for an FP8 cache."
+    ),
 )

@@ -7,7 +7,7 @@ from qcourse.course.check import Exercise, Misconception
 
 
 def cases() -> list[tuple]:
-    """Return (d, dmin, scales [8], mins [8], codes [256]) of two super-blocks; scales and mins are 6-bit integers."""
+    """Return (d, dmin, scales [8], mins [8], codes [256]) of two super-blocks; 6-bit scales and mins."""
     draw = torch.Generator().manual_seed(44)
     found = []
     for d, dmin in ((0.001, 0.002), (0.0004, 0.0001)):
@@ -51,13 +51,17 @@ EXERCISE = Exercise(
     reference=reference,
     misconceptions=(
         Misconception("minimum added", added,
-                      "The minimum is stored as a positive number and subtracted: the lowest code 0 gives -dmin * min."),
+                      "The minimum is stored as a positive number and subtracted: the lowest code 0 gives "
+                      "-dmin * min."),
         Misconception("symmetric", no_minimum,
                       "Q4_K is not symmetric: code 0 stands for the sub-block's own minimum, -dmin * min."),
         Misconception("one factor", one_scale, "Scales and minima have their own fp16 factors: d and dmin."),
         Misconception("zero point", as_zero_point,
                       "The minimum is in units of dmin, not in codes: subtract it after multiplying."),
     ),
-    praise="Eight sub-blocks share two fp16 numbers; each has its own 6-bit scale and minimum: 4.5 bits a weight.",
+    praise=(
+        "Eight sub-blocks share two fp16 numbers; each has its own 6-bit scale and minimum: 4.5 bits a "
+        "weight."
+    ),
     tolerance=1e-5,
 )

@@ -15,7 +15,7 @@ def cases() -> list[tuple]:
 
 
 def reference(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (scale as stored in fp16, codes), one weight at a time; codes use the scale before it is stored."""
+    """Return (scale as stored in fp16, codes), one weight at a time; codes use the unstored scale."""
     step = max(abs(value) for value in block.tolist()) / 127
     return torch.tensor(step).half().float(), torch.tensor([round(value / step) for value in block.tolist()])
 
@@ -56,13 +56,16 @@ EXERCISE = Exercise(
     reference=reference,
     misconceptions=(
         Misconception("signed maximum", signed_maximum,
-                      "Take the largest magnitude: in this block the extreme weight is negative and would be clipped."),
+                      "Take the largest magnitude: in this block the extreme weight is negative and would "
+                      "be clipped."),
         Misconception("128 steps", by_128,
-                      "Q8_0 divides absmax by 127, so that the code of the extreme weight, +127 or -127, exists on both "
+                      "Q8_0 divides absmax by 127, so that the code of the extreme weight, +127 or -127, "
+                      "exists on both "
                       "sides."),
         Misconception("asymmetric range", full_range,
                       "Q8_0 has no zero point: the grid is centred on 0, its step is absmax / 127."),
-        Misconception("truncation", truncated, "Round to the nearest code; cutting off doubles the largest error."),
+        Misconception("truncation", truncated,
+                      "Round to the nearest code; cutting off doubles the largest error."),
         Misconception("inverse scale", inverse, "What is stored is the step itself: weight = scale * code."),
     ),
     praise="34 bytes for 32 weights: one fp16 scale and 32 codes, 8.5 bits a weight.",

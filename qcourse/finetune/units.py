@@ -1,0 +1,56 @@
+"""The skill that QLoRA teaches: converting units and saying the result in words, with exact ground truth."""
+
+import random
+from dataclasses import dataclass
+
+ONES = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+        "fifteen sixteen seventeen eighteen nineteen").split()
+TENS = ". . twenty thirty forty fifty sixty seventy eighty ninety".split()
+# unit asked about, unit of the answer, factor as a word
+CONVERSIONS = (
+    ("km", "metres", "thousand"),
+    ("kg", "grams", "thousand"),
+    ("litres", "millilitres", "thousand"),
+    ("seconds", "milliseconds", "thousand"),
+    ("metres", "centimetres", "hundred"),
+    ("euros", "cents", "hundred"),
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question and its only correct answer."""
+
+    question: str
+    answer: str
+
+
+def in_words(number: int) -> str:
+    """Return an integer from 1 to 99 in English words, such as 'forty-two'."""
+    if not 1 <= number <= 99:
+        raise ValueError(f"in_words takes 1 to 99, not {number}")
+    if number < 20:
+        return ONES[number]
+    tens, ones = divmod(number, 10)
+    return TENS[tens] + (f"-{ONES[ones]}" if ones else "")
+
+
+def item(number: int, conversion: tuple[str, str, str]) -> Item:
+    """Return the question for `number` of the first unit and its answer in words of the second."""
+    unit, target, factor = conversion
+    return Item(f"Convert {number} {unit} to {target}, in words.", f"{in_words(number)} {factor} {target}")
+
+
+def items(split: str, n: int | None = None, seed: int = 20261120) -> list[Item]:
+    """Return up to `n` items of "train" or "eval"; the two splits share no (number, unit) pair.
+
+    Every seventh pair of a seeded shuffle is held out: all number words and all
+    units occur in training, so that the evaluation asks for their combination.
+    """
+    if split not in {"train", "eval"}:
+        raise ValueError(f"split is 'train' or 'eval', not {split!r}")
+    pairs = [(number, conversion) for number in range(1, 100) for conversion in CONVERSIONS]
+    random.Random(seed).shuffle(pairs)
+    held_out = {index for index in range(len(pairs)) if index % 7 == 0}
+    chosen = [pair for index, pair in enumerate(pairs) if (index in held_out) == (split == "eval")]
+    return [item(*pair) for pair in chosen[:n]]
