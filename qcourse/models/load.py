@@ -38,7 +38,7 @@ def load(
 ) -> LoadedModel:
     """Load "pico", a folder or a hub id (default: QCOURSE_MODEL, or pico) for evaluation.
 
-    dtype: of the weights in memory, a torch.dtype or its name; device: default QCOURSE_DEVICE, or cuda if there.
+    dtype: of the weights in memory; device: default QCOURSE_DEVICE, or cuda if there.
     Raises QCourseError for an unknown name, a damaged or pickled checkpoint, an absent device.
     """
     import torch

@@ -1,5 +1,20 @@
 """Number formats as pure tensor functions: nothing here knows about models, files or devices."""
 
+from qcourse.numerics.affine import PER_CHANNEL, PER_TENSOR, fake_quantize, quantize_affine, quantize_int8
+from qcourse.numerics.checks import valid_group_sizes
+from qcourse.numerics.codebook import quantize_codebook
+from qcourse.numerics.fp8 import quantize_fp8
 from qcourse.numerics.types import QuantizedWeight, storable_scale
 
-__all__ = ["QuantizedWeight", "storable_scale"]
+__all__ = [
+    "PER_CHANNEL",
+    "PER_TENSOR",
+    "QuantizedWeight",
+    "fake_quantize",
+    "quantize_affine",
+    "quantize_codebook",
+    "quantize_fp8",
+    "quantize_int8",
+    "storable_scale",
+    "valid_group_sizes",
+]

@@ -103,7 +103,7 @@ def test_missing_shard_is_named(tmp_path, llama_tied):
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
-    """Return the file with one thing broken: cut, a giant header, a damaged header byte, wrong offsets or dtype."""
+    """Return the file with one thing broken: cut, giant header, damaged byte, wrong offsets or dtype."""
     length = int.from_bytes(data[:8], "little")
     header, kind = json.loads(data[8 : 8 + length]), rng.randrange(5)
     name = rng.choice([key for key in header if key != "__metadata__"])

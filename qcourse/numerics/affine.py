@@ -1,0 +1,147 @@
+"""Evenly spaced integer levels: the grid under GPTQ, AWQ, W8A8 and plain rounding."""
+
+import torch
+from torch import Tensor
+
+from qcourse.numerics.checks import check_bits, check_finite, columns_of_a_group
+from qcourse.numerics.types import QuantizedWeight, storable_scale
+
+PER_CHANNEL, PER_TENSOR = -1, 0
+SHRINKS = tuple(1 - 0.05 * step for step in range(11))
+
+
+def quantize_affine(
+    weight: Tensor,
+    bits: int,
+    group_size: int = 128,
+    symmetric: bool = True,
+    *,
+    convention: str = "full",
+    storable: bool = True,
+    search: bool = False,
+    importance: Tensor | None = None,
+) -> QuantizedWeight:
+    """Round each group of input columns to 2**bits evenly spaced levels.
+
+    weight: [out, in], finite; group_size: columns a scale, -1 a row (channel, token), 0 the whole tensor.
+    convention: of symmetric grids, see `symmetric_scale`; storable: round scales so that fp16 and bf16
+    hold them (codes are then chosen against the rounded scale).
+    search: try ranges shrunk to a half and keep the least squared error, weighted by importance [in].
+    Error of a weight inside its group's range: at most scale / 2.
+    Raises ValueError for bits outside 2..8, values not finite, a group size that does not divide.
+    Source: Frantar et al. 2022 (arXiv 2210.17323), section 2; compressed-tensors 0.19 calculate_qparams.
+    """
+    check_bits(bits)
+    check_finite(weight)
+    groups = split_groups(weight.float(), group_size)  # [out, n_groups, group_size]
+    weights = None if importance is None else split_groups(importance.float()[None], group_size)
+    low, high = range_of(groups)
+    if search:
+        low, high = search_range(groups, low, high, bits, symmetric, weights, convention, storable)
+    scale, zero_point = grid(low, high, bits, symmetric, convention, storable)
+    codes = round_to(groups, scale[..., None], zero_point[..., None], bits).to(torch.uint8)
+    shape = (1, 1) if group_size == PER_TENSOR else scale.shape
+    return QuantizedWeight(
+        codes.reshape(weight.shape),
+        scale.reshape(shape),
+        zero_point.to(torch.int32).reshape(shape),
+        bits,
+        PER_CHANNEL if group_size == PER_TENSOR else group_size,
+        symmetric=symmetric,
+    )
+
+
+def fake_quantize(values: Tensor, bits: int, group_size: int = 128, symmetric: bool = True) -> Tensor:
+    """Quantize and dequantize in floating point; same shape and dtype as `values`, [rows, columns]."""
+    return quantize_affine(values, bits, group_size, symmetric).dequantize().to(values.dtype)
+
+
+def split_groups(weight: Tensor, group_size: int) -> Tensor:
+    """View [out, in] as [out, n_groups, columns of a group]; group size 0 gives [1, 1, out * in]."""
+    if group_size == PER_TENSOR:
+        return weight.reshape(1, 1, -1)
+    return weight.reshape(weight.shape[0], -1, columns_of_a_group(weight.shape[1], group_size))
+
+
+def range_of(groups: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the least and greatest value over the last dimension, widened to include 0."""
+    return groups.amin(-1).clamp(max=0), groups.amax(-1).clamp(min=0)
+
+
+def grid(
+    low: Tensor, high: Tensor, bits: int, symmetric: bool, convention: str = "full", storable: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Return scale and zero point (both float32) of the grid that spans low..high; low <= 0 <= high.
+
+    An empty range (all zeros) gets scale 1, so that its codes are the zero point.
+    """
+    if symmetric:
+        scale = symmetric_scale(torch.maximum(-low, high), bits, convention)
+    else:
+        scale = (high - low) / (2**bits - 1)
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+    scale = storable_scale(scale) if storable else scale
+    if symmetric:
+        return scale, torch.full_like(scale, 2 ** (bits - 1))
+    return scale, torch.round(-low / scale).clamp(0, 2**bits - 1)
+
+
+def symmetric_scale(absmax: Tensor, bits: int, convention: str) -> Tensor:
+    """Return the scale of a symmetric grid.
+
+    "full": absmax / ((2**bits - 1) / 2), all 2**bits levels used, the largest positive value may be
+    clipped by half a step (GPTQ, compressed-tensors). "restricted": absmax / (2**(bits-1) - 1), the
+    textbook's, one level unused, nothing clipped. Raises ValueError for another convention.
+    """
+    if convention == "full":
+        return absmax / ((2**bits - 1) / 2)
+    if convention == "restricted":
+        return absmax / (2 ** (bits - 1) - 1)
+    raise ValueError(f"unknown convention {convention!r}; known are full, restricted")
+
+
+def round_to(values: Tensor, scale: Tensor, zero_point: Tensor, bits: int) -> Tensor:
+    """Return the nearest codes 0 .. 2**bits - 1 as float32; ties go to the even level."""
+    return (torch.round(values / scale) + zero_point).clamp_(0, 2**bits - 1)
+
+
+def search_range(
+    groups: Tensor,
+    low: Tensor,
+    high: Tensor,
+    bits: int,
+    symmetric: bool,
+    importance: Tensor | None = None,
+    convention: str = "full",
+    storable: bool = True,
+    shrinks: tuple[float, ...] = SHRINKS,
+) -> tuple[Tensor, Tensor]:
+    """Return the shrunk range of each group with the least (importance-weighted) squared error.
+
+    groups: [out, n_groups, size]; low, high: [out, n_groups]; importance broadcasts against groups.
+    Source: the clipping search of GPTQ's --mse and of AWQ (arXiv 2306.00978, section 4.1).
+    """
+    best = torch.full_like(low, torch.inf)
+    best_low, best_high = low.clone(), high.clone()
+    for shrink in shrinks:
+        scale, zero = grid(low * shrink, high * shrink, bits, symmetric, convention, storable)
+        scale, zero = scale[..., None], zero[..., None]
+        error = (round_to(groups, scale, zero, bits).sub_(zero).mul_(scale).sub_(groups)).square_()
+        error = (error if importance is None else error.mul_(importance)).sum(-1)
+        better = error < best
+        best = torch.where(better, error, best)
+        best_low, best_high = (
+            torch.where(better, low * shrink, best_low),
+            torch.where(better, high * shrink, best_high),
+        )
+    return best_low, best_high
+
+
+def quantize_int8(values: Tensor, *, levels: float = 127.5) -> tuple[Tensor, Tensor]:
+    """Round each row to int8 about zero: codes int8 [rows, columns] and float32 scale [rows, 1].
+
+    levels: 127.5 is compressed-tensors' grid (all 256 levels), 127 LLM.int8()'s (-128 unused).
+    """
+    scale = values.float().abs().amax(-1, keepdim=True) / levels
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+    return torch.round(values.float() / scale).clamp_(-128, 127).to(torch.int8), scale

@@ -1,0 +1,125 @@
+"""Four-bit code books: NF4 and bitsandbytes' FP4, with double quantization of the block maxima.
+
+Blocks run over the flattened weight, so one may cross rows; values equal bitsandbytes 0.50 bit for bit.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from qcourse.numerics.checks import check_finite
+from qcourse.numerics.types import QuantizedWeight
+
+NF4 = (
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
+    -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
+    0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+)  # fmt: skip
+FP4 = (0.0, 0.005208333333, 0.6666666667, 1.0, 0.3333333333, 0.5, 0.1666666667, 0.25)
+BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
+NESTED_BLOCK = 256
+
+
+def code_book(kind: str) -> Tensor:
+    """Return the 16 values of "nf4" (rising) or "fp4" (sign bit, then magnitude), float32."""
+    return torch.tensor(NF4 if kind == "nf4" else FP4 + tuple(-value for value in FP4))
+
+
+def quantize_codebook(
+    weight: Tensor, block_size: int = 64, kind: str = "nf4", double_quantization: bool = True
+) -> QuantizedWeight:
+    """Scale each block of the flattened weight by its absmax and take the nearest code-book value.
+
+    weight: [out, in], finite. Codes are uint8 indices [out, in]; scale holds the absmax that a reader
+    sees, [out, n_blocks a row] where blocks end with rows, else [1, n_blocks].
+    Raises ValueError for a block size that is no power of two from 32 to 4096, or values not finite.
+    Source: Dettmers et al. 2023 (arXiv 2305.14314), sections 3 and 3.1; bitsandbytes 0.50 quantize_4bit.
+    """
+    check_finite(weight)
+    if block_size not in BLOCK_SIZES:
+        raise ValueError(f"block size {block_size} is none of {', '.join(map(str, BLOCK_SIZES))}")
+    blocks = to_blocks(weight.float(), block_size)
+    absmax = blocks.abs().amax(1)
+    codes = nearest(scale_block(blocks, absmax), kind).reshape(-1)[: weight.numel()].reshape(weight.shape)
+    extra = {"scale_bits": 32, "block_size": block_size, "double_quantization": double_quantization}
+    if double_quantization:
+        absmax, nested = nest(absmax)
+        extra |= nested | {"scale_bits": 8, "extra_bits": 32 * (nested["nested_absmax"].numel() + 1)}
+    rows = weight.shape[0] if weight.shape[1] % block_size == 0 else 1
+    return QuantizedWeight(codes, absmax.reshape(rows, -1), None, 4, block_size, kind, extra=extra)
+
+
+def dequantize_codebook(quantized: QuantizedWeight) -> Tensor:
+    """Return the dense weight, float32 [out, in]: code-book value times its block's absmax."""
+    values = code_book(quantized.kind)[quantized.codes.long()]
+    blocks = to_blocks(values, quantized.group_size) * quantized.scale.reshape(-1, 1)
+    return blocks.reshape(-1)[: values.numel()].reshape(values.shape)
+
+
+def to_blocks(values: Tensor, block_size: int) -> Tensor:
+    """Flatten to [n_blocks, block_size]; the last block is filled with zeros."""
+    flat = values.reshape(-1)
+    return torch.nn.functional.pad(flat, (0, -flat.numel() % block_size)).reshape(-1, block_size)
+
+
+def scale_block(blocks: Tensor, absmax: Tensor) -> Tensor:
+    """Return blocks divided by their absmax, by multiplying with the reciprocal as bitsandbytes does."""
+    return (blocks * (1.0 / absmax.clamp(min=1e-38))[:, None]).clamp_(-1, 1)
+
+
+def nearest(scaled: Tensor, kind: str) -> Tensor:
+    """Return the index of the nearest code-book value, uint8; a tie goes to the lower value."""
+    values, order = code_book(kind).sort(stable=True)
+    index = torch.bucketize(scaled, (values[:-1] + values[1:]) / 2)
+    return order[index].to(torch.uint8)
+
+
+def nest(absmax: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Quantize the block maxima themselves to 8 bits in blocks of 256, after taking off their mean.
+
+    Returns the maxima as a reader will see them and what the file stores: absmax_codes uint8,
+    nested_absmax float32 [n / 256], offset float32 (0-dim).
+    """
+    offset = absmax.mean()
+    blocks = to_blocks(absmax - offset, NESTED_BLOCK)
+    nested_absmax = blocks.abs().amax(1)
+    steps = ((scale_block(blocks, nested_absmax) + 1) * 32767.5 + 0.5).long()
+    codes = dynamic_codes()[steps] * (nested_absmax > 0)[:, None]
+    codes = codes.reshape(-1)[: absmax.numel()]
+    stored = {"absmax_codes": codes, "nested_absmax": nested_absmax, "offset": offset}
+    return unnest(codes, nested_absmax, offset), stored
+
+
+def unnest(codes: Tensor, nested_absmax: Tensor, offset: Tensor) -> Tensor:
+    """Return the block maxima that 8-bit codes, their own block maxima and the offset stand for."""
+    blocks = to_blocks(dynamic_map()[codes.reshape(-1).long()], NESTED_BLOCK) * nested_absmax[:, None]
+    return blocks.reshape(-1)[: codes.numel()] + offset
+
+
+@cache
+def dynamic_codes() -> Tensor:
+    """Return the 8-bit code of each of 65,536 even steps from -1 to 1, uint8.
+
+    bitsandbytes' CPU library looks codes up in this table instead of searching the 256 values, so a value
+    within 2**-16 of a midpoint may get the farther neighbour; its files are equal only if we do the same.
+    """
+    values = dynamic_map()
+    steps = torch.arange(65536) / 32767.5 - 1
+    return torch.bucketize(steps, (values[:-1] + values[1:]) / 2).to(torch.uint8)
+
+
+@cache
+def dynamic_map() -> Tensor:
+    """Return the 256 rising values of bitsandbytes' signed dynamic 8-bit type.
+
+    Decade 10**(e-6), e = 0..6, holds the 2**e midpoints of an even division of 0.1..1, with both signs;
+    0 and 1 complete it.
+    Source: Dettmers et al. 2022 (arXiv 2110.02861), section 1.3; arXiv 1511.04561.
+    """
+    values = [0.0, 1.0]
+    for exponent in range(7):
+        edges = torch.linspace(0.1, 1, 2**exponent + 1)
+        middles = 10 ** (exponent - 6) * (edges[:-1] + edges[1:]) / 2
+        values += [*middles.tolist(), *(-middles).tolist()]
+    return torch.tensor(sorted(values))
