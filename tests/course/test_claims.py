@@ -1,4 +1,4 @@
-"""The ledger is well formed, and each verdict follows from its figure: push the figure, and the verdict flips."""
+"""The ledger is well formed, and every verdict follows from its figure by the rule."""
 
 from dataclasses import replace
 

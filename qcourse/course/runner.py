@@ -1,0 +1,53 @@
+"""`make course`: measure every lane, execute every lesson, write the report."""
+
+import sys
+import time
+from pathlib import Path
+
+from qcourse.common import repository
+from qcourse.course.execute import Outcome, execute, notebooks
+
+
+def run(only: list[str] | None = None, lanes: bool | None = None) -> list[Outcome]:
+    """Fill build/: scoreboard.jsonl, executed notebooks, report.html; return what came of each notebook.
+
+    only: beginnings of notebook names; then lanes are left alone unless asked for.
+    What an earlier run left in build/ and still fits is reused.
+    """
+    build = repository() / "build"
+    start = time.perf_counter()
+    skipped = run_lanes() if (lanes if lanes is not None else not only) else {}
+    outcomes = run_notebooks(notebooks(only), build / "notebooks")
+    from qcourse.course.report import write_report
+
+    report = write_report(build, outcomes, skipped)
+    say(f"{time.perf_counter() - start:.0f} s in all; {report}")
+    say("next: make lab opens JupyterLab on your own copies")
+    return outcomes
+
+
+def run_notebooks(paths: list[Path], folder: Path) -> list[Outcome]:
+    """Execute the notebooks in order, one line each."""
+    outcomes = []
+    for index, path in enumerate(paths, 1):
+        say(f"[{index}/{len(paths)}] {path.stem} ...", end=" ")
+        outcome = execute(path, folder)
+        outcomes.append(outcome)
+        say(f"{outcome.state}, {outcome.seconds:.0f} s {outcome.error}".rstrip())
+    return outcomes
+
+
+def run_lanes() -> dict[str, str]:
+    """Measure every lane that this machine can run; return the skipped ones with their reasons."""
+    from qcourse.course.lanes import measure_all
+
+    return measure_all(say)
+
+
+def say(text: str, end: str = "\n") -> None:
+    """Print at once, so that progress shows also through a pipe."""
+    print(text, end=end, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(any(outcome.state == "failed" for outcome in run(sys.argv[1:] or None)))

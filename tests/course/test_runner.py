@@ -1,0 +1,104 @@
+"""The runner executes, reuses, reports failures in one line, and the report stands alone."""
+
+import json
+
+import nbformat
+import pytest
+
+from qcourse.course import execute as execution
+from qcourse.course import report, runner
+from qcourse.course.execute import Outcome
+
+SOURCES = {
+    "01_good.ipynb": "import os\nprint(os.environ['QCOURSE_HOME'])",
+    "02_bad.ipynb": "raise ValueError('no')",
+}
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """Return a repository with two notebooks and a model folder."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "claims.yaml").write_text("claims: []\n")
+    for name, source in SOURCES.items():
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+        nbformat.write(notebook, tmp_path / "notebooks" / name)
+    monkeypatch.setattr(execution, "repository", lambda: tmp_path)
+    monkeypatch.setenv("QCOURSE_MODEL", str(tmp_path / "model"))
+    return tmp_path
+
+
+def test_only_selects_by_the_beginning_of_the_name(checkout):
+    assert [path.name for path in execution.notebooks()] == list(SOURCES)
+    assert [path.name for path in execution.notebooks(["02"])] == ["02_bad.ipynb"]
+
+
+@pytest.mark.slow
+def test_a_notebook_runs_once_and_is_reused_until_something_changes(checkout, capsys):
+    paths, build = execution.notebooks(), checkout / "build" / "notebooks"
+    first = runner.run_notebooks(paths, build)
+    assert [outcome.state for outcome in first] == ["ran", "failed"]
+    assert first[1].error == "ValueError: no"
+    executed = nbformat.read(build / "01_good.ipynb", as_version=4)
+    assert executed.cells[0].outputs[0].text.strip() == str(checkout / "build" / "home")
+    second = runner.run_notebooks(paths, build)
+    assert [outcome.state for outcome in second] == ["reused", "failed"]
+    (checkout / "model" / "config.json").write_text('{"changed": 1}')
+    assert runner.run_notebooks(paths[:1], build)[0].state == "ran"
+    assert "[1/2] 01_good ... ran" in capsys.readouterr().out
+
+
+def test_the_key_ignores_outputs_and_sees_sources(checkout):
+    path = execution.notebooks()[0]
+    key = execution.notebook_key(path)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].outputs = [nbformat.v4.new_output("stream", text="old")]
+    nbformat.write(notebook, path)
+    assert execution.notebook_key(path) == key
+    notebook.cells[0].source += "\n1"
+    nbformat.write(notebook, path)
+    assert execution.notebook_key(path) != key
+
+
+ROW = {"lane": "gptq", "recipe": "gptq-w4g128", "engine": "vllm", "bits_per_weight": 4.5, "file_bytes": 14e6,
+       "perplexity": 31.2, "kl_mean": 0.02, "kl_p99": 0.3, "top1_agreement": 0.95, "n_items": 50,
+       "skills": {"facts": 0.9, "recall": None, "code": {"accuracy": 0.5}},
+       "tokens_per_second": {"decode": 120.0}, "model_hash": "abc", "evaluation_hash": "e1", "machine": "test"}
+
+
+def write_rows(folder, rows):
+    folder.mkdir(exist_ok=True)
+    (folder / "scoreboard.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_the_report_shows_rows_reasons_and_the_next_step(tmp_path, monkeypatch):
+    monkeypatch.setenv("QCOURSE_HOME", str(tmp_path / "home"))
+    write_rows(tmp_path, [ROW, {**ROW, "engine": "transformers", "kl_mean": 0.0211}])
+    outcomes = [Outcome("06_gptq", "failed", 3.0, "2026-01-01", "ValueError: <no>")]
+    text = report.write_report(tmp_path, outcomes, {"fp8 on vLLM": "no <kernel> here"}).read_text()
+    for part in ("gptq", "4.5", "0.0211", "70.0%", "n/a", "no &lt;kernel&gt; here", "ValueError: &lt;no&gt;",
+                 "make lab", "data:image/png;base64,", "S1-32"):
+        assert part in text
+    assert "<script" not in text and "http://" not in text and "https://" not in text
+
+
+def test_the_report_without_rows_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("QCOURSE_HOME", str(tmp_path / "home"))
+    text = report.write_report(tmp_path, [], {}).read_text()
+    assert "No lane was measured" in text and "data:image" not in text
+
+
+def test_rows_of_another_model_or_evaluation_stay_out(tmp_path):
+    write_rows(tmp_path, [{**ROW, "model_hash": "old"}, {**ROW, "evaluation_hash": "e0", "engine": "x"}, ROW,
+                          {**ROW, "kl_mean": 0.5}])
+    rows = report.read_rows(tmp_path / "scoreboard.jsonl")
+    assert [row["kl_mean"] for row in rows] == [0.5]
+
+
+def test_a_skill_that_does_not_apply_is_never_zero():
+    shown = report.cells({**ROW, "skills": {"facts": None}})
+    assert shown["skills_mean"] == "not applicable"
+    assert report.skill_rows([{**ROW, "skills": {"facts": float("nan")}}])[0]["facts"] == "n/a"
