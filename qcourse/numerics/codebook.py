@@ -1,6 +1,6 @@
 """Four-bit code books: NF4 and bitsandbytes' FP4, with double quantization of the block maxima.
 
-Blocks run over the flattened weight, so one may cross rows; values equal bitsandbytes 0.50 bit for bit.
+Blocks run over the flattened weight, so one may cross rows; all equals bitsandbytes 0.50 bit for bit.
 """
 
 from functools import cache

@@ -26,9 +26,16 @@ def sample(kind: str, rows: int, columns: int, seed: int) -> torch.Tensor:
 
 
 @settings(max_examples=60, deadline=None)
-@given(kind=st.sampled_from(EXTREMES), rows=st.integers(1, 5), groups=st.integers(1, 4),
-       size=st.sampled_from([1, 3, 8, 32, 43]), bits=st.integers(2, 8), symmetric=st.booleans(),
-       dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]), seed=st.integers(0, 99))  # fmt: skip
+@given(
+    kind=st.sampled_from(EXTREMES),
+    rows=st.integers(1, 5),
+    groups=st.integers(1, 4),
+    size=st.sampled_from([1, 3, 8, 32, 43]),
+    bits=st.integers(2, 8),
+    symmetric=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    seed=st.integers(0, 99),
+)
 def test_error_is_at_most_half_a_step(kind, rows, groups, size, bits, symmetric, dtype, seed):
     weight = sample(kind, rows, groups * size, seed).to(dtype)
     quantized = quantize_affine(weight, bits, size, symmetric)
