@@ -17,6 +17,10 @@ stands between `### BEGIN SOLUTION` and `### END SOLUTION` becomes
     with budget("GPTQ of all layers", seconds=20, gigabytes=0.5):
         ...                                    # predicts, refuses what does not fit, then says what it took
     claims.settle("S1-10", figure=share)       # applies the claim's rule, stores and shows the row
+    claims.show("S1-01", "S3-02")              # rows that arithmetic or documents settle
+    yard = Yardstick(n_windows=16)             # loads the bf16 model and 16 x 512 held-out tokens, and says so
+    yard.measure("rtn 3 bits", model, bits)    # one row: perplexity, KL with interval, p99, top-1
+    yard.table(); yard.bars(); yard.ratio("gptq", "rtn"); yard.fresh()   # fresh(): a copy of the bf16 model
     figures.bars({"rtn": 0.2, "gptq": 0.1}, "KL (nats)")            # also lines, pareto, heatmap, histogram
 
 Exercises: the file `exercises/l06_feed_back.py` defines `EXERCISE = Exercise(...)` with cases,
@@ -39,5 +43,6 @@ from qcourse.course.check import check
 from qcourse.course.lesson import begin
 from qcourse.course.predictions import predict
 from qcourse.course.source import show_source
+from qcourse.course.yardstick import Yardstick
 
-__all__ = ["begin", "budget", "check", "claims", "figures", "predict", "show_source"]
+__all__ = ["Yardstick", "begin", "budget", "check", "claims", "figures", "predict", "show_source"]

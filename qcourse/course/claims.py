@@ -115,6 +115,12 @@ def settle(identifier: str, figure: float, **setting: object) -> Row:
     return row
 
 
+def show(*identifiers: str) -> None:
+    """Show rows that need no measurement here: computed, documented, or still open."""
+    known_rows = {row.claim.id: row for row in rows()}
+    show_table([as_cells(known_rows[get(identifier).id]) for identifier in identifiers])
+
+
 def get(identifier: str) -> Claim:
     """Return one claim; QCourseError if the ledger has no such id."""
     if identifier not in ledger():
@@ -159,4 +165,5 @@ def as_cells(row: Row) -> dict[str, object]:
     """Return a row as the columns that lessons and the report show."""
     figure = "" if row.figure is None else f"{short(row.figure)} {row.claim.unit}".strip()
     return {"id": row.claim.id, "claim": row.claim.claim, "measured": row.claim.measurement, "figure": figure,
-            "verdict": row.verdict, "scope": row.claim.scope, "published": row.claim.published}
+            "verdict": row.verdict, "scope": row.claim.scope,
+            "published": row.claim.published or row.claim.evidence}
