@@ -1,0 +1,143 @@
+"""bitsandbytes checkpoints: NF4 and FP4 in blocks of the flattened weight, and int8 with one scale a row.
+
+4 bits: weight uint8 [out * in / 2, 1] (first code in the high half), weight.absmax,
+weight.quant_map, with double quantization weight.nested_absmax and
+weight.nested_quant_map, and a JSON text of the settings as bytes. 8 bits:
+weight int8 [out, in], SCB float32 [out] (absmax of the row), weight_format.
+Source: QuantState.as_dict and Linear8bitLt._save_to_state_dict of bitsandbytes 0.50.
+"""
+
+import json
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qcourse.export.settings import common_grid, kept_linears, require_kind
+from qcourse.numerics import QuantizedWeight
+from qcourse.numerics.codebook import NESTED_BLOCK, code_book, dynamic_map, unnest
+
+KINDS = ("nf4", "fp4", "int8")
+STATE = "weight.quant_state.bitsandbytes__"
+PARTS = (
+    "weight",
+    "weight.absmax",
+    "weight.quant_map",
+    "weight.nested_absmax",
+    "weight.nested_quant_map",
+    f"{STATE}nf4",
+    f"{STATE}fp4",
+    "SCB",
+    "weight_format",
+)
+
+
+def check(layers: dict[str, QuantizedWeight]) -> None:
+    """Raise QCourseError for the first layer that bitsandbytes has no form for."""
+    kind = common_grid(layers).kind
+    kinds = (kind,) if kind in KINDS else KINDS
+    require_kind(layers, kinds, "bitsandbytes", "write it as compressed-tensors, gptq or merged")
+
+
+def encode(layer: QuantizedWeight, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the tensors of one linear; dtype is what 4-bit weights are dequantized to."""
+    return _encode_int8(layer) if layer.kind == "int8" else _encode_blocks(layer, dtype)
+
+
+def _encode_int8(layer: QuantizedWeight) -> dict[str, Tensor]:
+    absmax = layer.extra.get("SCB", layer.scale.float() * 127)
+    return {
+        "weight": layer.codes,
+        "SCB": absmax.float().reshape(-1),
+        "weight_format": torch.tensor(0, dtype=torch.uint8),
+    }
+
+
+def _encode_blocks(layer: QuantizedWeight, dtype: torch.dtype) -> dict[str, Tensor]:
+    flat = layer.codes.reshape(-1)
+    flat = nn.functional.pad(flat, (0, flat.numel() % 2))
+    extra = layer.extra
+    state = {
+        "quant_type": layer.kind,
+        "blocksize": layer.group_size,
+        "dtype": str(dtype).removeprefix("torch."),
+        "shape": list(layer.codes.shape),
+    }
+    tensors = {
+        "weight": (flat[0::2] << 4 | flat[1::2]).reshape(-1, 1),
+        "weight.quant_map": code_book(layer.kind),
+        "weight.absmax": layer.scale.float().reshape(-1),
+    }
+    if extra.get("double_quantization"):
+        tensors |= {
+            "weight.absmax": extra["absmax_codes"].reshape(-1),
+            "weight.nested_absmax": extra["nested_absmax"].float().reshape(-1),
+            "weight.nested_quant_map": dynamic_map().clone(),
+        }
+        state |= {
+            "nested_blocksize": NESTED_BLOCK,
+            "nested_dtype": "float32",
+            "nested_offset": float(extra["offset"]),
+        }
+    tensors[f"{STATE}{layer.kind}"] = torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)
+    return tensors
+
+
+def decode(tensors: dict[str, Tensor]) -> QuantizedWeight:
+    """Return the layer that the tensors of one linear hold. Raises ValueError for another code book."""
+    if "SCB" in tensors:
+        absmax = tensors["SCB"].float().reshape(-1, 1)
+        return QuantizedWeight(tensors["weight"], absmax / 127, None, 8, -1, "int8", extra={"SCB": absmax})
+    kind = "nf4" if f"{STATE}nf4" in tensors else "fp4"
+    state = json.loads(bytes(tensors[STATE + kind].tolist()))
+    if not torch.allclose(tensors["weight.quant_map"], code_book(kind), atol=1e-6):
+        raise ValueError(f"its code book is not {kind}")
+    rows, columns = state["shape"]
+    packed = tensors["weight"].view(torch.uint8).reshape(-1)
+    flat = torch.stack([packed >> 4, packed & 15], dim=1).reshape(-1)
+    codes = flat[: rows * columns].reshape(rows, columns)
+    scale, extra = _block_scales(tensors, state)
+    scale = scale.reshape(rows if columns % state["blocksize"] == 0 else 1, -1)
+    return QuantizedWeight(codes, scale, None, 4, state["blocksize"], kind, extra=extra)
+
+
+def _block_scales(tensors: dict[str, Tensor], state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+    """Return the block maxima as a reader sees them, and what a writer needs to store them again."""
+    nested = "nested_offset" in state
+    extra = {"block_size": state["blocksize"], "double_quantization": nested, "scale_bits": 32}
+    absmax = tensors["weight.absmax"]
+    if not extra["double_quantization"]:
+        return absmax.float(), extra
+    if state["nested_blocksize"] != NESTED_BLOCK:
+        raise ValueError(f"its nested blocks have {state['nested_blocksize']} values, not {NESTED_BLOCK}")
+    offset, nested = torch.tensor(state["nested_offset"]), tensors["weight.nested_absmax"].float()
+    extra |= {
+        "absmax_codes": absmax,
+        "nested_absmax": nested,
+        "offset": offset,
+        "scale_bits": 8,
+        "extra_bits": 32 * (nested.numel() + 1),
+    }
+    return unnest(absmax, nested, offset), extra
+
+
+def configuration(layers: dict[str, QuantizedWeight], model: nn.Module) -> dict[str, Any]:
+    """Return the quantization_config that transformers' BitsAndBytesConfig reads."""
+    first = next(iter(layers.values()))
+    kept = kept_linears(model, set(layers))
+    eight = first.kind == "int8"
+    return {
+        "quant_method": "bitsandbytes",
+        "load_in_8bit": eight,
+        "load_in_4bit": not eight,
+        "_load_in_8bit": eight,
+        "_load_in_4bit": not eight,
+        "llm_int8_threshold": first.extra.get("threshold", 6.0),
+        "llm_int8_skip_modules": kept or None,
+        "llm_int8_enable_fp32_cpu_offload": False,
+        "llm_int8_has_fp16_weight": False,
+        "bnb_4bit_quant_type": "nf4" if eight else first.kind,
+        "bnb_4bit_use_double_quant": bool(first.extra.get("double_quantization", False)),
+        "bnb_4bit_compute_dtype": str(model.dtype).removeprefix("torch."),
+        "bnb_4bit_quant_storage": "uint8",
+    }

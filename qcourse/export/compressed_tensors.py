@@ -1,0 +1,143 @@
+"""compressed-tensors checkpoints: packed integers, int8, FP8 and FP4, each with its scheme in config.json.
+
+For each linear: weight_packed or weight, weight_scale [out, n_groups], and by
+scheme weight_zero_point, weight_shape, weight_global_scale, input_scale.
+Source: the compressors of compressed-tensors 0.19 (pack, naive, nvfp4, mxfp4).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qcourse.common import QCourseError
+from qcourse.export.compressed_scheme import Scheme, scheme
+from qcourse.export.exact import exactly, smallest_exact
+from qcourse.export.settings import kept_linears, require_kind
+from qcourse.numerics import QuantizedWeight
+from qcourse.numerics.packing import pack_words, unpack_words
+
+KINDS = ("int", "int8", "float8_e4m3fn", "mxfp4", "nvfp4")
+PARTS = (
+    "weight_packed",
+    "weight",
+    "weight_scale",
+    "weight_shape",
+    "weight_zero_point",
+    "weight_global_scale",
+    "input_scale",
+    "input_global_scale",
+    "weight_g_idx",
+)
+
+
+def check(layers: dict[str, QuantizedWeight]) -> None:
+    """Raise QCourseError for the first layer that compressed-tensors cannot hold."""
+    require_kind(layers, KINDS, "compressed-tensors", "write it as bitsandbytes or merged")
+    for name, layer in layers.items():
+        if layer.g_idx is not None:
+            raise QCourseError(
+                f"{name} has reordered columns (g_idx), which compressed-tensors dropped; "
+                "quantize without desc_act or write it as gptq"
+            )
+
+
+def encode(layer: QuantizedWeight) -> dict[str, Tensor]:
+    """Return the tensors of one linear."""
+    kind_encoder = {"int": _encode_packed, "mxfp4": _encode_fp4, "nvfp4": _encode_fp4}
+    tensors = kind_encoder.get(layer.kind, _encode_plain)(layer)
+    if (input_scale := layer.extra.get("input_scale")) is not None:
+        tensors["input_scale"] = torch.as_tensor(input_scale, dtype=torch.float32).reshape(1)
+    return tensors
+
+
+def _encode_packed(layer: QuantizedWeight) -> dict[str, Tensor]:
+    tensors = {
+        "weight_packed": pack_words(layer.codes, layer.bits),
+        "weight_scale": exactly(layer.scale, torch.bfloat16, "scale"),
+        "weight_shape": torch.tensor(layer.codes.shape, dtype=torch.int64),
+    }
+    if not layer.symmetric:
+        packed = pack_words(layer.zero_point.T, layer.bits)
+        tensors["weight_zero_point"] = packed.T.contiguous()
+    return tensors
+
+
+def _encode_plain(layer: QuantizedWeight) -> dict[str, Tensor]:
+    scale = smallest_exact(layer.scale)
+    return {"weight": layer.codes, "weight_scale": scale.reshape(1) if scale.numel() == 1 else scale}
+
+
+def _encode_fp4(layer: QuantizedWeight) -> dict[str, Tensor]:
+    tensors = {"weight_packed": (layer.codes[:, 0::2] | layer.codes[:, 1::2] << 4).contiguous()}
+    if layer.kind == "mxfp4":
+        return tensors | {"weight_scale": (torch.log2(layer.scale) + 127).round().to(torch.uint8)}
+    divisor = torch.as_tensor(layer.extra["global_scale"], dtype=torch.float32).reshape(1)
+    return tensors | {"weight_scale": layer.scale.to(torch.float8_e4m3fn), "weight_global_scale": divisor}
+
+
+def decode(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight:
+    """Return the layer that the tensors of one linear hold, under the scheme that config.json gives it."""
+    if rules.kind == "int":
+        layer = _decode_packed(tensors, rules)
+    elif rules.kind in ("mxfp4", "nvfp4"):
+        layer = _decode_fp4(tensors, rules)
+    else:
+        scale = tensors["weight_scale"].float()
+        layer = QuantizedWeight(
+            tensors["weight"],
+            scale.reshape(-1, 1) if scale.dim() < 2 else scale,
+            None,
+            8,
+            rules.group_size,
+            rules.kind,
+        )
+        if rules.block:
+            layer.extra["block_shape"] = tuple(rules.block)
+    layer.extra["activations"] = rules.activations
+    if "input_scale" in tensors:
+        layer.extra["input_scale"] = tensors["input_scale"].float().reshape(())
+    return layer
+
+
+def _decode_packed(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight:
+    rows, columns = (int(size) for size in tensors["weight_shape"])
+    scale = tensors["weight_scale"].float()
+    if rules.symmetric:
+        zero_point = torch.full(scale.shape, 2 ** (rules.bits - 1), dtype=torch.int32)
+    else:
+        zero_point = unpack_words(tensors["weight_zero_point"].T.contiguous(), rules.bits, rows)
+        zero_point = zero_point.T.to(torch.int32).contiguous()
+    codes = unpack_words(tensors["weight_packed"], rules.bits, columns).contiguous()
+    return QuantizedWeight(codes, scale, zero_point, rules.bits, rules.group_size, symmetric=rules.symmetric)
+
+
+def _decode_fp4(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight:
+    packed = tensors["weight_packed"]
+    codes = torch.stack([packed & 15, packed >> 4], dim=-1).flatten(1)
+    stored = tensors["weight_scale"]
+    if rules.kind == "mxfp4":
+        return QuantizedWeight(codes, torch.exp2(stored.float() - 127), None, 4, rules.group_size, "mxfp4")
+    extra = {"global_scale": tensors["weight_global_scale"].float().reshape(())}
+    return QuantizedWeight(codes, stored.float(), None, 4, rules.group_size, "nvfp4", extra=extra)
+
+
+def configuration(layers: dict[str, QuantizedWeight], model: nn.Module) -> dict[str, Any]:
+    """Return the quantization_config: one group of layers for each scheme, the kept linears ignored."""
+    groups: dict[Scheme, list[str]] = {}
+    for name, layer in layers.items():
+        groups.setdefault(scheme(layer), []).append(name)
+    formats = {rules.format for rules in groups}
+    alone = len(groups) == 1
+    return {
+        "quant_method": "compressed-tensors",
+        "format": formats.pop() if len(formats) == 1 else "mixed-precision",
+        "quantization_status": "compressed",
+        "global_compression_ratio": None,
+        "ignore": kept_linears(model, set(layers)),
+        "kv_cache_scheme": None,
+        "config_groups": {
+            f"group_{index}": rules.group(["Linear"] if alone else names)
+            for index, (rules, names) in enumerate(groups.items())
+        },
+    }

@@ -1,0 +1,112 @@
+"""The checkpoint folder around the tensors: configuration, tokenizer, recipe.json; whole or not at all."""
+
+import errno
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from qcourse.common import QCourseError, atomic_folder, write_json
+from qcourse.export import tensor_file
+from qcourse.export.manifest import record
+from qcourse.recipe import Recipe
+
+WEIGHTS = "model.safetensors"
+
+
+def dense_tensors(model: nn.Module, quantized: set[str]) -> dict[str, Tensor]:
+    """Return what a checkpoint stores as it is: all tensors but the weights of the quantized linears.
+
+    quantized: full names of linears; their biases are kept, and so is everything
+    else (embeddings, norms, head) in the model's dtype. A tied head is left out,
+    as in any checkpoint with tie_word_embeddings.
+    """
+    kept: dict[str, Tensor] = {}
+    seen: set[tuple[int, int]] = set()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        module = name.rpartition(".")[0]
+        inside = any(module == layer or module.startswith(f"{layer}.") for layer in quantized)
+        place = (tensor.data_ptr(), tensor.numel())
+        if not inside and (place not in seen or tensor.numel() == 0):
+            kept[name] = tensor.detach()
+            seen.add(place)
+    kept |= {f"{name}.bias": bias for name in quantized if (bias := _bias(model, name)) is not None}
+    return kept
+
+
+def _bias(model: nn.Module, name: str) -> Tensor | None:
+    module = model.get_submodule(name)
+    biases = [value for key, value in module.state_dict().items() if key.rpartition(".")[2] == "bias"]
+    return biases[0] if biases else None
+
+
+def write_folder(
+    folder: Path | str,
+    tensors: dict[str, Tensor],
+    model: nn.Module,
+    tokenizer: Any,
+    quantization: dict[str, Any] | None,
+    recipe: Recipe | None,
+    manifest: dict[str, Any],
+    format: str,
+) -> Path:
+    """Write a checkpoint folder that engines load and return its path.
+
+    quantization: the `quantization_config` of config.json, None for a dense model.
+    tokenizer: None leaves the tokenizer out. Raises QCourseError when the disk
+    has too little room or fills up; then nothing is left behind.
+    """
+    folder = Path(folder)
+    check_room(folder, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
+    try:
+        with atomic_folder(folder) as temporary:
+            tensor_file.save(tensors, temporary / WEIGHTS)
+            write_config(temporary, model, quantization)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(temporary)
+            write_json(temporary / "recipe.json", record(recipe, format, manifest))
+    except Exception as error:
+        raise disk_error(folder, error) from error
+    return folder
+
+
+def write_config(folder: Path, model: nn.Module, quantization: dict[str, Any] | None) -> None:
+    """Write config.json and generation_config.json of a model with this quantization_config."""
+    model.config.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config.pop("quantization_config", None)
+    config["architectures"] = [type(model).__name__]
+    config["dtype"] = str(model.dtype).removeprefix("torch.")
+    if quantization is not None:
+        config["quantization_config"] = quantization
+    write_json(folder / "config.json", config)
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.save_pretrained(folder)
+
+
+def check_room(path: Path | str, needed: int) -> None:
+    """Raise QCourseError if the disk of `path` has less than `needed` bytes (and 16 MiB) free."""
+    place = Path(path).absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed + (16 << 20):
+        raise QCourseError(
+            f"{path} needs {needed / 1e6:,.0f} MB and the disk has {free / 1e6:,.0f} MB free; "
+            "free some space or choose another folder"
+        )
+
+
+def disk_error(path: Path | str, error: Exception) -> Exception:
+    """Return a QCourseError for a full disk, the error itself for anything else.
+
+    The safetensors library reports a full disk in the text of its own exception.
+    """
+    full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error).lower()
+    if not full:
+        return error
+    return QCourseError(
+        f"the disk filled up while writing {path}; nothing was kept: free some space or choose another folder"
+    )

@@ -1,0 +1,80 @@
+"""Reading GGUF with gguf-py: the weights as transformers names and orders them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qcourse.common import QCourseError
+from qcourse.export.gguf.names import ROTARY, hf_names, unpermute_rotary
+
+MAGIC = b"GGUF"
+
+
+def read(path: Path | str) -> dict[str, Tensor]:
+    """Return every weight of a GGUF file in float32, under transformers' names, rotary rows in its order.
+
+    Raises QCourseError for a file that is damaged, or of an architecture that is not supported.
+    """
+    reader = _open(path)
+    try:
+        return _read(reader)
+    except QCourseError:
+        raise
+    except Exception as error:
+        raise QCourseError(f"{path} is damaged: {str(error)[:120]}; download or write it again") from error
+
+
+def tensor_types(path: Path | str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return type and shape ([rows, columns], as in torch) of each tensor of a GGUF file, by GGUF name."""
+    return {
+        tensor.name: (tensor.tensor_type.name, tuple(int(n) for n in reversed(tensor.shape)))
+        for tensor in _open(path).tensors
+    }
+
+
+def field(reader: Any, name: str) -> Any:
+    """Return a value of a GGUF file's metadata. Raises QCourseError if it is not there."""
+    found = reader.get_field(name)
+    if found is None:
+        raise QCourseError(f"the GGUF file lacks {name}; download or write it again")
+    return found.contents()
+
+
+def _open(path: Path | str) -> Any:
+    import gguf
+
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            magic = stream.read(4)
+    except OSError as error:
+        raise QCourseError(f"{path} cannot be read: {error.strerror or error}; check the path") from None
+    if magic != MAGIC:
+        raise QCourseError(f"{path} is not a GGUF file; check the path")
+    try:
+        return gguf.GGUFReader(path)
+    except Exception as error:  # gguf-py raises whatever its arithmetic on a damaged file comes to
+        raise QCourseError(f"{path} is damaged: {str(error)[:120]}; download or write it again") from error
+
+
+def _read(reader: Any) -> dict[str, Tensor]:
+    from gguf import quants
+
+    arch = field(reader, "general.architecture")
+    heads = {
+        "q": field(reader, f"{arch}.attention.head_count"),
+        "k": field(reader, f"{arch}.attention.head_count_kv"),
+    }
+    names = hf_names(arch, field(reader, f"{arch}.block_count"), [tensor.name for tensor in reader.tensors])
+    weights = {}
+    for tensor in reader.tensors:
+        if tensor.name not in names:
+            continue
+        values = torch.from_numpy(quants.dequantize(tensor.data, tensor.tensor_type).copy()).float()
+        rotary = ROTARY.fullmatch(tensor.name)
+        if arch == "llama" and rotary:
+            values = unpermute_rotary(values, heads[rotary[1][-1]])
+        weights[names[tensor.name]] = values
+    return weights

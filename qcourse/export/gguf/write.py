@@ -1,0 +1,146 @@
+"""A transformers model as a GGUF file, in the 16 bits it has, for llama.cpp to run or to quantize."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qcourse.common import QCourseError, atomic_path, write_json
+from qcourse.export.exact import is_exact
+from qcourse.export.folder import check_room, dense_tensors, disk_error
+from qcourse.export.gguf.names import ROTARY, architecture, gguf_name, name_map, permute_rotary
+from qcourse.export.gguf.tokenizer import add_tokenizer
+from qcourse.export.manifest import record
+from qcourse.recipe import Recipe
+
+
+def write(
+    model: nn.Module,
+    tokenizer: Any,
+    path: Path | str,
+    recipe: Recipe | None = None,
+    manifest: dict[str, Any] | None = None,
+) -> Path:
+    """Write a Llama, Mistral, Qwen2 or Qwen3 model and its tokenizer as GGUF; return the path.
+
+    Matrices are stored as BF16 (F16 or F32 where BF16 would round them), norms
+    and biases as F32. With a recipe or a manifest, recipe.json is written
+    beside the file. The same model gives the same bytes. Raises QCourseError
+    for another architecture, tokenizer or rotary scaling, and for a full disk.
+    """
+    path = Path(path)
+    tensors = dense_tensors(model, set())
+    arch = architecture(model.config)
+    check_room(path, sum(4 * tensor.numel() for tensor in tensors.values()))
+    try:
+        with atomic_path(path) as temporary:
+            _write(temporary, arch, model.config, tensors, tokenizer)
+    except Exception as error:
+        raise disk_error(path, error) from error
+    if recipe is not None or manifest is not None:
+        write_json(path.parent / "recipe.json", record(recipe, "gguf", manifest or {}))
+    return path
+
+
+def _write(path: Path, arch: str, config: Any, tensors: dict[str, Tensor], tokenizer: Any) -> None:
+    import gguf
+
+    matrices = [tensor for tensor in tensors.values() if tensor.dim() > 1]
+    kind = storage_type(matrices)
+    writer = gguf.GGUFWriter(path, arch)
+    try:
+        writer.add_file_type(gguf.LlamaFileType[{"F32": "ALL_F32"}.get(kind, f"MOSTLY_{kind}")])
+        add_shape(writer, config)
+        add_tokenizer(writer, tokenizer, config.vocab_size)
+        names = name_map(arch, config.num_hidden_layers)
+        for name, tensor in (rotary_factors(config) | tensors).items():
+            stored = name if name == "rope_freqs.weight" else gguf_name(name, names)
+            add_tensor(writer, stored, for_llama_cpp(arch, config, stored, tensor), kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+    finally:
+        writer.close()
+
+
+def storage_type(matrices: list[Tensor]) -> str:
+    """Return the first of BF16, F16 and F32 that holds every value of the matrices unchanged."""
+    for kind, dtype in (("BF16", torch.bfloat16), ("F16", torch.float16)):
+        if all(is_exact(matrix, dtype) for matrix in matrices):
+            return kind
+    return "F32"
+
+
+def for_llama_cpp(arch: str, config: Any, name: str, tensor: Tensor) -> Tensor:
+    """Return a tensor with its rows in llama.cpp's order: q and k of the llama architecture are permuted."""
+    match = ROTARY.fullmatch(name)
+    if arch != "llama" or match is None:
+        return tensor
+    heads = config.num_attention_heads if match[1].endswith("q") else config.num_key_value_heads
+    return permute_rotary(tensor, heads)
+
+
+def add_tensor(writer: Any, name: str, tensor: Tensor, kind: str) -> None:
+    """Add one tensor: a matrix as `kind`, a vector as F32."""
+    import gguf
+
+    tensor = tensor.detach().cpu().contiguous()
+    if tensor.dim() == 1 or kind == "F32":
+        writer.add_tensor(name, tensor.float().numpy())
+    elif kind == "F16":
+        writer.add_tensor(name, tensor.half().numpy())
+    else:
+        raw = tensor.to(torch.bfloat16).view(torch.uint8).numpy()
+        writer.add_tensor(name, raw, raw_dtype=gguf.GGMLQuantizationType.BF16)
+
+
+def add_shape(writer: Any, config: Any) -> None:
+    """Write the numbers that llama.cpp builds the network from."""
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(head_dim)
+    writer.add_rope_freq_base(rotary(config)["rope_theta"])
+    writer.add_vocab_size(config.vocab_size)
+    if rotary(config)["rope_type"] == "linear":
+        import gguf
+
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(rotary(config)["factor"])
+
+
+def rotary(config: Any) -> dict[str, Any]:
+    """Return rope_type, rope_theta and the scaling of a config. Raises QCourseError for another scaling."""
+    given = getattr(config, "rope_parameters", None) or {}
+    found = {"rope_type": "default", "rope_theta": getattr(config, "rope_theta", 10000.0), **given}
+    if found["rope_type"] not in ("default", "linear", "llama3"):
+        raise QCourseError(
+            f"rotary scaling {found['rope_type']!r} is not written to GGUF; default, linear "
+            "and llama3 are: remove the scaling or use llama.cpp's convert_hf_to_gguf.py"
+        )
+    return found
+
+
+def rotary_factors(config: Any) -> dict[str, Tensor]:
+    """Return llama3's divisor for each rotary frequency, {"rope_freqs.weight": [head_dim / 2]}, else nothing.
+
+    Long wavelengths are divided by `factor`, short ones kept, those between interpolated.
+    Source: transformers' _compute_llama3_parameters.
+    """
+    given = rotary(config)
+    if given["rope_type"] != "llama3":
+        return {}
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    frequencies = given["rope_theta"] ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    turns = given["original_max_position_embeddings"] * frequencies / (2 * torch.pi)
+    low, high, factor = given["low_freq_factor"], given["high_freq_factor"], given["factor"]
+    smooth = ((turns - low) / (high - low)).clamp(0, 1)
+    return {"rope_freqs.weight": (1 / ((1 - smooth) / factor + smooth)).float()}

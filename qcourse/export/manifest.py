@@ -1,0 +1,62 @@
+"""recipe.json: how an artefact was made, without anything that changes from run to run."""
+
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qcourse.common import QCourseError
+from qcourse.recipe import Recipe
+
+LIBRARIES = ("torch", "numpy", "transformers", "safetensors", "gguf", "llama_cpp_python")
+
+
+def record(recipe: Recipe | None, format: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of recipe.json: recipe, format, the caller's manifest, versions, machine.
+
+    No date and no path of this machine: the same recipe gives the same bytes.
+    """
+    return {
+        "recipe": None if recipe is None else json.loads(recipe.to_json()),
+        "name": None if recipe is None else recipe.name,
+        "format": format,
+        "manifest": manifest,
+        "versions": versions(),
+        "machine": {
+            "architecture": platform.machine(),
+            "instruction_set": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+        },
+        "seed": manifest.get("seed"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the installed versions that decide the bytes of an artefact."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def read_record(artefact: Path | str) -> dict[str, Any]:
+    """Return the recipe.json of an artefact: of a folder, or of a GGUF file (FILE.recipe.json beside it).
+
+    Raises QCourseError if there is none or if it is not JSON.
+    """
+    artefact = Path(artefact)
+    path = artefact / "recipe.json" if artefact.is_dir() else Path(f"{os.fspath(artefact)}.recipe.json")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise QCourseError(f"{artefact} has no {path.name}; it was not written by qcourse") from None
+    except ValueError:
+        raise QCourseError(f"{path} is not JSON; write the artefact again") from None

@@ -1,0 +1,123 @@
+"""Reading checkpoints: ours and those of GPTQModel, AutoGPTQ, AutoAWQ, llm-compressor and bitsandbytes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from qcourse.common import QCourseError
+from qcourse.export import awq, bitsandbytes, compressed_scheme, compressed_tensors, gptq, tensor_file
+from qcourse.numerics import QuantizedWeight
+
+Decode = Callable[[str, dict[str, Tensor]], QuantizedWeight]
+
+
+def read(folder: Path | str) -> dict[str, Tensor]:
+    """Return every weight of a checkpoint folder, dense and in float32, under the names of the dense model.
+
+    Quantized linears are dequantized as their format defines it. Raises
+    QCourseError for a folder that is damaged, incomplete or in another format.
+    """
+    layers, dense = _split(Path(folder))
+    weights = {name: tensor.float() for name, tensor in dense.items() if tensor.is_floating_point()}
+    return weights | {f"{name}.weight": layer.dequantize() for name, layer in layers.items()}
+
+
+def read_layers(folder: Path | str) -> dict[str, QuantizedWeight]:
+    """Return the quantized linears of a checkpoint folder; none for a dense one. Raises as `read` does."""
+    return _split(Path(folder))[0]
+
+
+def quantization_config(folder: Path | str) -> dict[str, Any]:
+    """Return the quantization_config of a checkpoint folder, {} for a dense one.
+
+    It stands in config.json; AutoGPTQ also kept it in quantize_config.json.
+    Raises QCourseError if config.json is missing or is not JSON.
+    """
+    folder = Path(folder)
+    config = _json(folder / "config.json")
+    found = config.get("quantization_config")
+    if found is None and (folder / "quantize_config.json").exists():
+        found = {"quant_method": "gptq", **_json(folder / "quantize_config.json")}
+    if found is not None and not isinstance(found, dict):
+        raise QCourseError(f"the quantization_config of {folder} is no table; write the checkpoint again")
+    return found or {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise QCourseError(f"{path.parent} has no {path.name}; a checkpoint folder needs it") from None
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise QCourseError(f"{path} is not a JSON object; download or write the checkpoint again")
+    return value
+
+
+def _split(folder: Path) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]:
+    """Return the quantized linears and the remaining tensors of a folder."""
+    settings = quantization_config(folder)
+    tensors = tensor_file.load_folder(folder)
+    method = settings.get("quant_method")
+    if not settings:
+        return {}, tensors
+    if method not in METHODS:
+        raise QCourseError(f"{folder} is quantized as {method!r}; only {', '.join(METHODS)} are read")
+    marker, parts, decoder = METHODS[method]
+    names = [name.removesuffix(f".{end}") for end in marker for name in tensors if name.endswith(f".{end}")]
+    layers = {}
+    for name in names:
+        own = {part: tensors.pop(f"{name}.{part}") for part in parts if f"{name}.{part}" in tensors}
+        layers[name] = _decoded(folder, name, own, lambda name, own: decoder(name, own, settings))
+    return layers, tensors
+
+
+def _decoded(folder: Path, name: str, own: dict[str, Tensor], decode: Decode) -> QuantizedWeight:
+    """Decode one linear; parts that are missing or do not fit together give a QCourseError naming it."""
+    try:
+        layer = decode(name, own)
+        if layer.dequantize().shape != layer.codes.shape:
+            raise ValueError("the scales do not fit the codes")
+        return layer
+    except QCourseError:
+        raise
+    except (LookupError, ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).split("\n")[0][:120]
+        raise QCourseError(
+            f"{name} of {folder} cannot be decoded: {reason}; download or write the checkpoint again"
+        ) from error
+
+
+def _decode_gptq(name: str, own: dict[str, Tensor], settings: dict[str, Any]) -> QuantizedWeight:
+    return gptq.decode(own, gptq.settings_for(name, settings))
+
+
+def _decode_awq(name: str, own: dict[str, Tensor], settings: dict[str, Any]) -> QuantizedWeight:
+    if (version := str(settings.get("version", settings.get("format", "gemm"))).lower()) != "gemm":
+        raise QCourseError(f"this AWQ checkpoint is laid out as {version!r}; only gemm is read: convert it")
+    return awq.decode(own, settings)
+
+
+def _decode_compressed(name: str, own: dict[str, Tensor], settings: dict[str, Any]) -> QuantizedWeight:
+    for entry in settings["config_groups"].values():
+        if any(compressed_scheme.matches(target, name) for target in entry["targets"]):
+            entry = {**entry, "format": entry.get("format") or settings.get("format")}
+            return compressed_tensors.decode(own, compressed_scheme.parse(entry))
+    raise ValueError("no group of quantization_config names it")
+
+
+def _decode_bitsandbytes(name: str, own: dict[str, Tensor], settings: dict[str, Any]) -> QuantizedWeight:
+    return bitsandbytes.decode(own)
+
+
+METHODS = {
+    "gptq": (("qweight",), gptq.PARTS, _decode_gptq),
+    "awq": (("qweight",), awq.PARTS, _decode_awq),
+    "compressed-tensors": (("weight_scale",), compressed_tensors.PARTS, _decode_compressed),
+    "bitsandbytes": (("weight.absmax", "SCB"), bitsandbytes.PARTS, _decode_bitsandbytes),
+}
+"""quant_method of config.json: the endings that mark a quantized linear, its tensors, and their decoder."""

@@ -1,0 +1,68 @@
+"""From quantized layers to a checkpoint folder, in any of the formats."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from qcourse.common import QCourseError
+from qcourse.export import awq, bitsandbytes, compressed_tensors, gptq
+from qcourse.export.folder import dense_tensors, write_folder
+from qcourse.numerics import QuantizedWeight
+from qcourse.recipe import Recipe
+
+FORMATS = ("gptq", "gptq_v2", "awq", "compressed-tensors", "bitsandbytes", "merged")
+"""What `save` writes; GGUF files are written by qcourse.export.gguf."""
+
+Encoded = dict[str, dict[str, Tensor]]
+
+
+def save(
+    quantized_layers: dict[str, QuantizedWeight],
+    model: nn.Module,
+    tokenizer: Any,
+    folder: Path | str,
+    format: str,
+    recipe: Recipe | None = None,
+    manifest: dict[str, Any] | None = None,
+) -> Path:
+    """Write a checkpoint folder with its recipe.json and return its path.
+
+    quantized_layers: full name of a linear -> its weight; model: the transformers
+    model that they belong to, for everything that is not quantized (biases,
+    norms, embeddings) and for config.json; tokenizer: None to leave it out.
+    format "gptq" writes v1 files, or v2 for asymmetric grids, which v1 cannot
+    hold; "merged" writes dense weights. The same input gives the same bytes.
+    Raises QCourseError for what the format cannot hold and for a full disk;
+    nothing is left half-written.
+    """
+    if format not in FORMATS:
+        raise QCourseError(f"unknown format {format!r}; known are {', '.join(FORMATS)}")
+    encoded, quantization = _encode(quantized_layers, model, format)
+    tensors = dense_tensors(model, set(quantized_layers))
+    tensors |= {f"{name}.{part}": tensor for name, parts in encoded.items() for part, tensor in parts.items()}
+    return write_folder(folder, tensors, model, tokenizer, quantization, recipe, manifest or {}, format)
+
+
+def _encode(layers: dict[str, QuantizedWeight], model: nn.Module, format: str) -> tuple[Encoded, dict | None]:
+    """Return the tensors of every layer and the quantization_config of the format."""
+    if format == "merged":
+        return {name: {"weight": layer.dequantize().to(model.dtype)} for name, layer in layers.items()}, None
+    if format in ("gptq", "gptq_v2"):
+        symmetric = all(layer.symmetric for layer in layers.values())
+        version = 1 if format == "gptq" and symmetric else 2
+        gptq.check(layers, version)
+        return _each(layers, lambda layer: gptq.encode(layer, version)), gptq.configuration(
+            layers, model, version
+        )
+    if format == "bitsandbytes":
+        bitsandbytes.check(layers)
+        tensors = _each(layers, lambda layer: bitsandbytes.encode(layer, model.dtype))
+        return tensors, bitsandbytes.configuration(layers, model)
+    module = awq if format == "awq" else compressed_tensors
+    module.check(layers)
+    return _each(layers, module.encode), module.configuration(layers, model)
+
+
+def _each(layers: dict[str, QuantizedWeight], encode) -> Encoded:
+    return {name: encode(layer) for name, layer in layers.items()}
