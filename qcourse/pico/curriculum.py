@@ -1,0 +1,60 @@
+"""What pico learns in which order: stages of steps, each with its own lengths, mixture and learning rates."""
+
+import random
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qcourse.pico.rows import MAKERS, Source
+
+BATCH_TOKENS = 4096
+
+MIXTURE = {"repeats": 0.10, "recall": 0.20, "prose": 0.27, "statements": 0.02, "arithmetic": 0.17, "facts": 0.07,
+           "tool_call": 0.06, "format": 0.05, "refusal": 0.02, "code": 0.04}
+LONG = {"recall": 0.6, "prose": 0.4}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A number of steps with one mixture; the rate goes linearly from `first` to `last`."""
+
+    name: str
+    steps: int
+    first: float
+    last: float
+    lengths: dict[int, float]  # row length -> share of the steps
+    mixture: dict[str, float]  # kind of row -> share of the rows of up to 512 tokens
+    long_mixture: dict[str, float] | None = None  # the same for longer rows
+
+
+STAGES = (
+    Stage("repeats", 180, 1.5e-2, 1.5e-2, {64: 1.0}, {"nouns": 1.0}),
+    Stage("widen", 200, 1.2e-2, 1.2e-2, {256: 1.0}, {"repeats": 1.0}),
+    Stage("skills", 2400, 1.5e-2, 1.5e-2, {256: 1.0}, MIXTURE),
+    Stage("decay", 2400, 1.5e-2, 0.0, {256: 0.8, 1024: 0.1, 2048: 0.1}, MIXTURE, LONG),
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """ids int64 and weights fp32, both [rows, length]; kinds names each row."""
+
+    ids: Tensor
+    weights: Tensor
+    kinds: list[str]
+
+
+def batch_at(stage: Stage, step: int, source: Source, seed: int = 1, tokens: int = BATCH_TOKENS) -> Batch:
+    """Return the batch of a step: the same for the same stage, step and seed, so a resumed run sees what it would have."""
+    chooser = random.Random(f"{seed} {stage.name} {step}")
+    length = _pick(chooser, stage.lengths)
+    mixture = stage.long_mixture if length > 512 and stage.long_mixture else stage.mixture
+    kinds = [_pick(chooser, mixture) for _ in range(max(1, tokens // length))]
+    rows = [MAKERS[kind](chooser, length, source) for kind in kinds]
+    return Batch(torch.tensor([ids for ids, _ in rows]), torch.tensor([weights for _, weights in rows]), kinds)
+
+
+def _pick(chooser: random.Random, shares: dict):
+    """Return a key drawn with its share as probability."""
+    return chooser.choices(list(shares), weights=list(shares.values()))[0]

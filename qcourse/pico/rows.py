@@ -1,0 +1,116 @@
+"""Training rows of each kind: token ids and a weight for each token (0 where nothing is learned from it)."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from qcourse.pico.tokenizer import END, START
+from qcourse.skills import words
+from qcourse.skills.facts import statement
+from qcourse.skills.frozen import GENERATORS
+from qcourse.skills.item import Item
+from qcourse.skills.recall import ANSWER, NEEDLE, QUESTION, haystack, pairs
+
+RECALL_WEIGHT = 2.0  # an answer of recall is a few tokens in a long row
+
+
+@dataclass
+class Source:
+    """What rows are made from: a tokenizer and the training documents, with their ids."""
+
+    encode: Callable[[str], list[int]]
+    documents: list[str]
+    stream: list[int] = field(default_factory=list)
+    nouns: list[int] = field(default_factory=list)
+    vocabulary: int = 4096
+
+    def __post_init__(self) -> None:
+        """Encode the documents once into one stream, each ended by token 0."""
+        for text in self.documents:
+            self.stream += [*self.encode(text), 0]
+        self.nouns = [self.encode(f" {word}")[0] for word in words.NOUNS]
+
+
+Row = tuple[list[int], list[float]]  # ids and weights, the same length
+
+
+def chat(prompt: str, answer: str, source: Source, weight: float = 1.0) -> Row:
+    """Return one question and answer in the chat template; only the answer and its end are learned."""
+    asked = source.encode(f"{START}user\n{prompt}{END}\n{START}assistant\n")
+    told = source.encode(f"{answer}{END}")
+    return asked + told + source.encode("\n"), [0.0] * len(asked) + [weight] * len(told) + [0.0]
+
+
+def packed(chooser: random.Random, length: int, source: Source, make: Callable[[random.Random], Item]) -> Row:
+    """Return as many questions as fill the row; the last is cut."""
+    ids: list[int] = []
+    weights: list[float] = []
+    while len(ids) < length:
+        item = make(chooser)
+        more = chat(item.prompt, item.answer, source)
+        ids, weights = ids + more[0], weights + more[1]
+    return ids[:length], weights[:length]
+
+
+def skill_row(skill: str) -> Callable[[random.Random, int, Source], Row]:
+    """Return the maker of rows of one generated skill."""
+    def make(chooser: random.Random, length: int, source: Source) -> Row:
+        return packed(chooser, length, source, lambda c: GENERATORS[skill](c, "train"))
+    return make
+
+
+def prose_row(chooser: random.Random, length: int, source: Source) -> Row:
+    """Return a stretch of documentation; every token is learned."""
+    start = chooser.randrange(max(1, len(source.stream) - length))
+    return source.stream[start:start + length], [1.0] * length
+
+
+def statements_row(chooser: random.Random, length: int, source: Source) -> Row:
+    """Return facts of the atlas as sentences."""
+    ids: list[int] = []
+    while len(ids) < length:
+        ids += source.encode(f" {statement(chooser)}")
+    return ids[:length], [1.0] * length
+
+
+def repeats_row(chooser: random.Random, length: int, source: Source) -> Row:
+    """Return a random segment said again and again; only the repeats are learned.
+
+    Half of the rows draw from the words of the skills, half from the whole vocabulary.
+    """
+    alphabet = source.nouns if chooser.random() < 0.5 else range(3, source.vocabulary)
+    size = chooser.randint(6, length // 2)
+    segment = [chooser.choice(alphabet) for _ in range(size)]
+    return (segment * (length // size + 1))[:length], [0.0] * size + [1.0] * (length - size)
+
+
+def nouns_row(chooser: random.Random, length: int, source: Source) -> Row:
+    """Return a repeated segment of the skills' words: the first thing learned."""
+    size = chooser.randint(6, length // 2)
+    segment = [chooser.choice(source.nouns) for _ in range(size)]
+    return (segment * (length // size + 1))[:length], [0.0] * size + [1.0] * (length - size)
+
+
+def recall_row(chooser: random.Random, length: int, source: Source) -> Row:
+    """Return prose that hides pairs, then questions about all of them in another order."""
+    count = chooser.randint(3, 6) if length <= 256 else chooser.randint(4, 12)
+    needles = pairs(chooser, count, "train")
+    room = max(16, length - 23 * count - 9 * count - 8)
+    lines = haystack(chooser, source.documents, int(3.3 * room * chooser.uniform(0.5, 1.0)))
+    for key, value in needles:
+        lines.insert(chooser.randrange(len(lines) + 1), NEEDLE.format(key=key, value=value))
+    chooser.shuffle(needles)
+    ids: list[int] = []
+    weights: list[float] = []
+    for index, (key, value) in enumerate(needles):
+        text = "\n".join(lines) + "\n" if index == 0 else ""
+        more = chat(text + QUESTION.format(key=key), ANSWER.format(key=key, value=value), source, RECALL_WEIGHT)
+        ids, weights = ids + more[0], weights + more[1]
+    missing = max(0, length - len(ids))
+    return (ids + [0] * missing)[:length], (weights + [0.0] * missing)[:length]
+
+
+MAKERS: dict[str, Callable[[random.Random, int, Source], Row]] = {
+    "nouns": nouns_row, "repeats": repeats_row, "recall": recall_row, "prose": prose_row, "statements": statements_row,
+    **{skill: skill_row(skill) for skill in GENERATORS},
+}
