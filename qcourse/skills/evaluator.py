@@ -6,6 +6,7 @@ lambdas and no names but those given, so nothing outside can be reached.
 """
 
 import ast
+import math
 import operator
 from collections.abc import Iterator
 
@@ -72,7 +73,7 @@ class Evaluation:
 
     def sized(self, value: object) -> object:
         """Return the value if it is small and of a known type; a range or list costs its length in steps."""
-        if isinstance(value, bool | float) or value is None:
+        if isinstance(value, bool) or (isinstance(value, float) and math.isfinite(value)):
             return value
         if isinstance(value, int) and value.bit_length() <= MAX_BITS:
             return value
