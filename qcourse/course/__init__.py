@@ -18,7 +18,7 @@ stands between `### BEGIN SOLUTION` and `### END SOLUTION` becomes
         ...                                    # predicts, refuses what does not fit, then says what it took
     claims.settle("S1-10", figure=share)       # applies the claim's rule, stores and shows the row
     claims.show("S1-01", "S3-02")              # rows that arithmetic or documents settle
-    yard = Yardstick(n_windows=16)             # loads the bf16 model and 16 x 512 held-out tokens, and says so
+    yard = Yardstick(n_windows=16)             # loads the bf16 model and 16 x 512 held-out tokens
     yard.measure("rtn 3 bits", model, bits)    # one row: perplexity, KL with interval, p99, top-1
     yard.table(); yard.bars(); yard.ratio("gptq", "rtn"); yard.fresh()   # fresh(): a copy of the bf16 model
     figures.bars({"rtn": 0.2, "gptq": 0.1}, "KL (nats)")            # also lines, pareto, heatmap, histogram

@@ -1,0 +1,77 @@
+"""Artefacts of the lanes: built once for a model and a recipe, found again by both."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from qcourse.common import QCourseError, repository
+from qcourse.recipe import Recipe, named
+
+CALIBRATION_SEQUENCES, CALIBRATION_LENGTH, SEED = 64, 512, 0
+
+
+def folder_of(recipe: str, form: str) -> Path:
+    """Return build/artefacts/<recipe>-<format>."""
+    return repository() / "build" / "artefacts" / f"{named(recipe).name}-{form}"
+
+
+def artefact(recipe: str, form: str, base: Any) -> Path:
+    """Return the artefact of a recipe of the loaded model `base`, built now unless it is there.
+
+    form: a format of qcourse.export, or "gguf", whose path is the file's.
+    An artefact of another model or recipe at the same place is built anew.
+    """
+    folder = folder_of(recipe, form)
+    path = folder / "model.gguf" if form == "gguf" else folder
+    if is_current(path, named(recipe), base.hash):
+        return path
+    if form == "gguf":
+        return build_gguf(path, named(recipe), base)
+    return build_folder(path, named(recipe), form, base)
+
+
+def is_current(path: Path, recipe: Recipe, model_hash: str) -> bool:
+    """Say whether `path` holds this recipe of this model."""
+    from qcourse.export import read_record
+
+    for place in (path, path.parent):
+        try:
+            record = read_record(place)
+        except QCourseError:
+            continue
+        made = (record.get("recipe"), record["manifest"].get("model_hash"))
+        return path.exists() and made == (json.loads(recipe.to_json()), model_hash)
+    return False
+
+
+def calibration_tokens(tokenizer: Any, n_samples: int = CALIBRATION_SEQUENCES) -> Any:
+    """Return the calibration windows of every lane and lesson, int64 [n_samples, 512]."""
+    from qcourse import calibrate, skills
+
+    return calibrate.batches(tokenizer, skills.prose("calibration"), n_samples, CALIBRATION_LENGTH, SEED)
+
+
+def build_folder(path: Path, recipe: Recipe, form: str, base: Any) -> Path:
+    """Quantize a copy of the model and write it in the asked format."""
+    import copy
+
+    from qcourse import export
+    from qcourse.quantize import quantize
+
+    model = copy.deepcopy(base.model)
+    tokens = calibration_tokens(base.tokenizer) if recipe.needs_calibration else None
+    result = quantize(model, recipe, tokens, progress=False)
+    manifest = {**result.manifest, "model_hash": base.hash}
+    return export.save(result.layers, result.model, base.tokenizer, path, form, recipe, manifest)
+
+
+def build_gguf(path: Path, recipe: Recipe, base: Any) -> Path:
+    """Write the bf16 GGUF of the model and, for another type, have llama.cpp quantize it."""
+    from qcourse.export import gguf
+
+    manifest = {"model_hash": base.hash}
+    if recipe.variant == "BF16":
+        return gguf.write(base.model, base.tokenizer, path, recipe, manifest)
+    source = artefact("gguf-bf16", "gguf", base)
+    gguf.quantize(source, path, recipe.variant, recipe=recipe, manifest=manifest)
+    return path

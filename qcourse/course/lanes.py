@@ -1,0 +1,120 @@
+"""Every lane of the course, end to end: artefact, its real engine, one row of the scoreboard."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from qcourse.common import QCourseError, repository
+from qcourse.course.artefacts import artefact
+
+ITEMS = 50
+NEEDS = {"bitsandbytes": "bitsandbytes", "compressed-tensors": "compressed_tensors", "gptq": "gptqmodel"}
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A way of shipping: recipe and format make the artefact, engine and cache type run it."""
+
+    name: str
+    recipe: str
+    form: str
+    engine: str
+    kv_cache_dtype: str = "auto"
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.engine}"
+
+
+LANES = (
+    Lane("bf16", "bf16", "merged", "transformers"),
+    Lane("bf16", "bf16", "merged", "vllm"),
+    Lane("fp8-kv", "bf16", "merged", "vllm", "fp8"),
+    Lane("rtn", "rtn-w4g128", "gptq", "vllm"),
+    Lane("gptq", "gptq-w4g128", "gptq", "vllm"),
+    Lane("gptq", "gptq-w4g128", "gptq", "transformers"),
+    Lane("awq", "awq-w4g128", "awq", "vllm"),
+    Lane("w8a8-int8", "w8a8-int8", "compressed-tensors", "vllm"),
+    Lane("w8a8-int8", "w8a8-int8", "compressed-tensors", "transformers"),
+    Lane("fp8", "fp8-dynamic", "compressed-tensors", "transformers"),
+    Lane("llm-int8", "llm-int8", "bitsandbytes", "transformers"),
+    Lane("nf4", "nf4", "bitsandbytes", "transformers"),
+    Lane("gguf", "gguf-bf16", "gguf", "llama.cpp"),
+    Lane("gguf", "gguf-q8_0", "gguf", "llama.cpp"),
+    Lane("gguf", "gguf-q4_k_m", "gguf", "llama.cpp"),
+)
+
+
+def measure_all(say: Callable[..., None], items: int = ITEMS) -> dict[str, str]:
+    """Measure every lane into build/scoreboard.jsonl, a line each; return the skipped ones with reasons.
+
+    A lane that fails is reported and the next one goes on: the report names it with its error.
+    """
+    from qcourse import measure, models
+
+    base = models.load()
+    tokens = measure.evaluation_tokens(base.tokenizer, 16, 512)
+    skipped = {}
+    for index, lane in enumerate(LANES, 1):
+        say(f"[lane {index}/{len(LANES)}] {lane} ...", end=" ")
+        try:
+            row = measure_lane(lane, base, tokens, items)
+            say(f"KL {row.kl_mean:.2g}, {row.build_seconds or 0:.0f} s")
+        except QCourseError as reason:
+            skipped[str(lane)] = str(reason)
+            say(f"skipped: {reason}")
+        except Exception as error:  # one broken engine must not take the other lanes with it
+            skipped[str(lane)] = f"failed: {type(error).__name__}: {str(error)[:300]}"
+            say(skipped[str(lane)])
+    return skipped
+
+
+def measure_lane(lane: Lane, base: Any, tokens: Any, items: int = ITEMS) -> Any:
+    """Build the lane's artefact, load it in its engine and return its measured scoreboard row.
+
+    base: the LoadedModel in bf16, the reference of every divergence.
+    Raises QCourseError when the engine is missing or cannot run the artefact here.
+    """
+    from qcourse import measure, recipe
+
+    check_engine(lane)
+    path = base.folder if lane.recipe == "bf16" else artefact(lane.recipe, lane.form, base)
+    with opened(lane, path, base) as source:
+        return measure.evaluate(
+            source, base, tokens, recipe=recipe.named(lane.recipe), lane=lane.name, artefact=path,
+            plan=measure.Plan(n_items=items), model_hash=base.hash, progress=False,
+            scoreboard=repository() / "build" / "scoreboard.jsonl")
+
+
+def check_engine(lane: Lane) -> None:
+    """Raise QCourseError when the engine of a lane, or the library of its format, is not installed."""
+    if lane.engine == "transformers":
+        module = NEEDS.get(lane.form)
+    else:
+        module = "llama_cpp" if lane.engine == "llama.cpp" else None
+    if module and find_spec(module) is None:
+        raise QCourseError(f"{module} is not installed; {lane} needs it; make main installs it")
+
+
+@contextmanager
+def opened(lane: Lane, path: Path, base: Any) -> Iterator[Any]:
+    """Yield the artefact in its engine as a logit source; a server runs only inside the block."""
+    from qcourse import measure, models, serve
+
+    if lane.engine == "vllm":
+        with serve.vllm(path, kv_cache_dtype=lane.kv_cache_dtype) as server:
+            yield server
+    elif lane.engine == "llama.cpp":
+        with serve.llama_cpp(path) as server:
+            yield server
+    else:
+        from qcourse.models.load import release
+
+        loaded = models.load(path)
+        source = measure.HFSource(loaded.model, loaded.tokenizer, base.name)
+        try:
+            yield source
+        finally:
+            release(loaded)
