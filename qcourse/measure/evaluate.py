@@ -1,0 +1,109 @@
+"""One model, one row: perplexity, divergence, skills, speed and memory by the one yardstick."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qcourse.measure.cache import cached
+from qcourse.measure.fields import Plan, measure_row
+from qcourse.measure.provenance import machine, versions
+from qcourse.measure.scoreboard import Row, append
+from qcourse.measure.size import Size, bits_per_weight, memory_size
+from qcourse.measure.sources import as_source
+from qcourse.measure.tokens import EvaluationSet, as_evaluation_set
+
+YARDSTICK = 1  # raised when a measure changes its meaning, so that no older row is found in the cache
+
+
+def evaluate(
+    model: Any,
+    reference: Any,
+    tokens: EvaluationSet | Tensor,
+    *,
+    recipe: Any = "bf16",
+    lane: str = "",
+    artefact: Path | str | None = None,
+    tokenizer: Any = None,
+    plan: Plan | None = None,
+    scoreboard: Path | str | None = None,
+    model_hash: str = "",
+    progress: bool = True,
+) -> Row:
+    """Measure a model (or logit source, or quantized model) against its reference; return the row.
+
+    recipe: a Recipe or a name; lane: default the recipe's method; artefact: the folder or GGUF file
+    whose stored bits count (default: those of the quantized layers in memory, if any).
+    reference: the unquantized model, None to leave divergence out; scoreboard: a file to append to.
+    The row is taken from the cache when model, reference, tokens, recipe, versions and machine are the same.
+    """
+    plan = plan or Plan()
+    source, evaluation = as_source(model, tokenizer), as_evaluation_set(tokens)
+    base = as_source(reference) if reference is not None else None
+    row = identity(source, base, evaluation, recipe, lane, model_hash)
+    hashes = {"model": getattr(source, "hash", None), "reference": getattr(base, "hash", None)}
+    key = asdict(row) | hashes | {"plan": asdict(plan), "yardstick": YARDSTICK}
+    size = stored_size(model, source, artefact)
+
+    def measured() -> dict:
+        return measure_row(source, base, evaluation, plan, progress)
+
+    if hashes["model"] and (base is None or hashes["reference"]):
+        found = cached("rows", key, measured)
+        values, seconds, date = found.value, found.seconds, found.date
+    else:
+        values, seconds, date = measured(), None, datetime.now(UTC).isoformat(timespec="seconds")
+    row = Row.from_dict(asdict(row) | values | size_fields(size) | {"date": date, "build_seconds": seconds})
+    if scoreboard:
+        append(scoreboard, row)
+    return row
+
+
+def identity(
+    source: Any, base: Any, evaluation: EvaluationSet, recipe: Any, lane: str, model_hash: str
+) -> Row:
+    """Return the row's names and hashes, nothing measured."""
+    origin = base if base is not None else source
+    return Row(
+        recipe=getattr(recipe, "name", str(recipe)),
+        lane=lane or getattr(recipe, "transform", None) or getattr(recipe, "method", str(recipe)),
+        engine=getattr(source, "engine", type(source).__name__),
+        model_hash=model_hash or getattr(origin, "model_hash", "") or getattr(origin, "hash", ""),
+        recipe_hash=getattr(recipe, "hash", str(recipe)),
+        evaluation_hash=evaluation.hash,
+        dtype=getattr(source, "dtype", ""),
+        threads=getattr(source, "threads", None) or torch.get_num_threads(),
+        versions=versions() | getattr(source, "versions", {}),
+        machine=machine(),
+    )
+
+
+def stored_size(model: Any, source: Any, artefact: Path | str | None) -> Size | None:
+    """Return what the artefact stores, or what the quantized layers in memory would, if either is known."""
+    if artefact:
+        return bits_per_weight(artefact)
+    layers = getattr(model, "layers", None)
+    return memory_size(source.model, layers) if isinstance(layers, dict) else None
+
+
+def size_fields(size: Size | None) -> dict:
+    """Return the row's three fields of size."""
+    if size is None:
+        return {}
+    return {
+        "bits_per_weight": size.bits_per_weight,
+        "bits_per_quantized_weight": size.bits_per_quantized_weight,
+        "file_bytes": size.file_bytes,
+    }
+
+
+def noise_row(model: Any, exact: Any, tokens: EvaluationSet | Tensor, **options: Any) -> Row:
+    """Return the row of the model in its usual dtype against the same model in float32.
+
+    Its divergence is what arithmetic alone does: smaller differences between recipes mean nothing.
+    model, exact: the same model in two dtypes.
+    """
+    return evaluate(model, exact, tokens, recipe="bf16 against fp32", lane="noise", **options)

@@ -1,0 +1,71 @@
+"""What is measured for a row of the scoreboard, by name."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from qcourse.measure.compare import Comparison, compare
+from qcourse.measure.divergence import divergence_of
+from qcourse.measure.latency import latency
+from qcourse.measure.memory import PeakMemory
+from qcourse.measure.perplexity import perplexity_of
+from qcourse.measure.skills import skill_scores
+from qcourse.measure.tokens import EvaluationSet
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure: skill items (0: none), whether to time, and at which sizes."""
+
+    n_items: int = 0
+    time: bool = True
+    prompt_tokens: int = 256
+    new_tokens: int = 16
+
+
+def measure_row(source: Any, base: Any, evaluation: EvaluationSet, plan: Plan, progress: bool) -> dict:
+    """Return the measured fields of a row."""
+    with PeakMemory(*getattr(source, "process_ids", ())) as peak:
+        comparison = compare(source, evaluation, base, progress)
+        values = perplexity_fields(comparison)
+        if base is not None:
+            values |= divergence_fields(comparison)
+    values["intervals"] = values.pop("perplexity_interval") | values.pop("kl_intervals", {})
+    if plan.n_items:
+        scores = skill_scores(source, plan.n_items)
+        values |= {"skills": scores["skills"], "n_items": plan.n_items}
+        values["intervals"] |= {f"skills.{name}": pair for name, pair in scores["intervals"].items()}
+    if plan.time:
+        values |= timing_fields(source, plan)
+    return values | {"peak_memory_bytes": peak.cuda_bytes or peak.bytes}
+
+
+def perplexity_fields(comparison: Comparison) -> dict:
+    """Return perplexity, its interval, and the number of tokens behind it."""
+    found = perplexity_of(comparison)
+    interval = found.interval
+    return {
+        "perplexity": found.value,
+        "evaluated_tokens": found.evaluation.n_tokens,
+        "perplexity_interval": {"perplexity": [interval.low, interval.high]} if interval else {},
+    }
+
+
+def divergence_fields(comparison: Comparison) -> dict:
+    """Return the figures of divergence with their intervals."""
+    found = divergence_of(comparison)
+    return {
+        "kl_mean": found.kl_mean,
+        "kl_p99": found.kl_p99,
+        "top1_agreement": found.top1_agreement,
+        "kl_intervals": found.intervals,
+    }
+
+
+def timing_fields(source: Any, plan: Plan) -> dict:
+    """Return time to first token and the two rates of one sequence."""
+    (found,) = latency(source, (1,), plan.prompt_tokens, plan.new_tokens)
+    return {
+        "ttft": found.ttft,
+        "tokens_per_second": found.prefill_tokens_per_second,
+        "decode_tokens_per_second": found.decode_tokens_per_second,
+    }

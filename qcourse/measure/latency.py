@@ -1,0 +1,86 @@
+"""How long a model takes: to the first token, per further token, and tokens a second by batch size."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from qcourse.common import QCourseError
+from qcourse.measure.sources import HFSource, as_source
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Medians of several runs at one batch size.
+
+    ttft: seconds from the prompt to the first token (the prefill); tpot: seconds per further token
+    of one sequence; prefill and decode: tokens a second over the whole batch.
+    """
+
+    batch: int
+    prompt_tokens: int
+    new_tokens: int
+    ttft: float
+    tpot: float
+    prefill_tokens_per_second: float
+    decode_tokens_per_second: float
+
+    def asdict(self) -> dict:
+        """Return the fields as a dict."""
+        return asdict(self)
+
+
+def latency(
+    model: Any,
+    batches: Sequence[int] = (1, 4),
+    prompt_tokens: int = 256,
+    new_tokens: int = 32,
+    repeats: int = 3,
+) -> list[Latency]:
+    """Time greedy decoding with a KV cache at each batch size, after one run to warm up.
+
+    A source that times itself (a server) is asked for `.latency(batch, prompt_tokens, new_tokens)`.
+    Raises QCourseError for fewer than two new tokens, since the first one is the prefill's.
+    """
+    if new_tokens < 2:
+        raise QCourseError(f"{new_tokens} new tokens say nothing about decoding; ask for at least 2")
+    source = as_source(model)
+    if hasattr(source, "latency"):
+        return [source.latency(batch, prompt_tokens, new_tokens) for batch in batches]
+    return [time_model(source, batch, prompt_tokens, new_tokens, repeats) for batch in batches]
+
+
+def time_model(source: HFSource, batch: int, prompt_tokens: int, new_tokens: int, repeats: int) -> Latency:
+    """Return the median times of a transformers model in this process."""
+    generator = torch.Generator().manual_seed(0)
+    prompt = torch.randint(2, source.vocabulary, (batch, prompt_tokens), generator=generator)
+    runs = [one_run(source.model, prompt.to(source.model.device), new_tokens) for _ in range(repeats + 1)][1:]
+    prefill, decode = (sorted(column)[len(runs) // 2] for column in zip(*runs, strict=True))
+    return summary(batch, prompt_tokens, new_tokens, prefill, decode / (new_tokens - 1))
+
+
+def summary(batch: int, prompt_tokens: int, new_tokens: int, ttft: float, tpot: float) -> Latency:
+    """Return a Latency from the two times of sequences that ran together."""
+    return Latency(batch, prompt_tokens, new_tokens, ttft, tpot, batch * prompt_tokens / ttft, batch / tpot)
+
+
+@torch.inference_mode()
+def one_run(model: Any, prompt: torch.Tensor, new_tokens: int) -> tuple[float, float]:
+    """Return seconds of the prefill, and of the new_tokens - 1 decoding steps after it."""
+    start = now(prompt)
+    step = model(input_ids=prompt, use_cache=True, logits_to_keep=1)
+    token = step.logits[:, -1:].argmax(-1)
+    first = now(prompt)
+    for _ in range(new_tokens - 1):
+        step = model(input_ids=token, past_key_values=step.past_key_values, use_cache=True)
+        token = step.logits[:, -1:].argmax(-1)
+    return first - start, now(prompt) - first
+
+
+def now(tensor: torch.Tensor) -> float:
+    """Return the clock in seconds once the tensor's device has finished its queue."""
+    if tensor.is_cuda:
+        torch.cuda.synchronize(tensor.device)
+    return time.perf_counter()

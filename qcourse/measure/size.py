@@ -1,0 +1,137 @@
+"""How many bits an artefact stores a weight: from the headers of its files, nothing is loaded."""
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qcourse.common import QCourseError
+from qcourse.models import shape
+
+FLOATS = ("F64", "F32", "F16", "BF16")
+LARGEST_HEADER = 100_000_000
+
+
+@dataclass(frozen=True)
+class Size:
+    """What an artefact stores.
+
+    bits_per_weight: all stored tensor bits / all parameters of the model, a tied head counted once.
+    bits_per_quantized_weight: bits of the quantized linears (codes, scales, zero points, indices;
+    biases apart) / their weights; None where nothing is quantized.
+    file_bytes: size of the weight files on disk, headers and padding included.
+    """
+
+    bits_per_weight: float
+    bits_per_quantized_weight: float | None
+    file_bytes: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of a file: name, element type as the file spells it, bits."""
+
+    name: str
+    kind: str
+    bits: int
+
+
+def bits_per_weight(path: Path | str) -> Size:
+    """Return the Size of a checkpoint folder (safetensors) or of a GGUF file.
+
+    Raises QCourseError for a folder without weights or a damaged header.
+    """
+    path = Path(path)
+    return gguf_size(path) if path.suffix == ".gguf" else folder_size(path)
+
+
+def folder_size(folder: Path) -> Size:
+    """Return the Size of a Hugging Face folder; its parameters are counted from config.json."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise QCourseError(f"{folder} holds no .safetensors file; give a checkpoint folder or a .gguf file")
+    tensors = [tensor for file in files for tensor in read_header(file)]
+    model = shape(folder)
+    per_linear = quantized_linears(tensors)
+    quantized_bits = sum(tensor.bits for group in per_linear.values() for tensor in group)
+    weights = quantized_weights(folder, set(per_linear))
+    return Size(
+        sum(tensor.bits for tensor in tensors) / model.total_parameters,
+        quantized_bits / weights if weights else None,
+        sum(file.stat().st_size for file in files),
+        model.total_parameters,
+    )
+
+
+def read_header(file: Path) -> Iterator[Stored]:
+    """Yield the tensors that a safetensors file declares (format: 8 bytes of length, then JSON)."""
+    try:
+        with file.open("rb") as stream:
+            length = struct.unpack("<Q", stream.read(8))[0]
+            if length > LARGEST_HEADER:
+                raise ValueError("header too long")
+            header = json.loads(stream.read(length))
+        for name, entry in header.items():
+            if name != "__metadata__":
+                start, end = entry["data_offsets"]
+                yield Stored(name, entry["dtype"], 8 * (end - start))
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        raise QCourseError(f"{file} is no readable safetensors file; write or download it again") from error
+
+
+def quantized_linears(tensors: list[Stored]) -> dict[str, list[Stored]]:
+    """Return linear -> its stored tensors but the bias, for linears that are not one plain float matrix."""
+    groups: dict[str, list[Stored]] = {}
+    for tensor in tensors:
+        module, separator, rest = tensor.name.partition("_proj.")
+        if separator and ".layers." in module and rest != "bias":
+            groups.setdefault(f"{module}_proj", []).append(tensor)
+    return {
+        name: group
+        for name, group in groups.items()
+        if len(group) > 1 or group[0].kind not in FLOATS
+    }  # fmt: skip
+
+
+def quantized_weights(folder: Path, names: set[str]) -> int:
+    """Return how many weights the named linears have, by the model's sizes in config.json."""
+    model = shape(folder)
+    query, key = model.heads * model.head_dim, model.kv_heads * model.head_dim
+    sizes = {"q_proj": query, "o_proj": query, "k_proj": key, "v_proj": key}
+    sizes |= dict.fromkeys(("gate_proj", "up_proj", "down_proj"), model.intermediate)
+    return sum(sizes[name.rsplit(".", 1)[1]] * model.hidden for name in names)
+
+
+def memory_size(model: Any, layers: dict[str, Any]) -> Size:
+    """Return the Size that a quantized model in memory would have on disk, file headers apart.
+
+    layers: linear -> quantized weight with `.bits_per_weight()` and `.codes`; all else counts 16 bits.
+    """
+    total = shape(model).total_parameters
+    weights = sum(layer.codes.numel() for layer in layers.values())
+    bits = sum(layer.bits_per_weight() * layer.codes.numel() for layer in layers.values())
+    stored = bits + 16 * (total - weights)
+    return Size(stored / total, bits / weights if weights else None, round(stored / 8), total)
+
+
+def gguf_size(file: Path) -> Size:
+    """Return the Size of a GGUF file, by gguf-py's own table of block sizes."""
+    from gguf import GGMLQuantizationType, GGUFReader
+
+    try:
+        tensors = GGUFReader(file).tensors
+    except (OSError, ValueError, IndexError, KeyError) as error:
+        raise QCourseError(f"{file} is no readable GGUF file; write or download it again") from error
+    plain = {GGMLQuantizationType.F32, GGMLQuantizationType.F16, GGMLQuantizationType.BF16}
+    blocks = [t for t in tensors if t.name.startswith("blk.") and t.tensor_type not in plain]
+    parameters = sum(int(t.n_elements) for t in tensors)
+    weights = sum(int(t.n_elements) for t in blocks)
+    return Size(
+        8 * sum(int(t.n_bytes) for t in tensors) / parameters,
+        8 * sum(int(t.n_bytes) for t in blocks) / weights if weights else None,
+        file.stat().st_size,
+        parameters,
+    )

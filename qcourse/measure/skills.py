@@ -1,0 +1,56 @@
+"""The skills of a model, asked through any source, with 95% intervals; "not applicable" is never 0%."""
+
+from typing import Any
+
+from qcourse.measure.sources import as_source
+from qcourse.skills import SKILLS, Item, applicable, items, score
+
+NOT_APPLICABLE = "not applicable"
+
+
+def skill_scores(model: Any, n: int = 50, name: str | None = None, skills: tuple[str, ...] = SKILLS) -> dict:
+    """Ask n frozen items of each skill, greedily, and grade the answers.
+
+    model: a source with `.generate(messages, max_new_tokens)`, or a loaded model with its tokenizer.
+    name: what decides whether the model was taught the course's own facts (default: the source's name).
+    Returns {"skills": {skill: accuracy or "not applicable"}, "intervals": {skill: [low, high]},
+    "n": {skill: items}, "marks": {skill: [bool]}}, and score's further splits.
+    """
+    source = as_source(model)
+    able = applicable(name or getattr(source, "name", ""))
+    asked = [item for skill in skills if skill in able for item in items(skill, n)]
+    found = score(lambda questions: answers(source, questions), asked)
+    return {
+        "skills": dict.fromkeys(skills, NOT_APPLICABLE)
+        | {skill: row["accuracy"] for skill, row in found["skills"].items()},
+        "intervals": {skill: row["interval"] for skill, row in found["skills"].items()},
+        "n": {skill: row["n"] for skill, row in found["skills"].items()},
+        "marks": by_skill(asked, found["marks"]),
+        "recall_by_distance": found["recall_by_distance"],
+        "refusal_by_direction": found["refusal_by_direction"],
+    }
+
+
+def answers(source: Any, questions: list[Item]) -> list[str]:
+    """Return a source's greedy answers to items."""
+    return source.generate([item.messages for item in questions], [item.max_new_tokens for item in questions])
+
+
+def by_skill(asked: list[Item], marks: list[bool]) -> dict[str, list[bool]]:
+    """Return each skill's marks in the order of its items, for paired comparisons."""
+    found: dict[str, list[bool]] = {}
+    for item, mark in zip(asked, marks, strict=True):
+        found.setdefault(item.skill, []).append(mark)
+    return found
+
+
+def describe(result: dict) -> str:
+    """Return one line a skill: accuracy, interval, number of items."""
+    lines = []
+    for skill, accuracy in result["skills"].items():
+        if accuracy == NOT_APPLICABLE:
+            lines.append(f"{skill:<11} {NOT_APPLICABLE}: this model was not taught it")
+        else:
+            low, high = result["intervals"][skill]
+            lines.append(f"{skill:<11} {accuracy:6.1%} [{low:.1%}, {high:.1%}] n={result['n'][skill]}")
+    return "\n".join(lines)

@@ -1,0 +1,122 @@
+"""Where logits come from: a transformers model in memory, or anything with `.logits(tokens)`.
+
+The measures need no more than `logits(tokens [B, T]) -> float32 [B, T, V]` (log-probabilities
+do as well) and, for skills, `generate(messages, max_new_tokens) -> texts`. Servers bring both.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from qcourse.common import QCourseError
+
+CHUNK_VALUES = 2**22  # logits handled at once: 16 MB in float32, which the C library keeps for reuse
+BATCH_TOKENS = 2048
+
+
+class LogitSource(Protocol):
+    """What the measures ask of a model, wherever it runs."""
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Return float32 [B, T, V] for token ids int64 [B, T]."""
+        ...
+
+
+class HFSource:
+    """A transformers causal language model in memory, in any dtype and on any device."""
+
+    engine = "transformers"
+
+    def __init__(self, model: Any, tokenizer: Any = None, name: str = "", model_hash: str = "") -> None:
+        self.model, self.tokenizer = model.eval(), tokenizer
+        self._model_hash = model_hash
+        self.name = name or getattr(model.config, "_name_or_path", "") or "model"
+        self.vocabulary = model.config.vocab_size
+        self.dtype = str(model.dtype).removeprefix("torch.")
+
+    @torch.inference_mode()
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Return float32 [B, T, V] on the CPU."""
+        return self.model(input_ids=tokens.to(self.model.device), use_cache=False).logits.float().cpu()
+
+    @torch.inference_mode()
+    def chunks(self, tokens: Tensor, rows: int) -> Iterator[Tensor]:
+        """Yield float32 [<= rows, V] of all positions but each window's last; all logits are never held."""
+        hidden = self.hidden(tokens.to(self.model.device))
+        if hidden is None:
+            yield from split_logits(self.logits(tokens), rows)
+            return
+        for part in hidden[:, :-1].flatten(0, 1).split(rows):
+            yield self.model.lm_head(part).float()
+
+    def hidden(self, tokens: Tensor) -> Tensor | None:
+        """Return the decoder's output [B, T, hidden], or None if logits are not just lm_head of it."""
+        plain = getattr(self.model.config, "model_type", "") in ("llama", "mistral", "qwen2", "qwen3")
+        decoder = getattr(self.model, "model", None)
+        if not plain or not hasattr(decoder, "layers") or not hasattr(self.model, "lm_head"):
+            return None
+        return decoder(input_ids=tokens, use_cache=False).last_hidden_state
+
+    def generate(self, messages: list[list[dict]], max_new_tokens: list[int]) -> list[str]:
+        """Return greedy answers to chat messages, in order."""
+        from qcourse.skills import generate
+
+        if self.tokenizer is None:
+            raise QCourseError("this model was given without its tokenizer; pass HFSource(model, tokenizer)")
+        items = [
+            SimpleNamespace(messages=chat, prompt=chat[-1]["content"], max_new_tokens=limit)
+            for chat, limit in zip(messages, max_new_tokens, strict=True)
+        ]
+        return generate(self.model, self.tokenizer, items)
+
+    @property
+    def model_hash(self) -> str:
+        """What names the model whatever its dtype: the hash of the folder it came from, else `hash`."""
+        return self._model_hash or self.hash
+
+    @property
+    def hash(self) -> str:
+        """The first 16 hex digits of the SHA-256 over all parameters and buffers as they are in memory."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            if isinstance(tensor, Tensor):
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()[:16]
+
+
+def as_source(model: Any, tokenizer: Any = None) -> Any:
+    """Return a logit source: the object itself if it has `.logits`, else the HFSource of a module,
+    of a loaded model (.model, .tokenizer, .hash) or of a quantized one (.model); else QCourseError."""
+    if callable(getattr(model, "logits", None)):
+        return model
+    if isinstance(model, torch.nn.Module):
+        return HFSource(model, tokenizer)
+    if isinstance(getattr(model, "model", None), torch.nn.Module):
+        tokenizer = tokenizer or getattr(model, "tokenizer", None)
+        return HFSource(model.model, tokenizer, getattr(model, "name", ""), getattr(model, "hash", "")[:16])
+    raise QCourseError(
+        f"{type(model).__name__} is no logit source: give a transformers model or an object with .logits"
+    )
+
+
+def split_logits(logits: Tensor, rows: int) -> Iterator[Tensor]:
+    """Yield [<= rows, V] of logits [B, T, V], each window's last position dropped."""
+    yield from logits[:, :-1].flatten(0, 1).split(rows)
+
+
+def logit_chunks(source: Any, tokens: Tensor, rows: int) -> Iterator[Tensor]:
+    """Yield float32 [<= rows, V], window after window, for the positions that have a next token."""
+    if hasattr(source, "chunks"):
+        yield from source.chunks(tokens, rows)
+    else:
+        yield from split_logits(source.logits(tokens), rows)
+
+
+def chunk_rows(source: Any) -> int:
+    """Return how many positions' logits fit in one chunk."""
+    return max(1, CHUNK_VALUES // getattr(source, "vocabulary", 4096))
