@@ -45,12 +45,18 @@ def encode(layer: QuantizedWeight, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def _encode_int8(layer: QuantizedWeight) -> dict[str, Tensor]:
-    absmax = layer.extra.get("SCB", layer.scale.float() * 127)
     return {
         "weight": layer.codes,
-        "SCB": absmax.float().reshape(-1),
+        "SCB": _row_maxima(layer.scale.float()).reshape(-1),
         "weight_format": torch.tensor(0, dtype=torch.uint8),
     }
+
+
+def _row_maxima(scale: Tensor) -> Tensor:
+    """Return absmax with absmax / 127 == scale: multiplying back may miss the float16 it came from by one bit."""
+    product = scale * 127
+    half = product.half().float()
+    return torch.where(half / 127 == scale, half, product)
 
 
 def _encode_blocks(layer: QuantizedWeight, dtype: torch.dtype) -> dict[str, Tensor]:

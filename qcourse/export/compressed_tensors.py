@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from qcourse.common import QCourseError
 from qcourse.export.compressed_scheme import Scheme, scheme
-from qcourse.export.exact import exactly, smallest_exact
+from qcourse.export.exact import exactly, row_major, smallest_exact
 from qcourse.export.settings import kept_linears, require_kind
 from qcourse.numerics import QuantizedWeight
 from qcourse.numerics.packing import pack_words, unpack_words
@@ -58,7 +58,7 @@ def _encode_packed(layer: QuantizedWeight) -> dict[str, Tensor]:
         "weight_shape": torch.tensor(layer.codes.shape, dtype=torch.int64),
     }
     if not layer.symmetric:
-        packed = pack_words(layer.zero_point.T, layer.bits)
+        packed = pack_words(row_major(layer.zero_point.T), layer.bits)
         tensors["weight_zero_point"] = packed.T.contiguous()
     return tensors
 

@@ -29,3 +29,8 @@ def exactly(tensor: Tensor, dtype: torch.dtype, what: str) -> Tensor:
 def smallest_exact(tensor: Tensor) -> Tensor:
     """Return `tensor` as bfloat16 where that is exact, else as float32."""
     return tensor.to(torch.bfloat16 if is_exact(tensor, torch.bfloat16) else torch.float32)
+
+
+def row_major(tensor: Tensor) -> Tensor:
+    """Return a copy laid out row by row; `contiguous` leaves odd strides where a dimension is 1."""
+    return tensor.clone(memory_format=torch.contiguous_format)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from qcourse.common import QCourseError
-from qcourse.export.exact import exactly
+from qcourse.export.exact import exactly, row_major
 from qcourse.export.settings import common_grid, grid, kept_linears, require_kind, require_multiple
 from qcourse.numerics import QuantizedWeight
 from qcourse.numerics.packing import pack_gptq, pack_gptq_zeros, unpack_gptq, unpack_gptq_zeros
@@ -47,7 +47,7 @@ def encode(layer: QuantizedWeight, version: int = 1) -> dict[str, Tensor]:
     g_idx = layer.g_idx if layer.g_idx is not None else torch.arange(columns) // size
     return {
         "qweight": pack_gptq(layer.codes, layer.bits),
-        "qzeros": pack_gptq_zeros(layer.zero_point, layer.bits, version),
+        "qzeros": pack_gptq_zeros(row_major(layer.zero_point.T).T, layer.bits, version),
         "scales": exactly(layer.scale, torch.float16, "scale").T.contiguous(),
         "g_idx": g_idx.to(torch.int32),
     }

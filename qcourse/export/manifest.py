@@ -1,7 +1,6 @@
 """recipe.json: how an artefact was made, without anything that changes from run to run."""
 
 import json
-import os
 import platform
 import sys
 from importlib import metadata
@@ -48,12 +47,12 @@ def versions() -> dict[str, str]:
 
 
 def read_record(artefact: Path | str) -> dict[str, Any]:
-    """Return the recipe.json of an artefact: of a folder, or of a GGUF file (FILE.recipe.json beside it).
+    """Return the recipe.json of an artefact: in its folder, or beside the GGUF file.
 
     Raises QCourseError if there is none or if it is not JSON.
     """
     artefact = Path(artefact)
-    path = artefact / "recipe.json" if artefact.is_dir() else Path(f"{os.fspath(artefact)}.recipe.json")
+    path = (artefact if artefact.is_dir() else artefact.parent) / "recipe.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError:

@@ -65,7 +65,7 @@ def _split(folder: Path) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]
     method = settings.get("quant_method")
     if not settings:
         return {}, tensors
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise QCourseError(f"{folder} is quantized as {method!r}; only {', '.join(METHODS)} are read")
     marker, parts, decoder = METHODS[method]
     names = [name.removesuffix(f".{end}") for end in marker for name in tensors if name.endswith(f".{end}")]
@@ -73,13 +73,30 @@ def _split(folder: Path) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]
     for name in names:
         own = {part: tensors.pop(f"{name}.{part}") for part in parts if f"{name}.{part}" in tensors}
         layers[name] = _decoded(folder, name, own, lambda name, own: decoder(name, own, settings))
+    _check_orphans(folder, tensors, parts)
     return layers, tensors
+
+
+def _check_orphans(folder: Path, dense: dict[str, Tensor], parts: tuple[str, ...]) -> None:
+    """Raise QCourseError if a dense tensor is a piece of a linear whose other parts are gone."""
+    endings = tuple(f".{part}" for part in parts if part != "weight")
+    for name, tensor in dense.items():
+        if name.endswith(endings) or tensor.element_size() == 1:
+            raise QCourseError(
+                f"{folder} has {name} but not the rest of that layer; download the checkpoint again"
+            )
 
 
 def _decoded(folder: Path, name: str, own: dict[str, Tensor], decode: Decode) -> QuantizedWeight:
     """Decode one linear; parts that are missing or do not fit together give a QCourseError naming it."""
     try:
         layer = decode(name, own)
+        groups, size = layer.scale.shape[-1], layer.group_size
+        if (
+            layer.kind == "int"
+            and groups * (layer.codes.shape[1] if size == -1 else size) != layer.codes.shape[1]
+        ):
+            raise ValueError(f"{groups} groups of {size} do not make {layer.codes.shape[1]} columns")
         if layer.dequantize().shape != layer.codes.shape:
             raise ValueError("the scales do not fit the codes")
         return layer

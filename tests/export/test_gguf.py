@@ -1,0 +1,180 @@
+"""GGUF files: the same weights back, the rotary permutation only where llama.cpp wants it, clear refusals."""
+
+import random
+
+import pytest
+import torch
+
+from qcourse import export
+from qcourse.common import QCourseError
+from qcourse.export import folder as folder_module
+from qcourse.export.gguf import names, tokenizer
+from qcourse.export.gguf.quantize import NEED_IMATRIX, block_size
+from tests.engines import require
+
+
+@pytest.fixture(scope="module")
+def written(small, tmp_path_factory):
+    """Return a function that writes a small model as GGUF once."""
+    require("gguf")
+    root, done = tmp_path_factory.mktemp("gguf"), {}
+
+    def write(name):
+        if name not in done:
+            done[name] = export.gguf.write(*small(name), root / f"{name}.gguf")
+        return done[name]
+
+    return write
+
+
+@pytest.mark.parametrize("family", ["llama_tied", "llama_gqa", "qwen2", "qwen3", "odd_width"])
+def test_weights_return_unchanged(family, small, written):
+    model = small(family)[0]
+    weights = export.gguf.read(written(family))
+    expected = model.state_dict()
+    if model.config.tie_word_embeddings:
+        del expected["lm_head.weight"]
+    assert weights.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(weights[name], value.float()), name
+
+
+@pytest.mark.parametrize("family, permuted", [("llama_gqa", True), ("qwen2", False), ("qwen3", False)])
+def test_only_llama_permutes_q_and_k(family, permuted, small, written):
+    import gguf
+
+    reader = gguf.GGUFReader(written(family))
+    stored = {tensor.name: tensor for tensor in reader.tensors}
+    layer = small(family)[0].model.layers[0].self_attn
+    for part, linear in (("q", layer.q_proj), ("k", layer.k_proj), ("v", layer.v_proj)):
+        raw = stored[f"blk.0.attn_{part}.weight"]
+        weight = torch.from_numpy(gguf.quants.dequantize(raw.data, raw.tensor_type))
+        rows = linear.weight.float()
+        assert torch.equal(weight, rows) == (part == "v" or not permuted)
+        heads = rows.shape[0] // layer.head_dim
+        if permuted and part != "v":
+            # Rows 0 and 1 are the pair that llama.cpp rotates: rows 0 and head_dim / 2 of transformers.
+            assert torch.equal(weight[1], rows[layer.head_dim // 2])
+            assert torch.equal(names.unpermute_rotary(weight, heads), rows)
+
+
+def test_types_and_metadata(small, written):
+    import gguf
+
+    types = export.gguf.tensor_types(written("llama_tied"))
+    assert types["blk.0.ffn_up.weight"] == ("BF16", (512, 256))
+    assert types["blk.0.attn_norm.weight"] == ("F32", (256,))
+    assert "output.weight" not in types
+    model, tokens = small("llama_tied")
+    reader = gguf.GGUFReader(written("llama_tied"))
+    expected = {
+        "general.architecture": "llama",
+        "llama.block_count": 2,
+        "llama.attention.head_count_kv": 4,
+        "llama.rope.freq_base": model.config.rope_parameters["rope_theta"],
+        "tokenizer.ggml.pre": "smollm",
+        "tokenizer.ggml.bos_token_id": tokens.bos_token_id,
+        "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.chat_template": tokens.chat_template,
+    }
+    assert {key: reader.get_field(key).contents() for key in expected} == expected
+    assert len(reader.get_field("tokenizer.ggml.tokens").contents()) == model.config.vocab_size
+
+
+def test_same_model_same_bytes_and_other_dtypes(small, tmp_path):
+    import copy
+
+    model, tokens = small("llama_gqa")
+    first, second = (export.gguf.write(model, tokens, tmp_path / name) for name in ("a.gguf", "b.gguf"))
+    assert first.read_bytes() == second.read_bytes()
+    wide = copy.deepcopy(model).float()
+    wide.model.layers[0].mlp.up_proj.weight.data[0, 0] = 1 + 2**-20
+    path = export.gguf.write(wide, tokens, tmp_path / "wide.gguf", manifest={"seed": 3})
+    assert export.gguf.tensor_types(path)["blk.0.ffn_up.weight"][0] == "F32"
+    assert export.gguf.read(path)["model.layers.0.mlp.up_proj.weight"][0, 0] == 1 + 2**-20
+    assert export.read_record(path)["seed"] == 3
+
+
+def test_llama3_rotary_factors_match_transformers(small):
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    from qcourse.export.gguf.write import rotary, rotary_factors
+
+    config = type(small("llama_gqa")[0].config)(**small("llama_gqa")[0].config.to_dict())
+    config.rope_parameters = {
+        "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+    }  # fmt: skip
+    scaled = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")[0]
+    plain = 500000.0 ** -(torch.arange(0, 64, 2).float() / 64)
+    torch.testing.assert_close(plain / rotary_factors(config)["rope_freqs.weight"], scaled, rtol=1e-5, atol=0)
+    config.rope_parameters = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}
+    with pytest.raises(QCourseError, match="yarn"):
+        rotary(config)
+
+
+def test_other_models_and_tokenizers_are_refused(small, tmp_path):
+    model, tokens = small("llama_gqa")
+    config = type("Config", (), {"model_type": "mamba"})
+    with pytest.raises(QCourseError, match="'mamba' models is not supported"):
+        names.architecture(config)
+    byte_level = {"type": "ByteLevel", "use_regex": False}
+    for state, words in (
+        ({"model": {"type": "Unigram"}}, "byte-level BPE"),
+        ({"model": {"type": "BPE", "byte_fallback": True}}, "byte-level BPE"),
+        ({"model": {"type": "BPE"}, "pre_tokenizer": {"type": "Whitespace"}}, "Whitespace"),
+        ({"model": {"type": "BPE"}, "pre_tokenizer": byte_level}, "ByteLevel"),
+    ):
+        with pytest.raises(QCourseError, match=words):
+            tokenizer.pre_tokenizer(state)
+    with pytest.raises(QCourseError, match="ids up to"):
+        tokenizer.add_tokenizer(None, tokens, 300)
+
+
+@pytest.mark.parametrize("kind, words", [
+    ("Q4_K_M", r"256 columns together and \S+ has (172|300); types that work .*: F16, BF16$"),
+    ("Q8_0", "32 columns together"), ("IQ2_XS", "importance matrix"), ("Q9_Z", "no file type"),
+])  # fmt: skip
+def test_widths_that_do_not_fit_are_refused(kind, words, written, tmp_path):
+    with pytest.raises(QCourseError, match=words):
+        export.gguf.quantize(written("odd_width"), tmp_path / "out.gguf", kind)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_type_has_a_block_and_small_ones_need_an_imatrix():
+    assert export.gguf.types_that_fit(256) == list(export.gguf.TYPES)
+    assert set(export.gguf.types_that_fit(96)) == {
+        "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL"
+    }  # fmt: skip
+    assert all(block_size(kind) == 256 for kind in NEED_IMATRIX)
+
+
+def test_full_disk_leaves_nothing(small, tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 1_000_000})
+    monkeypatch.setattr(folder_module.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(QCourseError, match="MB free"):
+        export.gguf.write(*small("llama_gqa"), tmp_path / "out.gguf")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_gguf_files_never_crash(written, tmp_path):
+    whole = written("llama_gqa").read_bytes()
+    refused = 0
+    for seed in range(100):
+        dice = random.Random(seed)
+        data = bytearray(whole)
+        if seed % 4 == 0:
+            del data[dice.randrange(len(data)) :]
+        elif seed % 4 == 1:
+            data[dice.randrange(24)] = dice.randrange(256)
+        else:
+            for _ in range(seed % 4 * 4):
+                data[dice.randrange(12_000)] = dice.randrange(256)
+        path = tmp_path / f"{seed}.gguf"
+        path.write_bytes(data)
+        try:
+            export.gguf.read(path)
+        except QCourseError:
+            refused += 1
+        path.unlink()
+    assert refused >= 30
