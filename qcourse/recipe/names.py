@@ -32,7 +32,7 @@ ALIASES = {
 }
 INTEGER = re.compile(
     r"(?:(?P<transform>awq|rotation)\+)?(?P<method>rtn|gptq|awq)-w(?P<bits>\d)"
-    r"(?:g(?P<group>\d+)|-(?P<channel>channel))(?P<rest>(?:-(?:sym|asym|act|plain|static))*)"
+    r"(?:g(?P<group>\d+)|-(?P<channel>channel))(?P<rest>(?:-(?:sym|asym|act|plain|aware))*)"
 )
 GGUF = re.compile(r"gguf-(bf16|f16|q\d_[01k](?:_[sml])?|iq\d_\w+)")
 KNOWN = (*FIXED, *(f"{method}-w{bits}g{group}" for method in ("rtn", "gptq") for bits in (2, 3, 4, 8)
@@ -44,7 +44,7 @@ def named(name: str) -> Recipe:
     """Return the recipe of a name.
 
     Integers: [awq+|rotation+]rtn|gptq|awq-wBgG, or -wB-channel, with the suffixes -sym, -asym
-    and for GPTQ -act (desc_act), -static, -plain (orders of columns). AWQ is asymmetric unless told.
+    and for GPTQ -act (desc_act), -aware (group-aware), -plain (orders of columns). AWQ is asymmetric unless told.
     Raises QCourseError for an unknown name, listing the known ones.
     """
     name = ALIASES.get(name, name)
@@ -62,7 +62,7 @@ def from_match(match: re.Match) -> Recipe:
     suffixes = set(match["rest"].split("-"))
     awq = match["method"] == "awq"
     symmetric = "sym" in suffixes or (not awq and match["transform"] != "awq" and "asym" not in suffixes)
-    order = "none" if "plain" in suffixes else "static" if "static" in suffixes else "group-aware"
+    order = "none" if "plain" in suffixes else "group-aware" if "aware" in suffixes else "static"
     return Recipe(
         method="rtn" if awq else match["method"],
         transform="awq" if awq else match["transform"],
@@ -99,6 +99,8 @@ def integer_name(recipe: Recipe) -> str:
     order = ""
     if recipe.method == "gptq":
         order = (
-            "-act" if recipe.desc_act else {"none": "-plain", "static": "-static"}.get(recipe.act_order, "")
+            "-act"
+            if recipe.desc_act
+            else {"none": "-plain", "group-aware": "-aware"}.get(recipe.act_order, "")
         )
     return f"{prefix}{method}-{grid}{sign}{order}"

@@ -36,7 +36,8 @@ class Recipe:
     desc_act: GPTQ visits columns by falling Hessian diagonal and stores g_idx; without it,
         act_order may be "none", "static" (scales fixed first) or "group-aware" (whole groups
         are permuted and the columns inside them), neither of which needs g_idx.
-    activations: "dynamic" or "static" scales of w8a8-int8; alpha: smoothquant's strength.
+    activations: "dynamic" or "static" scales of w8a8-int8; alpha: smoothquant's strength;
+        threshold: the magnitude from which llm-int8 keeps an input feature in 16 bits.
     variant: the GGUF type for method "gguf", "single" for NF4 without double quantization.
     overrides: pattern of linear names (fnmatch) -> some of bits, group_size, symmetric, skip.
     ignore: names of modules kept as they are. Only linears in decoder layers are ever touched.
@@ -49,9 +50,10 @@ class Recipe:
     group_size: int = 128
     symmetric: bool = True
     desc_act: bool = False
-    act_order: str = "group-aware"
+    act_order: str = "static"
     activations: str = "dynamic"
     alpha: float = 0.5
+    threshold: float = 6.0
     damping: float = 0.01
     variant: str = ""
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -1,0 +1,18 @@
+"""Calibration: text to token batches, and a model run layer by layer while statistics are collected."""
+
+from qcourse.calibrate.batches import batches, read_texts, tokens_hash
+from qcourse.calibrate.gram import accumulate_gram, bf16_products
+from qcourse.calibrate.statistics import InputStatistics
+from qcourse.calibrate.walk import LayerStep, importance_matrix, walk
+
+__all__ = [
+    "InputStatistics",
+    "LayerStep",
+    "accumulate_gram",
+    "batches",
+    "bf16_products",
+    "importance_matrix",
+    "read_texts",
+    "tokens_hash",
+    "walk",
+]

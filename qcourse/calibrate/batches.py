@@ -1,0 +1,96 @@
+"""Calibration text to batches of tokens."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qcourse.common import QCourseError
+
+FOREIGN_TOKENS_PER_BYTE = 0.7
+
+
+def batches(
+    tokenizer: Any, texts: Iterable[str] | str, n_samples: int = 128, seq_len: int = 512, seed: int = 0
+) -> Tensor:
+    """Return token ids [n_samples, seq_len], windows drawn from the joined texts.
+
+    Windows do not overlap as long as the text has enough of them; the same seed gives the same windows.
+    Raises QCourseError for text that is empty or shorter than one window; warns when the
+    tokenizer needs so many tokens a byte that it does not seem to know the language.
+    """
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    ids = joined_ids(tokenizer, texts)
+    if not ids:
+        raise QCourseError("the calibration text is empty; give a text file, or leave it out for the default")
+    if len(ids) < seq_len:
+        raise QCourseError(
+            f"the calibration text has {len(ids)} tokens, fewer than one sequence of {seq_len}; "
+            f"give more text or sequences of at most {len(ids)}"
+        )
+    warn_if_foreign(len(ids), sum(len(text.encode()) for text in texts))
+    starts = window_starts(len(ids), n_samples, seq_len, seed)
+    stream = torch.tensor(ids)
+    return torch.stack([stream[start : start + seq_len] for start in starts])
+
+
+def joined_ids(tokenizer: Any, texts: list[str]) -> list[int]:
+    """Return the token ids of all texts in a row, with the end token between them where there is one."""
+    end = tokenizer.eos_token_id
+    ids: list[int] = []
+    for text in texts:
+        tokens = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        if tokens and ids and end is not None:
+            ids.append(end)
+        ids += tokens
+    return ids
+
+
+def window_starts(total: int, n_samples: int, seq_len: int, seed: int) -> list[int]:
+    """Return where each window starts: distinct multiples of seq_len if there are enough, else anywhere."""
+    generator = torch.Generator().manual_seed(seed)
+    whole = total // seq_len
+    if whole >= n_samples:
+        return (torch.randperm(whole, generator=generator)[:n_samples] * seq_len).tolist()
+    return torch.randint(0, total - seq_len + 1, (n_samples,), generator=generator).tolist()
+
+
+def warn_if_foreign(n_tokens: int, n_bytes: int) -> None:
+    """Warn when the text needs nearly a token a byte: the tokenizer was not made for it."""
+    ratio = n_tokens / max(n_bytes, 1)
+    if ratio > FOREIGN_TOKENS_PER_BYTE:
+        warnings.warn(
+            f"{ratio:.2f} tokens per byte: the tokenizer does not seem to know this text's language, "
+            "and calibration will see it letter by letter",
+            stacklevel=3,
+        )
+
+
+def read_texts(path: Path | str) -> list[str]:
+    """Return the documents of a file: one a line's "text" for .jsonl, else the whole file as one.
+
+    Raises QCourseError when the file is missing, not UTF-8, or a line has no text.
+    """
+    path = Path(path)
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise QCourseError(f"{path} cannot be read as UTF-8 text: {error.__class__.__name__}") from error
+    if path.suffix != ".jsonl":
+        return [content]
+    try:
+        return [json.loads(line)["text"] for line in content.splitlines() if line.strip()]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise QCourseError(f'{path} has a line that is not a JSON object with "text"') from error
+
+
+def tokens_hash(tokens: Tensor) -> str:
+    """Return the SHA-256 of token ids (as int64, with their shape), for manifests."""
+    digest = hashlib.sha256(str(tuple(tokens.shape)).encode())
+    digest.update(tokens.to(torch.int64).contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,70 @@
+"""What calibration remembers of the inputs of linears that read the same activation."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from qcourse.calibrate.gram import accumulate_gram
+
+
+@dataclass
+class InputStatistics:
+    """Sums over calibration tokens of one activation x that the linears `names` share.
+
+    names: of the linears, relative to the decoder layer; columns: width of x; gram: whether x x^T is kept.
+    """
+
+    names: list[str]
+    columns: int
+    gram: bool = True
+    device: torch.device = torch.device("cpu")
+    n_tokens: int = 0
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("abs", "square", "max"):
+            self.sums[name] = torch.zeros(self.columns, device=self.device)
+        if self.gram:
+            self.sums["gram"] = torch.zeros(self.columns, self.columns, device=self.device)
+
+    def add(self, inputs: Tensor) -> None:
+        """Account for inputs [..., columns] of any floating dtype."""
+        rows = inputs.detach().reshape(-1, self.columns)
+        magnitude = rows.abs()
+        self.n_tokens += rows.shape[0]
+        self.sums["abs"] += magnitude.sum(0, dtype=torch.float32)
+        self.sums["max"] = torch.maximum(self.sums["max"], magnitude.amax(0).float())
+        if self.gram:
+            accumulate_gram(self.sums["gram"], rows)
+        else:
+            self.sums["square"] += rows.float().square().sum(0)
+
+    @property
+    def hessian(self) -> Tensor:
+        """Mean over tokens of x x^T, float32 [columns, columns] (factor 1; GPTQ's paper writes 2 X X^T)."""
+        return self.sums["gram"] / max(self.n_tokens, 1)
+
+    @property
+    def mean_abs(self) -> Tensor:
+        """Mean over tokens of |x|, float32 [columns]."""
+        return self.sums["abs"] / max(self.n_tokens, 1)
+
+    @property
+    def mean_square(self) -> Tensor:
+        """Mean over tokens of x**2, float32 [columns]: llama.cpp's importance matrix."""
+        total = self.sums["gram"].diagonal() if self.gram else self.sums["square"]
+        return total / max(self.n_tokens, 1)
+
+    @property
+    def absmax(self) -> Tensor:
+        """Largest |x| over tokens, float32 [columns]."""
+        return self.sums["max"]
+
+    def rescale(self, scale: Tensor) -> None:
+        """Become the statistics of x / scale, exactly; scale: [columns]."""
+        for name in ("abs", "max"):
+            self.sums[name] = self.sums[name] / scale
+        self.sums["square"] = self.sums["square"] / scale.square()
+        if self.gram:
+            self.sums["gram"] = self.sums["gram"] / scale[:, None] / scale[None, :]

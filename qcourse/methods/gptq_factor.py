@@ -1,0 +1,34 @@
+"""The factor that GPTQ propagates errors with, and the damping that makes it exist."""
+
+import torch
+from torch import Tensor
+
+LARGEST_DAMPING = 1.0
+
+
+def inverse_factor(hessian: Tensor, damping: float = 0.01) -> tuple[Tensor, float | None]:
+    """Return U, upper triangular with U^T U = (H + damping * mean(diag) I)^-1, and the damping used.
+
+    hessian: float32 [in, in]. Columns that calibration never activated get a diagonal of one mean value: they
+    neither send nor receive errors, so they are rounded, not zeroed. Where the factorization
+    fails the damping grows tenfold; beyond 1 the identity is returned with None: plain rounding.
+    """
+    diagonal = hessian.diagonal()
+    mean = diagonal.mean()
+    while damping <= LARGEST_DAMPING and mean > 0:
+        damped = hessian + torch.diag(damping * mean + mean * (diagonal == 0))
+        factor, failed = torch.linalg.cholesky_ex(damped.flip(0, 1))
+        if not failed and factor.isfinite().all():
+            return inverse_of(factor).flip(0, 1), damping
+        damping *= 10
+    return torch.eye(len(hessian), device=hessian.device), None
+
+
+def inverse_of(factor: Tensor) -> Tensor:
+    """Return the inverse of a lower triangular matrix.
+
+    The factor comes from H with rows and columns reversed: H_r = L L^T. Reversed back, L is upper
+    triangular, H = L L^T, so H^-1 = (L^-1)^T L^-1 and U = L^-1, without ever forming H^-1.
+    """
+    identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+    return torch.linalg.solve_triangular(factor, identity, upper=False)

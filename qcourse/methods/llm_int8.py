@@ -1,0 +1,47 @@
+"""LLM.int8(): int8 rows for the weight, int8 tokens for the input, and outlier features kept in 16 bits."""
+
+import torch
+from torch import Tensor
+
+from qcourse.numerics import QuantizedWeight, quantize_int8
+from qcourse.numerics.checks import check_finite
+
+THRESHOLD = 6.0
+LEVELS = 127
+
+
+def quantize_layer(
+    weight: Tensor,
+    *,
+    bits: int = 8,
+    group_size: int = -1,
+    symmetric: bool = True,
+    hessian: Tensor | None = None,
+) -> QuantizedWeight:
+    """Round each row of weight [out, in] to int8 by its absmax / 127; the Hessian is not used.
+
+    The weight is first rounded to float16, as bitsandbytes does before it takes the maxima.
+    Raises ValueError for values not finite. Source: Dettmers et al. 2022 (arXiv 2208.07339), section 2.1.
+    """
+    check_finite(weight)
+    half = weight.to(torch.float16).float()
+    absmax = half.abs().amax(1, keepdim=True)
+    inverse = torch.where(absmax == 0, torch.zeros_like(absmax), LEVELS / absmax)
+    codes = torch.round(half * inverse).to(torch.int8)
+    return QuantizedWeight(codes, absmax / LEVELS, None, 8, -1, "int8", extra={"scale_bits": 32})
+
+
+def mixed_matmul(inputs: Tensor, weight: Tensor, threshold: float = THRESHOLD) -> Tensor:
+    """Multiply as LLM.int8() does: inputs [..., in] times the dequantized weight [out, in], transposed.
+
+    Input features in which any token reaches `threshold` stay as they are; of the others each token is
+    rounded to int8 by its own absmax. Threshold 0 keeps nothing apart. Returns [..., out] in float32.
+    """
+    rows = inputs.reshape(-1, inputs.shape[-1]).float()
+    outlier = (
+        (rows.abs() >= threshold).any(0) if threshold > 0 else torch.zeros(rows.shape[1], dtype=torch.bool)
+    )
+    inliers = rows.masked_fill(outlier.to(rows.device), 0)
+    codes, scale = quantize_int8(inliers, levels=LEVELS)
+    kept = rows - inliers
+    return ((codes.float() * scale + kept) @ weight.float().T).reshape(*inputs.shape[:-1], -1)

@@ -1,0 +1,7 @@
+"""A recipe carried out on a model: transform it, walk its layers, choose the codes, keep the record."""
+
+from qcourse.quantize.memory import predicted_peak_bytes
+from qcourse.quantize.quantize import QuantizedModel, quantize
+from qcourse.quantize.simulate import reference
+
+__all__ = ["QuantizedModel", "predicted_peak_bytes", "quantize", "reference"]

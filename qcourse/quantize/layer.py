@@ -1,0 +1,171 @@
+"""One decoder layer: its transform, then the codes of its linears, those that share an input together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qcourse.calibrate import InputStatistics, bf16_products
+from qcourse.common import QCourseError
+from qcourse.methods import fp8, gptq, llm_int8, nf4, rtn, w8a8_int8
+from qcourse.numerics import QuantizedWeight
+from qcourse.numerics.fp4 import quantize_mxfp4, quantize_nvfp4
+from qcourse.numerics.fp8 import LARGEST
+from qcourse.recipe import Recipe
+from qcourse.transforms import awq, smoothquant
+from qcourse.transforms.clip import clip
+
+Statistics = list[InputStatistics] | None
+
+
+def transform_layer(layer: nn.Module, recipe: Recipe, prefix: str, statistics: Statistics) -> dict[str, Any]:
+    """Apply the recipe's layer-wise transform in place; return its record ({} for none)."""
+    if recipe.transform == "awq":
+        return awq.transform(
+            layer, statistics, {item: recipe.for_layer(prefix + item) for item in linear_names(layer)}
+        )
+    if recipe.transform == "smoothquant":
+        return smoothquant.transform(layer, statistics, recipe.alpha)
+    return {}
+
+
+def linear_names(layer: nn.Module) -> list[str]:
+    """Return the names of a decoder layer's linears, relative to it."""
+    return [name for name, module in layer.named_modules() if isinstance(module, nn.Linear)]
+
+
+def quantize_layer(
+    modules: dict[str, nn.Linear], recipe: Recipe, prefix: str, statistics: Statistics
+) -> Iterator[tuple[str, QuantizedWeight, dict[str, Any]]]:
+    """Yield name, codes and manifest record of each linear that the recipe quantizes.
+
+    Linears with the same input and the same settings are stacked and quantized as one: rows never
+    influence each other, so the codes are the same and the Hessian is factorized once.
+    """
+    for names, item in shared(modules, statistics):
+        settings: dict[str, tuple[Recipe, list[str]]] = {}
+        for name in names:
+            if chosen := recipe.for_layer(prefix + name):
+                settings.setdefault(chosen.hash, (chosen, []))[1].append(name)
+        for chosen, members in settings.values():
+            for batch in [members] if chosen.method in ("gptq", "rtn") else [[name] for name in members]:
+                yield from quantize_together(modules, batch, chosen, prefix, item)
+
+
+def shared(
+    modules: dict[str, nn.Linear], statistics: Statistics
+) -> Iterator[tuple[list[str], InputStatistics | None]]:
+    """Yield the names of linears that share an input, with their statistics; each alone when there are none."""
+    if statistics is None:
+        yield from (([name], None) for name in modules)
+        return
+    if missing := sorted(set(modules) - {name for item in statistics for name in item.names}):
+        raise QCourseError(
+            f"calibration never reached {', '.join(missing)}; give other calibration text, "
+            'or keep them with an override {"skip": true}'
+        )
+    yield from ((item.names, item) for item in statistics)
+
+
+def quantize_together(
+    modules: dict[str, nn.Linear], names: list[str], recipe: Recipe, prefix: str, item: InputStatistics | None
+) -> Iterator[tuple[str, QuantizedWeight, dict[str, Any]]]:
+    """Quantize the stacked weights of `names` by one recipe and hand out each one's rows."""
+    weights = [modules[name].weight.detach() for name in names]
+    hessian = item.hessian if item is not None and item.gram else None
+    try:
+        whole = codes_of(torch.cat(weights), recipe, hessian)
+    except ValueError as error:
+        raise QCourseError(f"{prefix}{names[0]}: {error}") from error
+    if recipe.activations == "static" and item is not None:
+        whole.extra["input_scale"] = static_scale(recipe, item)
+    start = 0
+    for name, weight in zip(names, weights, strict=True):
+        rows = slice(start, start + weight.shape[0])
+        start += weight.shape[0]
+        part = whole if len(names) == 1 else rows_of(whole, rows)
+        yield name, part, record_of(part, weight, recipe, hessian, item)
+
+
+def codes_of(weight: Tensor, recipe: Recipe, hessian: Tensor | None) -> QuantizedWeight:
+    """Return the codes of one weight [out, in] by the recipe's method."""
+    grid = dict(bits=recipe.bits, group_size=recipe.group_size, symmetric=recipe.symmetric)
+    if recipe.method == "gptq":
+        order = "full" if recipe.desc_act else recipe.act_order
+        return gptq.quantize_layer(weight, **grid, hessian=hessian, damping=recipe.damping, act_order=order)
+    if recipe.method == "rtn":
+        if recipe.transform == "awq":
+            weight = clip(weight, hessian, **grid)
+        return rtn.quantize_layer(weight, **grid)
+    if recipe.method == "nf4":
+        return nf4.quantize_layer(
+            weight, group_size=recipe.group_size, double_quantization=recipe.variant != "single"
+        )
+    if recipe.method in ("fp8-dynamic", "fp8-static", "fp8-block"):
+        granularity = {"fp8-dynamic": "channel", "fp8-static": "tensor", "fp8-block": "block"}[recipe.method]
+        return fp8.quantize_layer(weight, granularity=granularity)
+    simple = {"llm-int8": llm_int8.quantize_layer, "w8a8-int8": w8a8_int8.quantize_layer,
+              "mxfp4": quantize_mxfp4, "nvfp4": quantize_nvfp4}  # fmt: skip
+    return simple[recipe.method](weight)
+
+
+def static_scale(recipe: Recipe, item: InputStatistics) -> Tensor:
+    """Return the fixed input scale, float32 0-dim: the largest calibrated magnitude meets the largest code."""
+    largest = LARGEST[torch.float8_e4m3fn] if recipe.method == "fp8-static" else 127.0
+    return item.absmax.amax().clamp(min=1e-8) / largest
+
+
+def rows_of(whole: QuantizedWeight, rows: slice) -> QuantizedWeight:
+    """Return some rows of a quantized weight; g_idx and extras are shared."""
+    zero = whole.zero_point[rows].clone() if whole.zero_point is not None else None
+    return QuantizedWeight(
+        whole.codes[rows].clone(),
+        whole.scale[rows].clone(),
+        zero,
+        whole.bits,
+        whole.group_size,
+        whole.kind,
+        whole.symmetric,
+        whole.g_idx,
+        dict(whole.extra),
+    )
+
+
+def record_of(
+    layer: QuantizedWeight,
+    weight: Tensor,
+    recipe: Recipe,
+    hessian: Tensor | None,
+    item: InputStatistics | None,
+) -> dict[str, Any]:
+    """Return a linear's manifest record: settings, bits per weight, error of weight and of output, damping."""
+    error = layer.dequantize() - weight.float()
+    record = {
+        "method": recipe.method,
+        "bits": recipe.bits,
+        "group_size": recipe.group_size,
+        "bits_per_weight": round(layer.bits_per_weight(), 4),
+        "relative_weight_error": ratio(error.square().sum(), weight.float().square().sum()),
+    }
+    if hessian is not None:
+        with bf16_products():
+            record["relative_output_error"] = ratio(energy(error, hessian), energy(weight.float(), hessian))
+        record["calibration_tokens"] = item.n_tokens
+    if recipe.method == "gptq":
+        record["damping"] = layer.extra["damping"]
+        if layer.extra["damping"] is None:
+            record["note"] = "the Hessian had no Cholesky factor even when damped; rounded to nearest"
+    return record
+
+
+def energy(weight: Tensor, hessian: Tensor) -> Tensor:
+    """Return tr(W H W^T): the mean squared output, summed over output features."""
+    return ((weight @ hessian) * weight).sum()
+
+
+def ratio(part: Tensor, whole: Tensor) -> float:
+    """Return part / whole as a float, 0 when the whole is 0."""
+    return float(part / whole) if float(whole) else 0.0

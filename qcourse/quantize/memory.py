@@ -1,0 +1,57 @@
+"""How much memory a run will take, said before it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from qcourse.calibrate.walk import TOKENS_AT_ONCE
+from qcourse.common import QCourseError
+from qcourse.models import decoder_layers
+from qcourse.recipe import Recipe
+
+
+def predicted_peak_bytes(model: nn.Module, recipe: Recipe, tokens: Tensor | None) -> int:
+    """Return the bytes a run needs beside the model itself, at its largest moment.
+
+    Counted: hidden states of all tokens, one layer's activations for a batch, the Gram matrices of one layer
+    with the factors of the widest, fp32 copies of the widest stacked weight, and the codes of all layers.
+    """
+    modules = [module for module in decoder_layers(model)[0].modules() if isinstance(module, nn.Linear)]
+    widest = max(module.in_features for module in modules)
+    largest = max(module.weight.numel() for module in modules)
+    every = sum(module.weight.numel() for module in modules) * len(decoder_layers(model))
+    needed = every + 4 * 4 * 2 * largest
+    if recipe.needs_calibration and tokens is not None:
+        hidden = tokens.numel() * model.config.hidden_size * model.dtype.itemsize
+        widths = {module.in_features for module in modules}
+        grams = 4 * (sum(width**2 for width in widths) * 2 + 3 * widest**2)
+        needed += hidden + grams + TOKENS_AT_ONCE * widest * 4 * 6
+    return needed
+
+
+def available_bytes(device: torch.device) -> int:
+    """Return the free memory of a GPU, or of this machine within its container's limit."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil
+
+    free = psutil.virtual_memory().available
+    try:  # a container may have less than the machine
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        return min(free, max(limit - used, 0))
+    except (OSError, ValueError):
+        return free
+
+
+def check_memory(model: nn.Module, recipe: Recipe, tokens: Tensor | None) -> None:
+    """Raise QCourseError with both numbers when the run does not fit in memory."""
+    needed, free = predicted_peak_bytes(model, recipe, tokens), available_bytes(model.device)
+    if needed > free:
+        raise QCourseError(
+            f"{recipe.name} needs about {needed / 2**30:.1f} GiB beside the model and {free / 2**30:.1f} GiB are free; "
+            "use fewer calibration tokens, a smaller model, or stream the checkpoint (--stream)"
+        )

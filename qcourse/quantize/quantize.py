@@ -1,0 +1,110 @@
+"""`quantize(model, recipe, tokens)`: the one entry point."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from qcourse.calibrate import LayerStep, walk
+from qcourse.models import decoder_layers
+from qcourse.numerics import QuantizedWeight
+from qcourse.quantize.checks import check_model, check_recipe, check_tokens
+from qcourse.quantize.layer import quantize_layer, transform_layer
+from qcourse.quantize.manifest import start_manifest
+from qcourse.quantize.memory import check_memory
+from qcourse.quantize.simulate import install
+from qcourse.recipe import Recipe
+from qcourse.transforms import rotation
+
+
+@dataclass
+class QuantizedModel:
+    """A model after quantization.
+
+    model: the module that was given, its weights replaced by the dequantized values in its dtype and, where
+    the recipe says so, its linears quantizing their inputs as an engine would. layers: the codes of each
+    quantized linear by full name. manifest: what was done to each layer and with which calibration tokens.
+    """
+
+    model: nn.Module
+    recipe: Recipe
+    layers: dict[str, QuantizedWeight] = field(default_factory=dict)
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    def bits_per_quantized_weight(self) -> float:
+        """Return stored bits divided by weights, over the quantized linears only (16.0 if there are none)."""
+        weights = sum(layer.codes.numel() for layer in self.layers.values())
+        bits = sum(layer.bits_per_weight() * layer.codes.numel() for layer in self.layers.values())
+        return bits / weights if weights else 16.0
+
+
+@torch.no_grad()
+def quantize(
+    model: nn.Module, recipe: Recipe, tokens: Tensor | None = None, progress: bool = True
+) -> QuantizedModel:
+    """Carry out `recipe` on `model` in place and return it with codes and manifest.
+
+    tokens: calibration token ids [n_sequences, seq_len], needed by GPTQ, AWQ, SmoothQuant and static
+    activations; each layer is calibrated on what the layers before it give once quantized.
+    The same model, recipe, tokens, machine and versions give the same codes.
+    Raises QCourseError for an unsupported or already quantized model, values not finite, group sizes that do
+    not divide, missing calibration, and for work that does not fit in memory, with the numbers.
+    """
+    check_model(model)
+    check_recipe(model, recipe)
+    check_tokens(model, recipe, tokens)
+    check_memory(model, recipe, tokens)
+    started = time.perf_counter()
+    result = QuantizedModel(model, recipe, manifest=start_manifest(model, recipe, tokens))
+    if recipe.method == "bf16" and recipe.transform is None:
+        return result
+    if recipe.transform == "rotation":
+        rotation.rotate(model)
+    for step in tqdm(
+        steps(model, recipe, tokens),
+        total=len(decoder_layers(model)),
+        desc=recipe.name,
+        disable=not progress,
+        unit="layer",
+    ):
+        quantize_step(step, result)
+    model.qcourse_recipe = recipe.name
+    result.manifest["seconds"] = round(time.perf_counter() - started, 3)
+    return result
+
+
+def steps(model: nn.Module, recipe: Recipe, tokens: Tensor | None):
+    """Yield the decoder layers, with calibration inputs when the recipe needs them."""
+    if recipe.needs_calibration:
+        yield from walk(model, tokens)
+    else:
+        yield from (LayerStep(index, layer, [], []) for index, layer in enumerate(decoder_layers(model)))
+
+
+def quantize_step(step: LayerStep, result: QuantizedModel) -> None:
+    """Transform and quantize one decoder layer in place; add its codes and its record to the result."""
+    recipe, prefix = result.recipe, f"model.layers.{step.index}."
+    statistics = (
+        step.collect(gram=recipe.method == "gptq" or recipe.transform == "awq")
+        if recipe.needs_calibration
+        else None
+    )
+    dtype = next(iter(step.linears().values())).weight.dtype
+    if recipe.transform:  # scales and rotations would be rounded twice if they passed through 16 bits
+        step.cast(torch.float32)
+    record = transform_layer(step.layer, recipe, prefix, statistics)
+    if record:
+        result.manifest["transforms"][prefix.rstrip(".")] = record
+    modules = step.linears()
+    for name, layer, note in quantize_layer(modules, recipe, prefix, statistics):
+        install(modules[name], layer, recipe)
+        result.layers[prefix + name] = layer
+        result.manifest["layers"][prefix + name] = note
+    step.cast(dtype)
+    kept = [prefix + name for name in modules if prefix + name not in result.layers]
+    result.manifest["kept"] += kept

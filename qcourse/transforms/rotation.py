@@ -1,0 +1,92 @@
+"""Rotation: turn the residual stream by an orthogonal matrix, so that no channel is an outlier any more."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def rotate(model: nn.Module, seed: int = 0) -> None:
+    """Rotate residual stream and value heads of a Llama- or Qwen-like model in place; its function is unchanged.
+
+    Norm weights are first folded into the linears after them, because only a norm without weights commutes
+    with a rotation. Tied embeddings are untied: input and output table then differ by the last norm.
+    Computed in float64, stored in the model's dtype.
+    Source: Ashkboos et al. 2024 (arXiv 2404.00456, QuaRot), section 4, stages 1a and 1b.
+    """
+    untie(model)
+    turn = rotation_matrix(model.config.hidden_size, seed).to(model.device)
+    absorb_norm(model.model.norm, [model.lm_head])
+    set_weight(model.model.embed_tokens, model.model.embed_tokens.weight.double() @ turn)
+    set_weight(model.lm_head, model.lm_head.weight.double() @ turn)
+    for layer in model.model.layers:
+        rotate_layer(layer, turn)
+
+
+def rotate_layer(layer: nn.Module, turn: Tensor) -> None:
+    """Rotate what a decoder layer reads and writes, and each value head against o_proj."""
+    attention, mlp = layer.self_attn, layer.mlp
+    attention_inputs, mlp_inputs = (
+        [attention.q_proj, attention.k_proj, attention.v_proj],
+        [mlp.gate_proj, mlp.up_proj],
+    )
+    absorb_norm(layer.input_layernorm, attention_inputs)
+    absorb_norm(layer.post_attention_layernorm, mlp_inputs)
+    for module in attention_inputs + mlp_inputs:
+        set_weight(module, module.weight.double() @ turn)
+    for module in (attention.o_proj, mlp.down_proj):
+        set_weight(module, turn.T @ module.weight.double())
+        if module.bias is not None:
+            module.bias.data.copy_(module.bias.double() @ turn)
+    head = rotation_matrix(attention.head_dim, seed=1).to(turn.device)
+    rotate_heads(attention.v_proj, attention.o_proj, head)
+
+
+def rotate_heads(values: nn.Linear, output: nn.Linear, head: Tensor) -> None:
+    """Rotate the rows of each value head and the columns of o_proj that read it by head [head_dim, head_dim]."""
+    size = len(head)
+    rows = values.weight.double().unflatten(0, (-1, size))
+    set_weight(values, torch.einsum("hdi,de->hei", rows, head).flatten(0, 1))
+    if values.bias is not None:
+        values.bias.data.copy_((values.bias.double().unflatten(0, (-1, size)) @ head).flatten())
+    columns = output.weight.double().unflatten(1, (-1, size))
+    set_weight(output, (columns @ head).flatten(1))
+
+
+def absorb_norm(norm: nn.Module, readers: list[nn.Linear]) -> None:
+    """Multiply a norm's weight into the columns of the linears that read it, and set it to one."""
+    for module in readers:
+        set_weight(module, module.weight.double() * norm.weight.double())
+    norm.weight.data.fill_(1)
+
+
+def set_weight(module: nn.Module, value: Tensor) -> None:
+    """Store a weight in the module's own dtype."""
+    module.weight.data.copy_(value)
+
+
+def untie(model: nn.Module) -> None:
+    """Give the output head its own table when it shares the input embedding's."""
+    if model.lm_head.weight is model.model.embed_tokens.weight:
+        model.lm_head.weight = nn.Parameter(
+            model.model.embed_tokens.weight.detach().clone(), requires_grad=False
+        )
+    model.config.tie_word_embeddings = False
+
+
+def rotation_matrix(size: int, seed: int = 0) -> Tensor:
+    """Return an orthogonal float64 matrix: Hadamard with random signs; for size 2**k * m, m odd, times a random m x m.
+
+    Every entry has magnitude size**-0.5 when size is a power of two: an outlier is spread evenly.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    odd = size // (size & -size)
+    basis = torch.ones(1, 1, dtype=torch.float64)
+    for _ in range(int(math.log2(size // odd))):
+        basis = torch.cat([torch.cat([basis, basis], 1), torch.cat([basis, -basis], 1)]) / math.sqrt(2)
+    if odd > 1:
+        random = torch.randn(odd, odd, dtype=torch.float64, generator=generator)
+        basis = torch.kron(basis, torch.linalg.qr(random)[0])
+    signs = torch.randint(0, 2, (size,), generator=generator).double() * 2 - 1
+    return signs[:, None] * basis
