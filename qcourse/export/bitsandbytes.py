@@ -53,7 +53,7 @@ def _encode_int8(layer: QuantizedWeight) -> dict[str, Tensor]:
 
 
 def _row_maxima(scale: Tensor) -> Tensor:
-    """Return absmax with absmax / 127 == scale: multiplying back may miss the float16 it came from by one bit."""
+    """Return absmax with absmax / 127 == scale: multiplying back may miss the float16 it was by one bit."""
     product = scale * 127
     half = product.half().float()
     return torch.where(half / 127 == scale, half, product)

@@ -1,0 +1,67 @@
+"""Checkpoints made by AutoGPTQ and AutoAWQ, which fill the hub and live in an environment of their own.
+
+Both are archived upstream and need an old transformers, so they run in
+.venv-peers (`make peers`), each as a script that knows nothing of this package.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+
+from torch import Tensor
+
+from qcourse.common import QCourseError, atomic_folder, repository
+from qcourse.export.peers.older_format import write_older_copy
+
+LIBRARIES = ("autogptq", "autoawq")
+
+
+def quantize(
+    library: str, model: Path | str, tokens: Tensor, target: Path | str, bits: int = 4, group_size: int = 128
+) -> Path:
+    """Quantize a model folder with AutoGPTQ or AutoAWQ and return the folder of its checkpoint.
+
+    tokens: calibration, int [n_samples, length]. Beside the checkpoint lies
+    dequantized/weights.safetensors: the weights as the library itself
+    dequantizes them, float16, by linear. Raises QCourseError if the
+    environment is missing or the library fails.
+    """
+    python = repository() / ".venv-peers" / "bin" / "python"
+    if library not in LIBRARIES:
+        raise QCourseError(f"unknown library {library!r}; known are {', '.join(LIBRARIES)}")
+    if not python.exists():
+        raise QCourseError(f"{library} is not installed; run `make peers`")
+    target = Path(target)
+    script = Path(__file__).with_name(f"run_{library}.py")
+    with atomic_folder(target) as temporary:
+        source = write_older_copy(model, temporary / "source")
+        calibration = temporary / "tokens.json"
+        calibration.write_text(json.dumps(tokens.tolist()))
+        command = [
+            str(python),
+            "-P",
+            str(script),
+            str(source),
+            str(calibration),
+            str(temporary / "checkpoint"),
+            str(bits),
+            str(group_size),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise QCourseError(f"{library} failed (exit {done.returncode}): {said}; run `make peers` again")
+        (temporary / "checkpoint" / "log.txt").write_text(done.stdout + done.stderr)
+        _finish(temporary)
+    return target
+
+
+def _finish(folder: Path) -> None:
+    """Move the checkpoint to the top of its folder, under the name that engines look for."""
+    import shutil
+
+    shutil.rmtree(folder / "source")
+    (folder / "tokens.json").unlink()
+    for path in (folder / "checkpoint").iterdir():
+        path.rename(folder / ("model.safetensors" if path.name.startswith("gptq_model-") else path.name))
+    (folder / "checkpoint").rmdir()

@@ -1,0 +1,50 @@
+"""Quantize with AutoAWQ 0.2.9 on a CPU: run_autoawq.py MODEL TOKENS.json TARGET BITS GROUP_SIZE.
+
+Runs in .venv-peers, in bfloat16, which is several times faster there than float32.
+"""
+
+import json
+import os
+import sys
+
+import torch
+from awq import AutoAWQForCausalLM
+from awq.utils.packing_utils import dequantize_gemm
+from safetensors.torch import save_file
+from transformers import AutoTokenizer
+
+
+def main(source: str, tokens: str, target: str, bits: str, group_size: str) -> None:
+    """Quantize the model in `source` on the token ids and save checkpoint, tokenizer and dense weights."""
+    model = AutoAWQForCausalLM.from_pretrained(
+        source, device_map="cpu", torch_dtype=torch.bfloat16, use_cache=False, safetensors=True
+    )
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    with open(tokens) as stream:
+        samples = json.load(stream)
+    settings = {"zero_point": True, "q_group_size": int(group_size), "w_bit": int(bits), "version": "GEMM"}
+    model.quantize(
+        tokenizer, quant_config=settings, calib_data=samples, max_calib_samples=len(samples),
+        max_calib_seq_len=len(samples[0]),
+    )  # fmt: skip
+    model.save_quantized(target)
+    tokenizer.save_pretrained(target)
+    os.mkdir(os.path.join(target, "dequantized"))
+    save_file(dense(model), os.path.join(target, "dequantized", "weights.safetensors"))
+
+
+@torch.no_grad()
+def dense(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return each quantized linear as the library dequantizes it, float16 [out, in]."""
+    found = {}
+    for name, module in model.model.named_modules():
+        if hasattr(module, "qweight"):
+            weight = dequantize_gemm(
+                module.qweight, module.qzeros, module.scales, module.w_bit, module.group_size
+            )
+            found[name] = weight.T.to(torch.float16).contiguous()
+    return found
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
