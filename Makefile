@@ -23,7 +23,7 @@ course:          ## set up what lessons need, run every lesson on the CPU, write
 
 lab:             ## open JupyterLab on your own copies in work/ (never overwritten; QCOURSE_HOME moves it)
 	@$(PYTHON) qcourse/bootstrap.py main
-	@$(VENV)/qcourse lab
+	@$(VENV)/python -m qcourse.cli.lab
 
 test:            ## set up all environments, run the whole suite, fast part first
 	@$(PYTHON) qcourse/bootstrap.py main serving peers

@@ -35,7 +35,9 @@ class SetupError(Exception):
 
 def main() -> None:
     """Parse the targets, say what they cost, and run their steps."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("targets", nargs="+", choices=[*ENVIRONMENTS, "test", "here", "colab"])
     parser.add_argument("--dry-run", action="store_true", help="print the steps that are left and stop")
     options = parser.parse_args()
@@ -59,11 +61,15 @@ def chosen(targets: list[str]) -> list[Environment]:
 def check_python() -> None:
     """Refuse what cannot work, and prefer a python3.11 on PATH, for which the locks were made."""
     if os.name == "nt":
-        raise SetupError("Windows itself is not supported; run this in WSL2 (wsl --install), where it is Linux")
-    if sys.version_info < (3, 11):
+        raise SetupError(
+            "Windows itself is not supported; run this in WSL2 (wsl --install), where it is Linux"
+        )
+    if sys.version_info < (3, 11):  # noqa: UP036 (this file is what tells people)
         if better := shutil.which("python3.11"):
             os.execv(better, [better, *sys.argv])
-        raise SetupError(f"Python {sys.version.split()[0]} is too old; install Python 3.11 and run it with that")
+        raise SetupError(
+            f"Python {sys.version.split()[0]} is too old; install Python 3.11 and run it with that"
+        )
     if importlib.util.find_spec("pip") is None:
         raise SetupError("this Python has no pip; install it (Debian, Ubuntu: apt-get install python3-pip)")
 
@@ -103,14 +109,21 @@ def announce(work: list[tuple[Environment, list[Step]]]) -> None:
         print(f"{env.folder}: {env.purpose}; left to do: {', '.join(step.name for step in left)}")
     fresh = [env for env, _ in work if not done(env)]
     need = sum(env.disk + extra for env in fresh)
-    print(f"download about {sum(env.download + extra for env in fresh):.1f} GB, disk about {need:.1f} GB"
-          " (torch builds with CUDA inside take 4.5 GB more each)")
+    print(
+        f"download about {sum(env.download + extra for env in fresh):.1f} GB, disk about {need:.1f} GB"
+        " (torch builds with CUDA inside take 4.5 GB more each)"
+    )
     free = shutil.disk_usage(repository()).free / 1e9
     if free < need * 1.1:
-        raise SetupError(f"{free:.1f} GB of disk are free and {need * 1.1:.1f} are needed; free some and run it again")
+        raise SetupError(
+            f"{free:.1f} GB of disk are free and {need * 1.1:.1f} are needed; free some and run it again"
+        )
     if not spec.compiler() and any(env.name == "main" for env, _ in work):
-        print("no C++ compiler: GPTQModel and llama.cpp are left out and everything else works; "
-              "install g++ (Debian, Ubuntu, WSL2: apt-get install g++; macOS: xcode-select --install), then run this again")
+        print(
+            "no C++ compiler: GPTQModel and llama.cpp are left out and everything else works; "
+            "install g++ (Debian, Ubuntu, WSL2: apt-get install g++; macOS: xcode-select --install) "
+            "and run this again"
+        )
 
 
 def create(env: Environment) -> None:
@@ -143,8 +156,12 @@ def finish(env: Environment, step: Step, process: subprocess.Popen, log: Path, s
         return
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
     if not step.without:
-        raise SetupError(f"{step.name} of {env.folder} failed; {log} has the whole output, which ends:\n{tail}")
-    print(f"  {env.folder}: {step.name} failed, so {step.without} is left out; see {log}:\n{tail}", flush=True)
+        raise SetupError(
+            f"{step.name} of {env.folder} failed; {log} has the whole output, which ends:\n{tail}"
+        )
+    print(
+        f"  {env.folder}: {step.name} failed, so {step.without} is left out; see {log}:\n{tail}", flush=True
+    )
 
 
 def interpreter(env: Environment) -> Path:
@@ -175,7 +192,7 @@ class one_at_a_time:
 
 
 def install_beside_colab(dry_run: bool) -> None:
-    """Add what is missing to a Colab runtime; its torch and numpy are constraints, so pip cannot replace them."""
+    """Add what a Colab runtime lacks; its torch and numpy are constraints, so pip cannot replace them."""
     kept = [f"{name}=={metadata.version(name).split('+')[0]}" for name in spec.TORCH]
     have = spec.pins(ENVIRONMENTS["main"].lock)
     engines = [have[name] for name in ("bitsandbytes", "peft", "compressed-tensors", "optimum", "gguf")]

@@ -18,7 +18,7 @@ def collect(reports: Iterable) -> Cells:
         for key, value in getattr(report, "user_properties", ()):
             if key != "engine":
                 continue
-            lane, engine, _ = value
+            lane, engine = value
             cell = (lane or lane_of(report.nodeid), engine, report.nodeid)
             outcome[cell] = worst(outcome.get(cell, "passed"), report.outcome)
     cells: Cells = {}
@@ -49,7 +49,11 @@ def render(cells: Cells, engines: Mapping, find: Callable) -> list[str]:
     for lane in sorted({lane for lane, _ in cells}):
         rows.append([lane, *(describe(cells.get((lane, name), Counter())) for name in names)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(names) + 1)]
-    return lines + [""] + ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return (
+        lines
+        + [""]
+        + ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    )
 
 
 def describe(cell: Counter) -> str:

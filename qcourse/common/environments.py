@@ -146,7 +146,11 @@ def last_of_main(have: dict[str, str]) -> list[Step]:
 
 def last_of_peers(have: dict[str, str]) -> list[Step]:
     """Return the step of the two archived packages, whose own metadata asks for more than they import."""
-    return [Step("autoawq and auto-gptq", ("--no-deps", "--no-build-isolation", have["autoawq"], have["auto-gptq"]))]
+    return [
+        Step(
+            "autoawq and auto-gptq", ("--no-deps", "--no-build-isolation", have["autoawq"], have["auto-gptq"])
+        )
+    ]
 
 
 LAST = {"main": last_of_main, "peers": last_of_peers, "serving": lambda have: []}

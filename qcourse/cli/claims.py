@@ -1,0 +1,44 @@
+"""qcourse claims: what people published, and the verdict of our measurements."""
+
+from typing import Annotated
+
+import typer
+
+from qcourse.cli.options import show
+
+
+def command(
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="execute the lessons that measure them first")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+) -> None:
+    """List the claims with scope, verdict and figure; open ones have not been measured on this machine."""
+    from qcourse.course import claims
+
+    if recompute:
+        remeasure(claims)
+    rows = [
+        {"id": row.claim.id, "claim": row.claim.claim, "tier": row.claim.scope, "verdict": row.verdict,
+         "figure": row.figure}
+        for row in claims.rows()
+    ]  # fmt: skip
+    lines = [f"{row['id']:8} {row['verdict']:20} {number(row['figure']):>10}  {row['claim']}" for row in rows]
+    show(rows, json, "\n".join(lines))
+
+
+def remeasure(claims: object) -> None:
+    """Execute the lessons that settle measurable claims, progress on stderr."""
+    import contextlib
+    import sys
+
+    from qcourse.course.runner import run
+
+    lessons = sorted({place for row in claims.rows() if row.claim.rule for place in row.claim.where})
+    with contextlib.redirect_stdout(sys.stderr):
+        run(lessons or None, lanes=False)
+
+
+def number(figure: float | None) -> str:
+    """Return a figure in four digits, or a dash."""
+    return "-" if figure is None else f"{figure:.4g}"

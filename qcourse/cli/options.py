@@ -1,0 +1,80 @@
+"""What several commands share: how a recipe is named by options, and how results are printed."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qcourse.common import QCourseError
+
+if TYPE_CHECKING:
+    from qcourse.recipe import Recipe
+
+FORMATS = ("gptq", "awq", "compressed-tensors", "bitsandbytes", "gguf", "merged")
+DEFAULT_FORMAT = {
+    "gptq": "gptq",
+    "nf4": "bitsandbytes",
+    "llm-int8": "bitsandbytes",
+    "bf16": "merged",
+    "gguf": "gguf",
+}
+
+
+def chosen_recipe(method: str | None, file: Path | None, changes: dict[str, Any]) -> "Recipe":
+    """Return the recipe of --method (a method or a recipe's name) or --recipe FILE, with the options applied.
+
+    changes: bits, group_size, symmetric, desc_act; None where the option was not given.
+    Raises QCourseError when neither or both are given and for settings that contradict each other.
+    """
+    from qcourse.recipe import Recipe, named
+
+    if (method is None) == (file is None):
+        raise QCourseError(
+            "name what to do by --method or by --recipe FILE, one of them; --method gptq is a start"
+        )
+    if file is not None:
+        recipe = Recipe.from_json(read(file))
+    else:
+        recipe = named({"gguf": "gguf-q4_k_m"}.get(method, method))
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(recipe, **given) if given else recipe
+
+
+def chosen_format(recipe: "Recipe", asked: str | None) -> str:
+    """Return the file format: the one asked for, or the method's usual one; QCourseError if it cannot be."""
+    from qcourse.recipe import compatibility
+
+    if asked is not None and asked not in FORMATS:
+        raise QCourseError(f"unknown format {asked!r}; known are {', '.join(FORMATS)}")
+    usual = "awq" if recipe.transform == "awq" and recipe.bits == 4 and not recipe.symmetric else (
+        DEFAULT_FORMAT.get(recipe.method, "compressed-tensors"))  # fmt: skip
+    form = asked or usual
+    if not compatibility(recipe, form):
+        able = sorted({row["format"] for row in compatibility(recipe)})
+        raise QCourseError(
+            f"{recipe.name} has no {form} form; it can be written as: {', '.join(able) or 'none'}"
+        )
+    return form
+
+
+def read(path: Path) -> str:
+    """Return a text file's content; QCourseError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise QCourseError(f"{path} cannot be read: {error}; check the path") from error
+
+
+def output_place(path: Path) -> Path:
+    """Return a path to write to; QCourseError if something that is no artefact is there already."""
+    artefact = (path / "recipe.json").exists() if path.is_dir() else Path(f"{path}.recipe.json").exists()
+    if path.exists() and not artefact and not (path.is_dir() and not any(path.iterdir())):
+        raise QCourseError(
+            f"{path} exists and is not an artefact; it is left as it is: choose another --output"
+        )
+    return path
+
+
+def show(values: object, as_json: bool, text: str) -> None:
+    """Print the values as one JSON document on stdout, or the text for people."""
+    print(json.dumps(values, indent=2, ensure_ascii=False) if as_json else text)

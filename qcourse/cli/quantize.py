@@ -1,0 +1,39 @@
+"""qcourse quantize: a model in, an artefact out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="pico, a folder, or a hub id")],
+    output: Annotated[Path, typer.Option(help="the artefact: a folder, or a .gguf file")],
+    method: Annotated[
+        str | None, typer.Option(help="gptq, awq, rtn, nf4, int8, smoothquant, fp8, gguf, ...")
+    ] = None,
+    bits: Annotated[int | None, typer.Option(help="bits a weight")] = None,
+    group_size: Annotated[int | None, typer.Option(help="columns per scale; -1: one scale a row")] = None,
+    sym: Annotated[
+        bool | None, typer.Option("--sym/--no-sym", help="symmetric grid, or with zero points")
+    ] = None,
+    desc_act: Annotated[
+        bool | None, typer.Option("--desc-act", help="GPTQ: columns by falling importance")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="a recipe as JSON, instead of --method")] = None,
+    revision: Annotated[str | None, typer.Option(help="revision of a hub model")] = None,
+    format: Annotated[str | None, typer.Option(help="file format; default: the method's usual one")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="text file; default: the course's own prose")
+    ] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="one decoder layer in memory at a time")] = False,
+) -> None:
+    """Quantize MODEL and write an artefact that an engine loads; nothing is left half-written."""
+    from qcourse.cli.build import build
+    from qcourse.cli.options import chosen_format, chosen_recipe, output_place
+
+    changes = {"bits": bits, "group_size": group_size, "symmetric": sym, "desc_act": desc_act or None}
+    wanted = chosen_recipe(method, recipe, changes)
+    form = chosen_format(wanted, format)
+    made = build(model, wanted, form, output_place(output), revision, calibration, stream)
+    print(f"{made}: {wanted.name} as {form}; qcourse ship {made} says how to serve it")

@@ -1,0 +1,53 @@
+"""Which engine serves an artefact, and whether it can."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from qcourse.common import QCourseError
+
+ENGINES = ("vllm", "llama.cpp")
+
+
+def checked_engine(path: Path, asked: str | None, kv_cache_dtype: str = "auto") -> str:
+    """Return the engine for an artefact; QCourseError if it cannot load the recipe or is unknown."""
+    from qcourse.export import read_record
+    from qcourse.recipe import Recipe, check_engine
+
+    engine = asked or ("llama.cpp" if path.suffix == ".gguf" else "vllm")
+    if engine not in ENGINES:
+        raise QCourseError(f"unknown engine {engine!r}; known are {', '.join(ENGINES)}")
+    if kv_cache_dtype != "auto" and engine != "vllm":
+        raise QCourseError(
+            f"--kv-cache-dtype {kv_cache_dtype} is vLLM's; llama.cpp has no FP8 cache: leave it out"
+        )
+    if path.suffix == ".gguf" and engine == "vllm":
+        raise QCourseError("vllm does not read GGUF files; use --engine llama.cpp")
+    if path.is_dir() and engine == "llama.cpp":
+        raise QCourseError(
+            f"llama.cpp reads .gguf files, {path} is a folder; use --engine vllm or write a gguf"
+        )
+    if (path / "recipe.json").exists():
+        record = read_record(path)
+        if record["recipe"]:
+            check_engine(Recipe(**record["recipe"]), record["format"], engine)
+    return engine
+
+
+def wait(server: Any) -> None:
+    """Return when the process is asked to end; QCourseError if the engine ends by itself."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    while server.process.running:
+        time.sleep(0.5)
+    raise QCourseError(f"{server.engine} ended by itself; {server.log} has its last words")
+
+
+def start(path: Path | str, engine: str, kv_cache_dtype: str, port: int) -> Any:
+    """Return the context manager that runs the engine's server."""
+    from qcourse import models, serve
+
+    if engine == "llama.cpp":
+        return serve.llama_cpp(path, port=port)
+    return serve.vllm(models.resolve(path), kv_cache_dtype=kv_cache_dtype, port=port)

@@ -1,0 +1,80 @@
+"""The table of rooms holds, and importing the package costs nothing heavy."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from qcourse.common import repository
+
+# Imported inside functions only, so that no room makes another one slow.
+LATE = {"transformers", "bitsandbytes", "llama_cpp", "peft", "matplotlib", "gguf", "vllm", "gptqmodel",
+        "llmcompressor", "datasets", "pandas", "IPython", "ipywidgets", "ray"}  # fmt: skip
+ROOMS = sorted(path.parent.name for path in (repository() / "qcourse").glob("*/__init__.py"))
+
+
+def test_the_import_contract_is_kept():
+    """lint-imports reads the contracts from pyproject.toml."""
+    command = [
+        sys.executable,
+        "-c",
+        "from importlinter.cli import lint_imports; raise SystemExit(lint_imports())",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=repository())
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_room_has_a_contract():
+    contracts = tomllib.loads((repository() / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
+    governed = {
+        module.removeprefix("qcourse.") for contract in contracts for module in contract["source_modules"]
+    }
+    assert governed | {"cli", "common"} == set(ROOMS)
+    for contract in contracts:
+        forbidden = {name.removeprefix("qcourse.") for name in contract["forbidden_modules"]}
+        assert not forbidden & {"common"}, "everyone may import qcourse.common"
+
+
+def top_level_imports(tree: ast.Module) -> set[str]:
+    """Return the packages that a module imports when it is itself imported."""
+    names, waiting = set(), list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+    return names
+
+
+def test_the_check_sees_imports_under_if_and_try_and_not_in_functions():
+    tree = ast.parse("try:\n    import peft\nexcept ImportError:\n    pass\ndef f():\n    import gguf\n")
+    assert top_level_imports(tree) == {"peft"}
+
+
+def test_heavy_libraries_are_imported_where_they_are_used():
+    found = {
+        str(path.relative_to(repository())): sorted(heavy)
+        for path in (repository() / "qcourse").rglob("*.py")
+        if path.parent.name != "peers" and not path.stem.endswith("_worker")  # programs of their own
+        and (heavy := top_level_imports(ast.parse(path.read_text())) & LATE)
+    }
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "module", ["qcourse", "qcourse.common", "qcourse.cli", "qcourse.plan", "qcourse.recipe"]
+)
+def test_light_modules_stay_light(module):
+    """These are under 0.3 s because torch, numpy and their like are not loaded by them."""
+    code = f"import sys, {module}; print(sorted({{'torch', 'numpy', 'pandas'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
