@@ -38,5 +38,6 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module="torch|bitsandbytes|transformers|peft")
     warnings.filterwarnings("ignore", message=".*IProgress not found.*")
-    for name in ("transformers", "llmcompressor", "gptqmodel", "bitsandbytes", "compressed_tensors"):
+    for name in ("transformers", "gptqmodel", "bitsandbytes", "compressed_tensors", "torchao",
+                 "torch.utils._pytree", "torch.fx._symbolic_trace"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -40,6 +40,7 @@ def test_every_conclusion_of_a_rule_can_be_reached(claim):
 def test_measurable_rows_store_no_verdict():
     for claim in claims.ledger().values():
         if {"C", "G"} & set(claim.where) and claim.kind == "documented":
+            assert claim.evidence
             assert "D" in claim.where, f"{claim.id} can be measured but stores a verdict"
 
 
@@ -68,6 +69,15 @@ def test_settle_stores_the_figure_and_not_the_verdict(tmp_path, monkeypatch, cap
     assert stored["figure"] == 0 and "verdict" not in stored
     row = next(row for row in claims.rows() if row.claim.id == "S1-10")
     assert row.figure == 0 and row.setting["model"] == "toy"
+
+
+def test_a_magnitude_keeps_the_verdict_of_the_published_figure(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("QCOURSE_HOME", str(tmp_path))
+    row = claims.settle("S2-20", 0.1, model="a small one")
+    assert (row.figure, row.here, row.verdict) == (18.0, 0.1, "misleading")
+    assert "here, as a direction, 0.1" in capsys.readouterr().out
+    nothing_lost = replace(claims.get("S2-20"), published_figure=0.1)
+    assert claims.known(nothing_lost, None).verdict == "true"
 
 
 def test_an_unmeasured_claim_is_open(tmp_path, monkeypatch):

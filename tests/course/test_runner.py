@@ -64,7 +64,8 @@ def test_the_key_ignores_outputs_and_sees_sources(checkout):
 
 
 ROW = {"lane": "gptq", "recipe": "gptq-w4g128", "engine": "vllm", "bits_per_weight": 4.5,
-       "file_bytes": 14e6, "perplexity": 31.2, "kl_mean": 0.02, "kl_p99": 0.3, "top1_agreement": 0.95, "n_items": 50,
+       "file_bytes": 14e6, "perplexity": 31.2, "kl_mean": 0.02, "kl_p99": 0.3,
+       "top1_agreement": 0.95, "n_items": 50,
        "skills": {"facts": 0.9, "recall": None, "code": {"accuracy": 0.5}},
        "tokens_per_second": {"decode": 120.0}, "model_hash": "abc",
        "evaluation_hash": "e1", "machine": "test"}

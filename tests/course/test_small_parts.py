@@ -95,3 +95,35 @@ def test_tables_print_not_applicable_for_nan(capsys):
     show_table([{"skill": "facts", "accuracy": float("nan")}, {"skill": "code", "accuracy": 0.123456}])
     shown = capsys.readouterr().out
     assert "not applicable" in shown and "0.1235" in shown
+
+
+def test_the_yardstick_runs_the_reference_once_and_changes_no_figure(tmp_path, monkeypatch, capsys):
+    from qcourse import measure
+    from qcourse.course import Yardstick
+    from tests.small_models import write_small_model
+
+    monkeypatch.setenv("QCOURSE_MODEL", str(write_small_model(tmp_path / "small", "qwen2")))
+    yard = Yardstick(n_windows=3, context=64)
+    other = yard.fresh()
+    other.model.norm.weight.data *= 1.1
+    row = yard.measure("other", other, 16.0)
+    runs = []
+    yard.reference.model.register_forward_hook(lambda *_: runs.append(1))
+    again = yard.measure("other", other, 16.0)
+    assert again == row and runs == []
+    direct = measure.divergence(yard.reference.model, other, yard.tokens)
+    assert yard.kl("other") == pytest.approx(direct.kl_mean, rel=1e-5) and yard.kl("other") > 0
+    yard.measure("bf16", yard.reference.model)
+    assert yard.kl("bf16") == pytest.approx(0, abs=1e-6) and len(yard.rows) == 2
+    assert str(tmp_path) not in capsys.readouterr().out
+
+
+def test_the_yardstick_forgets_what_is_too_large(tmp_path, monkeypatch):
+    from qcourse.course import yardstick
+    from tests.small_models import write_small_model
+
+    monkeypatch.setattr(yardstick, "LARGEST_MEMORY", 10.0)
+    monkeypatch.setenv("QCOURSE_MODEL", str(write_small_model(tmp_path / "small", "llama_tied")))
+    yard = yardstick.Yardstick(n_windows=2, context=32)
+    yard.measure("bf16", yard.reference.model)
+    assert yard.remembered.kept == {}
