@@ -1,0 +1,25 @@
+"""Serving artefacts with real engines, each in its own process: vLLM and llama.cpp, spoken to over HTTP."""
+
+from qcourse.serve.drift import DriftMonitor, DriftReport
+from qcourse.serve.llama_cpp_server import LlamaCppServer, llama_cpp
+from qcourse.serve.loadtest import LoadTest, loadtest
+from qcourse.serve.metrics import Metrics, metrics
+from qcourse.serve.server import Server
+from qcourse.serve.vllm_install import cpu_flags, find_vllm
+from qcourse.serve.vllm_server import VLLMServer, vllm
+
+__all__ = [
+    "DriftMonitor",
+    "DriftReport",
+    "LlamaCppServer",
+    "LoadTest",
+    "Metrics",
+    "Server",
+    "VLLMServer",
+    "cpu_flags",
+    "find_vllm",
+    "llama_cpp",
+    "loadtest",
+    "metrics",
+    "vllm",
+]

