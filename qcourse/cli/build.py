@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from qcourse.common import QCourseError
 from qcourse.recipe import Recipe
 
 SAMPLES, SEQUENCE = 64, 512  # calibration windows and their tokens
@@ -14,6 +15,8 @@ def build(model: str, recipe: Recipe, form: str, output: Path, revision: str | N
     """Write the artefact of a recipe and return its path; QCourseError says what cannot be."""
     from qcourse import models
 
+    if stream:
+        raise QCourseError("--stream is not in this version, which holds the model in memory; leave it out")
     source = models.load(model, revision=revision)
     if form == "gguf":
         return build_gguf(source, recipe, output, calibration)

@@ -49,7 +49,7 @@ def encode(layer: QuantizedWeight, version: int = 1) -> dict[str, Tensor]:
         "qweight": pack_gptq(layer.codes, layer.bits),
         "qzeros": pack_gptq_zeros(row_major(layer.zero_point.T).T, layer.bits, version),
         "scales": exactly(layer.scale, torch.float16, "scale").T.contiguous(),
-        "g_idx": g_idx.to(torch.int32),
+        "g_idx": g_idx.to(torch.int32, copy=True),  # linears that share an input share it in memory
     }
 
 

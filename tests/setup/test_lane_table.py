@@ -25,10 +25,10 @@ def test_is_slow():
 
 @pytest.fixture
 def session(pytester, monkeypatch):
-    """Run SESSION with our conftest on a machine without vLLM; return its output's lines and result."""
+    """Run SESSION with our hooks on a machine without vLLM; return its output's lines and result."""
     from qcourse.common import repository
 
-    source = (repository() / "tests" / "conftest.py").read_text()
+    source = (repository() / "tests" / "session_hooks.py").read_text()
     without = "\nengines.find = lambda name, real=engines.find: None if name == 'vllm' else real(name)\n"
     pytester.makeconftest(source + without)
     pytester.makeini("[pytest]\nmarkers =\n    slow: slow")

@@ -1,0 +1,117 @@
+"""The command line that scripts rely on: its commands, its options, and how it fails."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from qcourse.cli import app
+from qcourse.common import QCourseError
+
+CONTRACT = {
+    "doctor": {"--json"},
+    "run": {"--only"},
+    "quantize": {"--method", "--bits", "--group-size", "--sym", "--no-sym", "--desc-act", "--recipe",
+                 "--revision", "--format", "--calibration", "--stream", "--output"},
+    "eval": {"--baseline", "--text", "--json"},
+    "serve": {"--engine", "--kv-cache-dtype", "--port"},
+    "loadtest": {"--json"},
+    "plan": {"--gpu", "--recipe", "--context", "--batch", "--kv-cache-dtype", "--json"},
+    "claims": {"--recompute", "--json"},
+    "sweep": set(),
+    "ship": set(),
+}  # fmt: skip
+
+
+def commands():
+    """Return the commands by name, as Typer built them."""
+    from typer.main import get_command
+
+    return get_command(app).commands
+
+
+def test_exactly_the_commands_of_the_contract():
+    assert set(commands()) == set(CONTRACT)
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_options_of(name):
+    options = {text for option in commands()[name].params for text in (*option.opts, *option.secondary_opts)}
+    assert CONTRACT[name] <= options
+
+
+@pytest.mark.parametrize(
+    "arguments", [["plan"], ["plan", "pico", "--gpus", "L4"], ["fly"], ["plan", "x", "--batch", "two"]]
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(cli, arguments):
+    result = cli(*arguments)
+    assert result.code == 2 and result.out == ""
+    assert result.err.startswith("error: ") and result.err.count("\n") == 1
+
+
+def test_help_exits_with_0(cli):
+    result = cli("quantize", "--help")
+    assert result.code == 0 and "--group-size" in result.out
+
+
+def test_a_bug_is_one_sentence_and_keeps_its_traceback_for_those_who_ask(cli, monkeypatch):
+    def broken(*arguments):
+        raise RuntimeError("the moon is full")
+
+    monkeypatch.setattr("qcourse.plan.plan", broken)
+    result = cli("plan", "meta-llama/Llama-3.1-8B")
+    assert result.code == 1 and "unexpected RuntimeError: the moon is full; QCOURSE_DEBUG=1" in result.err
+    monkeypatch.setenv("QCOURSE_DEBUG", "1")
+    from qcourse.cli import main
+
+    with pytest.raises(RuntimeError):
+        main(["plan", "meta-llama/Llama-3.1-8B"])
+
+
+def test_an_error_of_many_lines_becomes_one(cli, monkeypatch):
+    def refuse(*arguments):
+        raise QCourseError("first\n   second")
+
+    monkeypatch.setattr("qcourse.plan.plan", refuse)
+    result = cli("plan", "x")
+    assert (result.code, result.err) == (1, "error: first second\n")
+
+
+def test_a_full_disk_is_a_sentence(cli, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("qcourse.plan.plan", full)
+    assert "No space left on device" in cli("plan", "x").err
+
+
+def test_the_installed_command_and_the_module_are_the_same():
+    command = [sys.executable, "-c", "from qcourse.cli import main; main(['plan', 'nope'])"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (
+        done.returncode == 1 and done.stderr.startswith("error: unknown model 'nope'") and done.stdout == ""
+    )
+
+
+def test_json_is_the_whole_of_stdout(cli):
+    result = cli("plan", "meta-llama/Llama-2-7b-hf", "--gpu", "A100", "--recipe", "rtn-w4g128-asym", "--json")
+    values = json.loads(result.out)
+    assert {"weights_bytes", "kv_cache_bytes", "kv_bytes_per_token", "total_bytes", "fits"} <= values.keys()
+    assert values["weights_bytes"] == 3_889_307_648
+    found = json.loads(cli("doctor", "--json").out)
+    assert found["findings"] and "tier" in found
+
+
+def test_plan_lists_the_lanes_of_the_device(cli):
+    out = cli("plan", "Qwen/Qwen2.5-7B", "--gpu", "T4", "--batch", "4").out
+    assert "needs compute capability 8.9; T4 has 7.5" in out and "does not fit beside its KV cache" in out
+
+
+def test_claims_as_rows(cli):
+    rows = json.loads(cli("claims", "--json").out)
+    assert rows and {"id", "claim", "tier", "verdict", "figure"} <= rows[0].keys()
+
+
+def test_run_refuses_a_lesson_that_is_not_there(refused):
+    assert "no lesson begins with 77" in refused("run", "--only", "77")

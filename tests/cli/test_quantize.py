@@ -1,0 +1,168 @@
+"""quantize, ship, eval and sweep on small models, and each refusal with nothing half-written."""
+
+import json
+
+import pytest
+
+from qcourse.recipe import named
+
+
+@pytest.fixture(autouse=True)
+def short_calibration(monkeypatch):
+    """Four windows of 64 tokens are enough to see that the pieces fit."""
+    monkeypatch.setattr("qcourse.cli.build.SAMPLES", 4)
+    monkeypatch.setattr("qcourse.cli.build.SEQUENCE", 64)
+
+
+@pytest.mark.parametrize(
+    ("method", "form"),
+    [
+        ("gptq", "gptq"),
+        ("awq", "awq"),
+        ("rtn", "compressed-tensors"),
+        ("nf4", "bitsandbytes"),
+        ("fp8", "compressed-tensors"),
+    ],
+)
+def test_an_artefact_of_every_kind_is_written_and_passes_ship(cli, llama_gqa, tmp_path, method, form):
+    output = tmp_path / "artefact"
+    made = cli("quantize", llama_gqa, "--method", method, "--output", output)
+    assert made.code == 0, made.err
+    record = json.loads((output / "recipe.json").read_text())
+    assert record["format"] == form and record["manifest"]["source"]["model"] == llama_gqa.name
+    shipped = cli("ship", output)
+    assert shipped.code == 0, shipped.err
+    assert record["name"] in shipped.out
+    assert ("vllm serve" in shipped.out) == (method != "nf4")
+
+
+def test_options_change_the_recipe(cli, llama_gqa, tmp_path):
+    output = tmp_path / "artefact"
+    options = ("--method", "gptq", "--bits", 3, "--group-size", 64, "--desc-act", "--format", "gptq")
+    assert cli("quantize", llama_gqa, *options, "--output", output).code == 0
+    recipe = json.loads((output / "recipe.json").read_text())["recipe"]
+    assert (recipe["bits"], recipe["group_size"], recipe["desc_act"]) == (3, 64, True)
+
+
+def test_a_recipe_file_and_a_calibration_text(cli, llama_gqa, tmp_path):
+    recipe, text, output = tmp_path / "recipe.json", tmp_path / "text.txt", tmp_path / "artefact"
+    recipe.write_text(named("gptq-w4g64").to_json())
+    text.write_text("weights and scales, " * 200)
+    made = cli("quantize", llama_gqa, "--recipe", recipe, "--calibration", text, "--output", output)
+    assert made.code == 0 and "gptq-w4g64 as gptq" in made.out, made.err
+
+
+REFUSALS = [
+    (["nowhere", "--method", "rtn"], "unknown model 'nowhere'"),
+    (["acme/absent-7b", "--method", "rtn"], "acme/absent-7b"),
+    (["MODEL", "--method", "magic"], "unknown recipe 'magic'"),
+    (["MODEL"], "--method or by --recipe"),
+    (["MODEL", "--method", "awq", "--bits", "5"], "5"),
+    (["MODEL", "--method", "rtn", "--group-size", "100"], "100"),
+    (["MODEL", "--method", "nf4", "--format", "awq"], "has no awq form"),
+    (["MODEL", "--method", "rtn", "--format", "zip"], "unknown format 'zip'"),
+    (["MODEL", "--method", "gptq", "--calibration", "absent.txt"], "absent.txt"),
+    (["MODEL", "--recipe", "absent.json"], "absent.json cannot be read"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), REFUSALS)
+def test_refused_and_nothing_half_written(refused, llama_gqa, tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    arguments = [llama_gqa if argument == "MODEL" else argument for argument in arguments]
+    assert sentence in refused("quantize", *arguments, "--output", tmp_path / "out" / "artefact")
+    assert not list(tmp_path.rglob("*.safetensors")) and not (tmp_path / "out" / "artefact").exists()
+
+
+def test_group_sizes_that_would_work_are_named(refused, odd_width, tmp_path):
+    sentence = refused("quantize", odd_width, "--method", "rtn", "--output", tmp_path / "artefact")
+    assert "128" in sentence and "172" in sentence
+
+
+def test_what_is_no_artefact_is_never_overwritten(refused, cli, llama_gqa, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    sentence = refused("quantize", llama_gqa, "--method", "rtn", "--output", tmp_path)
+    assert "is left as it is" in sentence and (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_ship_refuses_what_is_damaged_missing_or_not_ours(refused, cli, llama_gqa, tmp_path):
+    assert "does not exist" in refused("ship", tmp_path / "absent")
+    assert "recipe.json" in refused("ship", llama_gqa)
+    output = tmp_path / "artefact"
+    assert cli("quantize", llama_gqa, "--method", "rtn", "--output", output).code == 0
+    weights = next(output.glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert weights.name in refused("ship", output)
+
+
+def test_serve_refuses_before_it_starts(refused, cli, llama_gqa, tmp_path):
+    output = tmp_path / "artefact"
+    options = ("--method", "rtn", "--bits", 3, "--format", "gptq")
+    assert cli("quantize", llama_gqa, *options, "--output", output).code == 0
+    sentence = refused("serve", output)
+    assert sentence.startswith("vllm cannot load rtn-w3g128 as gptq: ") and "it loads as:" in sentence
+    assert "unknown engine 'spaceship'" in refused("serve", output, "--engine", "spaceship")
+    assert "is a folder" in refused("serve", output, "--engine", "llama.cpp")
+    assert "llama.cpp has no FP8 cache" in refused("serve", "x.gguf", "--kv-cache-dtype", "fp8")
+
+
+def test_serve_names_a_port_in_use(refused, llama_gqa):
+    import socket
+
+    from tests.engines import require
+
+    require("vllm")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"port {port}" in refused("serve", llama_gqa, "--port", port)
+
+
+def test_serve_says_how_to_install_a_missing_engine(refused, llama_gqa, monkeypatch):
+    from qcourse.common import QCourseError
+
+    def missing():
+        raise QCourseError("vLLM is not installed; make serving installs it")
+
+    monkeypatch.setattr("qcourse.serve.vllm_server.find_vllm", missing)
+    assert "make serving" in refused("serve", llama_gqa)
+
+
+def test_loadtest_of_nothing(refused):
+    assert "127.0.0.1:9" in refused("loadtest", "http://127.0.0.1:9")
+
+
+def test_eval_prints_one_row(cli, llama_gqa, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("The scale of a group is the largest weight divided by the number of levels. " * 60)
+    options = ("--baseline", llama_gqa, "--text", text, "--items", 0, "--windows", 1, "--json")
+    row = json.loads(cli("eval", llama_gqa, *options).out)
+    assert row["kl_mean"] < 1e-9 and row["perplexity"] > 1 and row["top1_agreement"] == 1
+
+
+def test_sweep_resumes(cli, llama_gqa, tmp_path):
+    grid = tmp_path / "grid.yaml"
+    board = tmp_path / "rows.jsonl"
+    body = f"model: {llama_gqa}\nscoreboard: {board}\nwindows: 2\ncontext: 64\nrecipes: "
+    grid.write_text(body + "[rtn-w4g128]")
+    first = cli("sweep", grid)
+    assert first.code == 0 and "1 recipes, 0 measured before" in first.out, first.err
+    grid.write_text(body + "[rtn-w4g128, {method: rtn, bits: [3, 2], group_size: 64}]")
+    second = cli("sweep", grid)
+    assert "3 recipes, 1 measured before" in second.out, second.err
+    rows = [json.loads(line) for line in board.read_text().splitlines()]
+    assert [row["recipe"] for row in rows] == ["rtn-w4g128", "rtn-w3g64", "rtn-w2g64"]
+    assert rows[0]["kl_mean"] < rows[1]["kl_mean"] < rows[2]["kl_mean"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("recipes: [magic]", "unknown recipe"), ("model: pico", "a list `recipes`"), ("a: [", "is not YAML"),
+     ("recipes: [rtn-w4g128]\ncolour: red", "unknown keys colour"),
+     ("recipes: [{bits: 4}]", "no entry of a grid")],
+)  # fmt: skip
+def test_a_grid_is_checked_before_anything_is_computed(refused, tmp_path, text, sentence):
+    grid = tmp_path / "grid.yaml"
+    grid.write_text(text)
+    assert sentence in refused("sweep", grid)
