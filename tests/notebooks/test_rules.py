@@ -1,0 +1,93 @@
+"""What every notebook obeys before it is run: short cells, no machine paths, its solution's lesson."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from qcourse.common import repository
+from qcourse.course.check import identifiers
+from qcourse.course.claims import ledger
+from qcourse.course.derive import derived
+
+FOLDER = repository() / "notebooks"
+LESSONS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+MACHINE_PATH = re.compile(r"/(?:home|root|Users|work|tmp|var|mnt)/\w+")
+LARGEST = 500_000
+BOTH = LESSONS + sorted((FOLDER / "solutions").glob("*.ipynb"))
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def code_of(path: Path) -> str:
+    return "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "code")
+
+
+def text_of(path: Path) -> str:
+    return "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+
+
+def test_the_sequence_has_no_gap():
+    numbers = [int(path.name[:2]) for path in LESSONS]
+    assert numbers == list(range(len(numbers))) and len(numbers) >= 11
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_is_derived_from_its_solution(path):
+    solution = derived(read(FOLDER / "solutions" / path.name))
+    lesson = read(path)
+    assert [(cell.cell_type, cell.source) for cell in lesson.cells] == \
+        [(cell.cell_type, cell.source) for cell in solution.cells]
+    assert "BEGIN SOLUTION" not in code_of(path)
+
+
+@pytest.mark.parametrize("path", BOTH, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_cells_are_short_and_the_file_is_small(path):
+    for cell in read(path).cells:
+        lines = [line for line in cell.source.splitlines() if "### " not in line]
+        if cell.cell_type == "code":
+            assert len(lines) <= 15, f"{len(lines)} lines:\n{cell.source}"
+        elif not cell.source.startswith(("#", ">")):
+            assert len(cell.source.split()) <= 120, cell.source
+    assert path.stat().st_size < LARGEST
+
+
+@pytest.mark.parametrize("path", BOTH, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_nothing_of_this_machine_is_inside(path):
+    assert not MACHINE_PATH.search(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_every_lesson_has_its_parts(path):
+    code, text = code_of(path), text_of(path)
+    for part in ("predict(", "predict.compare(", "check(", "show_source(", "claims.", "figures."):
+        assert part in code or (part == "figures." and "yard.bars(" in code), f"no {part} in {path.stem}"
+    for part in ("## Predict", "By hand", "## Exercise", "Takeaway", "Further reading"):
+        assert part in text, f"no {part!r} in {path.stem}"
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_predictions_are_compared_and_names_exist(path):
+    code = code_of(path)
+    asked = set(re.findall(r'predict\("([\w.]+)"', code))
+    compared = set(re.findall(r'predict\.compare\("([\w.]+)"', code))
+    assert asked <= compared, f"asked and never compared: {asked - compared}"
+    assert set(re.findall(r'check\("([\w.]+)"', code)) <= set(identifiers())
+    assert set(re.findall(r'"(S\d-\d\d)"', code)) <= set(ledger())
+
+
+def test_every_exercise_is_used_by_a_lesson():
+    used = {name for path in LESSONS for name in re.findall(r'check\("([\w.]+)"', code_of(path))}
+    assert used == set(identifiers())
+
+
+def test_markdown_holds_no_figure_of_the_default_model():
+    for path in LESSONS:
+        for sentence in re.split(r"(?<=[.!?])\s", text_of(path)):
+            measured = re.search(r"\bpico\b.*\b(perplexity|KL|accuracy)\b.*\d", sentence)
+            assert not measured, f"{path.stem}: {sentence}"
