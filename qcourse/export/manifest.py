@@ -24,7 +24,7 @@ def record(recipe: Recipe | None, format: str, manifest: dict[str, Any]) -> dict
         "recipe": None if recipe is None else json.loads(recipe.to_json()),
         "name": None if recipe is None else recipe.name,
         "format": format,
-        "manifest": manifest,
+        "manifest": {key: value for key, value in manifest.items() if key != "seconds"},
         "versions": versions(),
         "machine": {
             "architecture": platform.machine(),

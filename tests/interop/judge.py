@@ -1,0 +1,74 @@
+"""Engines are the judges: does an engine compute, from our file, what our model in float32 computes?
+
+The reference is the model in float32 with the dequantized weights, its activations quantized as
+the engine does it. A file passes when KL(reference || engine) on at least 2,000 tokens is at most
+1e-4 or 5% of KL(unquantized || reference), whichever is larger. The same rule must refuse the
+controls: a zero point off by one, swapped nibbles, two groups' scales exchanged.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qcourse.measure import divergence
+
+FLOOR, SHARE = 1e-4, 0.05
+POSITIONS = 2000
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """KL(reference || engine) in nats a token, beside KL(unquantized || reference)."""
+
+    engine: float
+    quantized: float
+
+    @property
+    def limit(self) -> float:
+        """The largest divergence that is still the same model."""
+        return max(FLOOR, SHARE * self.quantized)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the engine computes what the reference computes."""
+        return self.engine <= self.limit
+
+    def __str__(self) -> str:
+        word = "same" if self.passed else "DIFFERENT"
+        kl = f"KL(reference || engine) {self.engine:.2e}, limit {self.limit:.2e}"
+        return f"{word}: {kl}, KL(unquantized || reference) {self.quantized:.2e}"
+
+
+class Judge:
+    """A model folder, its tokens [B, T], its logits before quantization, and the rule."""
+
+    def __init__(self, folder: Path, tokens: Tensor) -> None:
+        from transformers import AutoModelForCausalLM
+
+        assert tokens.numel() >= POSITIONS, "the rule asks for 2,000 tokens"
+        self.folder, self.tokens = folder, tokens
+        self.unquantized = self.logits(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))
+
+    @torch.inference_mode()
+    def logits(self, model: Any) -> Tensor:
+        """Return float32 logits [B, T, V] of a transformers model, a few windows at a time."""
+        parts = self.tokens.split(2)
+        return torch.cat([model.eval()(input_ids=part, use_cache=False).logits.float() for part in parts])
+
+    def verdict(self, reference: Tensor, engine: Tensor) -> Verdict:
+        """Compare the logits (or log-probabilities) of an engine with the reference's."""
+        quantized = divergence(self.unquantized, reference).kl_mean
+        found = Verdict(divergence(reference, engine).kl_mean, quantized)
+        print(found)
+        return found
+
+
+@torch.inference_mode()
+def load_in_transformers(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """Return a checkpoint as transformers loads it, with whatever library its quantization_config names."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map="cpu")

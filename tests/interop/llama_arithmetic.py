@@ -1,0 +1,67 @@
+"""How llama.cpp multiplies: quantized weights meet inputs rounded to int8 in blocks, bf16 ones bf16 inputs.
+
+Source: ggml's quantize_row_q8_0 and quantize_row_q8_K, and the vec_dot_type of each weight type.
+"""
+
+from pathlib import Path
+from types import MethodType
+
+import torch
+from torch import Tensor, nn
+
+from qcourse.export.gguf import read, tensor_types
+from qcourse.export.gguf.names import hf_names
+
+
+def q8_0(inputs: Tensor) -> Tensor:
+    """Round inputs [..., n] to int8 in blocks of 32 with a float16 scale, and back."""
+    blocks = inputs.unflatten(-1, (-1, 32))
+    scale = blocks.abs().amax(-1, keepdim=True) / 127
+    codes = torch.where(scale > 0, blocks / scale, 0).round()
+    return (codes * scale.half().float()).flatten(-2)
+
+
+def q8_k(inputs: Tensor) -> Tensor:
+    """Round inputs [..., n] to int8 in blocks of 256, the largest magnitude going to -127, and back."""
+    blocks = inputs.unflatten(-1, (-1, 256))
+    largest = blocks.gather(-1, blocks.abs().argmax(-1, keepdim=True))
+    inverse = torch.where(largest != 0, -127 / largest, 0)
+    codes = (blocks * inverse).round().clamp(max=127)
+    return torch.where(inverse != 0, codes / inverse, 0).flatten(-2)
+
+
+def bf16(inputs: Tensor) -> Tensor:
+    """Round inputs to bfloat16."""
+    return inputs.bfloat16().float()
+
+
+def f16(inputs: Tensor) -> Tensor:
+    """Round inputs to float16."""
+    return inputs.half().float()
+
+
+INPUTS = {"BF16": bf16, "F16": f16, "Q8_0": q8_0, "Q4_0": q8_0, "Q5_0": q8_0}
+
+
+def as_llama_cpp(model: nn.Module, path: Path) -> nn.Module:
+    """Give a float32 model the weights of a GGUF file and llama.cpp's rounding of every linear's inputs."""
+    model.load_state_dict(read(path), strict=False)
+    model.tie_weights()
+    types = tensor_types(path)
+    names = hf_names("llama", model.config.num_hidden_layers, list(types))
+    kinds = {full.removesuffix(".weight"): types[name][0] for name, full in names.items()}
+    kinds.setdefault("lm_head", kinds["model.embed_tokens"])
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            rounding = INPUTS.get(kinds[name], q8_k)
+            module.forward = MethodType(rounded_forward(rounding), module)
+    return model
+
+
+def rounded_forward(rounding):
+    """Return a linear's forward that rounds its inputs first."""
+
+    def forward(self: nn.Linear, inputs: Tensor) -> Tensor:
+        return nn.functional.linear(rounding(inputs.float()), self.weight, self.bias)
+
+    return forward

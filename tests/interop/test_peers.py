@@ -1,0 +1,84 @@
+"""Files of AutoGPTQ, AutoAWQ, GPTQModel and llm-compressor: our reader gives their own exact weights."""
+
+import pytest
+import torch
+
+from qcourse import export
+from qcourse.common import QCourseError
+from qcourse.export import peers
+from qcourse.export.tensor_file import load
+from tests.engines import require
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("library", peers.LIBRARIES)
+def test_our_reader_gives_the_librarys_weights(library, peer):
+    own = load(peer(library) / "dequantized" / "weights.safetensors")
+    layers = export.read_layers(peer(library))
+    assert layers.keys() == own.keys() and len(own) == 14
+    for name, layer in layers.items():
+        assert torch.equal(layer.dequantize().half(), own[name]), name
+
+
+def test_an_older_copy_has_the_older_words():
+    from qcourse.export.peers.older_format import older_config, older_tokenizer
+
+    config = {
+        "rope_parameters": {"rope_type": "linear", "rope_theta": 5.0, "factor": 2.0},
+        "dtype": "bfloat16",
+    }
+    expected = {
+        "rope_theta": 5.0,
+        "rope_scaling": {"rope_type": "linear", "factor": 2.0},
+        "torch_dtype": "bfloat16",
+    }
+    assert older_config(config) == expected
+    assert older_tokenizer({"tokenizer_class": "TokenizersBackend", "backend": "tokenizers"}) == {
+        "tokenizer_class": "PreTrainedTokenizerFast"
+    }
+
+
+def test_a_missing_environment_and_a_failing_library_are_told(small_folders, tmp_path, monkeypatch):
+    tokens = torch.zeros(1, 8, dtype=torch.long)
+    with pytest.raises(QCourseError, match="known are autogptq, autoawq"):
+        peers.quantize("autoround", small_folders["llama_gqa"], tokens, tmp_path / "out")
+    monkeypatch.setattr(peers, "repository", lambda: tmp_path)
+    with pytest.raises(QCourseError, match="make peers"):
+        peers.quantize("autogptq", small_folders["llama_gqa"], tokens, tmp_path / "out")
+    python = tmp_path / ".venv-peers" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho the reason >&2\nexit 3\n")
+    python.chmod(0o755)
+    with pytest.raises(QCourseError, match=r"autogptq failed \(exit 3\): the reason"):
+        peers.quantize("autogptq", small_folders["llama_gqa"], tokens, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def small_bf16(small_folders):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(small_folders["llama_gqa"], dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize("scheme", ["W4A16", "W4A16_ASYM", "W8A8", "FP8_DYNAMIC", "NVFP4A16", "MXFP4A16"])
+def test_llm_compressor_files_are_read_exactly(scheme, small_folders, tmp_path):
+    """The library's own decompression, in float32, is the reference."""
+    require("llmcompressor", scheme)
+    from llmcompressor import oneshot
+    from llmcompressor.modifiers.quantization import QuantizationModifier
+    from transformers import AutoModelForCausalLM, CompressedTensorsConfig
+
+    model = AutoModelForCausalLM.from_pretrained(small_folders["llama_gqa"], dtype=torch.bfloat16)
+    oneshot(model=model, recipe=QuantizationModifier(targets="Linear", scheme=scheme, ignore=["lm_head"]))
+    model.save_pretrained(tmp_path / "checkpoint", save_compressed=True)
+    layers = export.read_layers(tmp_path / "checkpoint")
+    dense = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "checkpoint",
+        dtype=torch.float32,
+        quantization_config=CompressedTensorsConfig(dequantize=True),
+    )
+    assert len(layers) == 14
+    for name, layer in layers.items():
+        torch.testing.assert_close(layer.dequantize(), dense.get_submodule(name).weight, rtol=1e-6, atol=0)

@@ -1,0 +1,37 @@
+"""Our files, and those of AutoGPTQ and AutoAWQ, in vLLM over HTTP: one server for each artefact."""
+
+import pytest
+
+from qcourse import serve
+from tests.engines import require
+from tests.interop.artefacts import without_activations
+
+pytestmark = pytest.mark.slow
+
+
+def served(folder, judge, dtype="bfloat16"):
+    """Return vLLM's log-probabilities [B, T, V] on the judge's tokens."""
+    with serve.vllm(folder, max_model_len=512, dtype=dtype, progress=False) as server:
+        return server.logits(judge.tokens)
+
+
+@pytest.mark.parametrize("form", [pytest.param("gptq", marks=pytest.mark.engine), "awq", "w4a16 asymmetric"])
+def test_vllm_computes_what_we_compute(form, judge, artefact, reference_logits):
+    require("vllm", form)
+    assert judge.verdict(reference_logits(form), served(artefact(form).folder, judge)).passed
+
+
+def test_vllm_quantizes_the_activations_of_w8a8(judge, artefact, reference_logits):
+    """In float32, because bfloat16 alone moves pico by more than int8 does."""
+    require("vllm", "w8a8 int8")
+    wanted = reference_logits("w8a8 int8")
+    engine = served(artefact("w8a8 int8").folder, judge, "float32")
+    assert judge.verdict(wanted, engine).passed
+    lazy = judge.logits(without_activations(artefact("w8a8 int8").reference()))
+    assert not judge.verdict(lazy, engine).passed
+
+
+@pytest.mark.parametrize("library", ["autogptq", "autoawq"])
+def test_vllm_loads_what_the_archived_libraries_wrote(library, peer, peer_judge, peer_reference):
+    require("vllm", library)
+    assert peer_judge.verdict(peer_reference(library), served(peer(library), peer_judge)).passed
