@@ -4,15 +4,17 @@ import os
 import sys
 from importlib import util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from qcourse.common import QCourseError, cache_folder
 from qcourse.serve.ports import choose_port
 from qcourse.serve.process import ServerProcess
 from qcourse.serve.server import Server
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WORKER = Path(__file__).with_name("llama_cpp_worker.py")
 KV_TYPES = {"auto": "f16", "f16": "f16", "q8_0": "q8_0"}
@@ -38,8 +40,10 @@ class LlamaCppServer(Server):
         self.versions = {"llama_cpp_python": info["version"]}
         return self
 
-    def logits(self, tokens: Tensor) -> Tensor:
+    def logits(self, tokens: "Tensor") -> "Tensor":
         """Return exact logits float32 [B, T, V] after each of the tokens int64 [B, T]."""
+        import torch
+
         rows = []
         for window in tokens.tolist():
             content = self.post("/logits", tokens=window).content

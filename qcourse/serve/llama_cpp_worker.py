@@ -72,12 +72,19 @@ class Engine:
         with self.lock:
             if chat:
                 answer = self.generator.create_chat_completion(body["messages"], **settings)
-            else:
-                answer = self.generator.create_completion(body["prompt"], **settings)
+                yield from answer if settings["stream"] else [answer]
+                return
+            prompt = self.tokens(body["prompt"])
+            answer = self.generator.create_completion(prompt, **settings)
             yield from answer if settings["stream"] else [answer]
             if settings["stream"]:
-                used = self.generator.n_tokens
-                yield {"choices": [], "usage": {"total_tokens": used}}
+                # The last token is usually, not always, left unevaluated.
+                made = min(self.generator.n_tokens - len(prompt) + 1, settings["max_tokens"])
+                yield {"choices": [], "usage": {"prompt_tokens": len(prompt), "completion_tokens": made}}
+
+    def tokens(self, prompt: str | list[int]) -> list[int]:
+        """Return a prompt's ids; text gets the begin token if the file asks for it."""
+        return self.generator.tokenize(prompt.encode(), special=True) if isinstance(prompt, str) else prompt
 
 
 class Handler(BaseHTTPRequestHandler):

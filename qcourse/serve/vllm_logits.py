@@ -8,26 +8,29 @@ times faster than a JSON parser, since only two numbers of each entry are wanted
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from qcourse.common import QCourseError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Quotes inside a decoded token are escaped in JSON, so no token's text can look like an entry.
 ENTRY = re.compile(rb'"(\d+)": ?\{"logprob": ?(-?[\d.]+(?:[eE][-+]?\d+)?)')
 WORKERS = 3
 
 
-def full_logits(server: Any, tokens: Tensor) -> Tensor:
+def full_logits(server: Any, tokens: "Tensor") -> "Tensor":
     """Return log-probabilities float32 [B, T, V] after each token of int64 [B, T].
 
     A position's entry is what the model predicts next, so every window is sent with one more token,
     whose own value does not matter. Raises QCourseError if the window does not fit or entries are missing.
     """
+    import torch
+
     with ThreadPoolExecutor(WORKERS) as pool:
         rows = list(
             tqdm(

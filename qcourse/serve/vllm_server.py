@@ -4,8 +4,7 @@ import json
 import os
 from functools import cached_property
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from qcourse.common import QCourseError, cache_folder
 from qcourse.serve.metrics import metrics
@@ -14,6 +13,9 @@ from qcourse.serve.process import ServerProcess
 from qcourse.serve.server import Server
 from qcourse.serve.vllm_install import VLLM, check_machine, check_recipe, find_vllm
 from qcourse.serve.vllm_logits import full_logits
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LONGEST = 2048
 
@@ -57,7 +59,7 @@ class VLLMServer(Server):
         """The hash of what is served, with the type of its KV cache."""
         return f"{super().hash}-{self.kv_cache_dtype}"
 
-    def logits(self, tokens: Tensor) -> Tensor:
+    def logits(self, tokens: "Tensor") -> "Tensor":
         """Return log-probabilities float32 [B, T, V] of the whole vocabulary after each token of [B, T]."""
         return full_logits(self, tokens)
 
@@ -81,7 +83,7 @@ def vllm(
     max_model_len: int | None = None,
     *,
     dtype: str = "bfloat16",
-    kv_space: float = 1,
+    kv_space: int = 1,
     threads: int | None = None,
     extra: tuple[str, ...] = (),
     timeout: float = 300,
@@ -113,12 +115,12 @@ def vllm(
     return VLLMServer(folder, number, process, install, kv_cache_dtype).start(timeout, progress)
 
 
-def environment(kv_space: float, threads: int | None) -> dict[str, str]:
+def environment(kv_space: int, threads: int | None) -> dict[str, str]:
     """Return the engine's environment: offline, no usage reports, none of our own Python path."""
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
     count = threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count()
     return kept | {
-        "VLLM_CPU_KVCACHE_SPACE": f"{kv_space:g}", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_CPU_KVCACHE_SPACE": str(kv_space), "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": str(count), "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
     }  # fmt: skip
 

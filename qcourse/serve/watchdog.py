@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 
-GRACE = 5.0  # seconds between asking the server to end and ending it
+GRACE = 4.0  # seconds between asking the server to end and ending it
 
 
 def main(command: list[str]) -> None:
