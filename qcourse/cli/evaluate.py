@@ -9,24 +9,33 @@ from qcourse.cli.options import show
 
 
 def command(
-    model: Annotated[
-        str, typer.Argument(help="pico, a folder, a hub id, a .gguf file, or the URL of a server")
-    ],
-    baseline: Annotated[
-        str | None, typer.Option(help="the unquantized model, for the divergence from it")
-    ] = None,
-    text: Annotated[
-        Path | None, typer.Option(help="a text file instead of the course's held-out prose")
-    ] = None,
-    items: Annotated[int, typer.Option(help="questions a skill; 0: none")] = 50,
+    model: Annotated[str, typer.Argument(help="pico, a folder, a hub id, a .gguf file, or a server's URL")],
+    baseline: Annotated[str | None, typer.Option(help="the unquantized model, to diverge from")] = None,
+    text: Annotated[Path | None, typer.Option(help="a text file instead of the held-out prose")] = None,
+    items: Annotated[int | None, typer.Option(help="questions a skill; default 50; 0: none")] = None,
     windows: Annotated[int, typer.Option(help="windows of 512 tokens")] = 16,
     json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> None:
-    """Measure perplexity, divergence from --baseline, top-1 agreement and the skills, with 95% intervals."""
-    from qcourse.cli.measuring import measure
+    """Measure perplexity, divergence from --baseline, top-1 agreement and the skills, with 95% intervals.
 
-    row = measure(model, baseline, text, items, windows)
+    `qcourse eval pico` alone asks all 200 questions a skill and writes the model card's figures.
+    """
+    from qcourse.cli.measuring import measure, model_card
+
+    if (model, baseline, text, items) == ("pico", None, None, None):
+        card = model_card()
+        show(card, json, describe_card(card))
+        return
+    row = measure(model, baseline, text, 50 if items is None else items, windows)
     show(row, json, describe(row))
+
+
+def describe_card(card: dict) -> str:
+    """Return the model card's figures as lines."""
+    lines = [f"  {'perplexity':<16} {card['perplexity']:.4g} (5-gram: {card['kneser_ney_perplexity']:.4g})"]
+    for skill, entry in card["skills"].items():
+        lines.append(f"  {skill:<16} {entry['accuracy']:.1%} {interval(entry['interval'])} n={entry['n']}")
+    return "\n".join(lines)
 
 
 def describe(row: dict) -> str:

@@ -14,12 +14,28 @@ def measure(model: str, baseline: str | None, text: Path | None, items: int, win
 
     reference = models.load(baseline) if baseline else None
     with source(model, baseline) as (logits, tokenizer):
+        logits.name = origin(model, baseline) or model  # decides which skills are asked
         tokens = evaluation_tokens(tokenizer, windows, text=text)
         row = evaluate(logits, reference, tokens, recipe=recipe_name(model), artefact=artefact(model),
                        tokenizer=tokenizer, plan=Plan(n_items=items, time=False))  # fmt: skip
     values = asdict(row)
     values["skills"] = {name: with_interval(name, entry, row.intervals) for name, entry in row.skills.items()}
     return {"model": model, **values}
+
+
+def model_card() -> dict[str, Any]:
+    """Measure pico on all frozen items and the held-out prose; write data/pico/metrics.json and return it."""
+    from tqdm.auto import tqdm
+
+    from qcourse.common import write_json
+    from qcourse.models import resolve
+    from qcourse.pico.card import metrics
+
+    folder = resolve("pico")
+    with tqdm(desc="questions answered", unit="") as bar:
+        figures = metrics(folder, progress=bar.update)
+    write_json(folder / "metrics.json", figures)
+    return figures
 
 
 @contextmanager
@@ -30,16 +46,41 @@ def source(model: str, baseline: str | None) -> Iterator[tuple[Any, Any]]:
     if model.startswith(("http://", "https://")):
         from qcourse.cli.remote import Remote
 
-        tokenizer = models.load(baseline or "pico").tokenizer
+        tokenizer = tokenizer_of(model, baseline)
         with Remote(model, tokenizer) as server:
             yield server, tokenizer
     elif model.endswith(".gguf"):
-        tokenizer = models.load(baseline or "pico").tokenizer
+        tokenizer = tokenizer_of(model, baseline)
         with serve.llama_cpp(model) as server:
             yield server, tokenizer
     else:
         loaded = models.load(model)
         yield loaded, loaded.tokenizer
+
+
+def tokenizer_of(model: str, baseline: str | None) -> Any:
+    """Return the tokenizer of the model that a file or server came from; QCourseError if unknown."""
+    from qcourse.common import QCourseError
+    from qcourse.models import resolve
+    from qcourse.models.load import load_tokenizer
+
+    name = origin(model, baseline)
+    if not name:
+        raise QCourseError(f"the tokenizer of {model} is not known; name the unquantized model by --baseline")
+    return load_tokenizer(resolve(name))
+
+
+def origin(model: str, baseline: str | None) -> str:
+    """Return the unquantized model behind it: the baseline, what recipe.json records, or ""."""
+    from qcourse.common import QCourseError
+    from qcourse.export import read_record
+
+    if baseline:
+        return baseline
+    try:
+        return read_record(model)["manifest"].get("source", {}).get("model", "")
+    except QCourseError:
+        return ""
 
 
 def with_interval(name: str, entry: float | str, intervals: dict) -> dict[str, Any] | str:

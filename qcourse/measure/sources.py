@@ -57,6 +57,8 @@ class HFSource:
         """Return the decoder's output [B, T, hidden], or None if logits are not just lm_head of it."""
         plain = getattr(self.model.config, "model_type", "") in ("llama", "mistral", "qwen2", "qwen3")
         decoder = getattr(self.model, "model", None)
+        if getattr(self.model, "hf_quantizer", None) is not None:
+            return None  # some libraries unpack the weights in the whole model's first forward only
         if not plain or not hasattr(decoder, "layers") or not hasattr(self.model, "lm_head"):
             return None
         return decoder(input_ids=tokens, use_cache=False).last_hidden_state

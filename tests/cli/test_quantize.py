@@ -133,14 +133,6 @@ def test_loadtest_of_nothing(refused):
     assert "127.0.0.1:9" in refused("loadtest", "http://127.0.0.1:9")
 
 
-def test_eval_prints_one_row(cli, llama_gqa, tmp_path):
-    text = tmp_path / "text.txt"
-    text.write_text("The scale of a group is the largest weight divided by the number of levels. " * 60)
-    options = ("--baseline", llama_gqa, "--text", text, "--items", 0, "--windows", 1, "--json")
-    row = json.loads(cli("eval", llama_gqa, *options).out)
-    assert row["kl_mean"] < 1e-9 and row["perplexity"] > 1 and row["top1_agreement"] == 1
-
-
 def test_sweep_resumes(cli, llama_gqa, tmp_path):
     grid = tmp_path / "grid.yaml"
     board = tmp_path / "rows.jsonl"

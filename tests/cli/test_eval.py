@@ -1,0 +1,77 @@
+"""eval: a row of a folder, of an artefact against its baseline, of a GGUF, and pico's model card."""
+
+import json
+
+import pytest
+
+from tests.engines import require
+
+
+@pytest.fixture
+def text(tmp_path):
+    """A text of some hundred tokens."""
+    path = tmp_path / "text.txt"
+    path.write_text("The scale of a group is the largest weight divided by the number of levels. " * 90)
+    return path
+
+
+def test_a_model_against_itself(cli, llama_gqa, text):
+    options = ("--baseline", llama_gqa, "--text", text, "--items", 0, "--windows", 1, "--json")
+    row = json.loads(cli("eval", llama_gqa, *options).out)
+    assert row["kl_mean"] < 1e-9 and row["perplexity"] > 1 and row["top1_agreement"] == 1
+
+
+def test_an_artefact_against_its_baseline(cli, llama_gqa, tmp_path, text):
+    artefact = tmp_path / "artefact"
+    options = ("--method", "rtn", "--group-size", 64, "--output", artefact)
+    assert cli("quantize", llama_gqa, *options).code == 0
+    options = ("--baseline", llama_gqa, "--text", text, "--items", 0, "--windows", 2)
+    found = cli("eval", artefact, *options, "--json")
+    assert found.code == 0, found.err
+    row = json.loads(found.out)
+    assert row["recipe"] == "rtn-w4g64" and row["kl_mean"] > 1e-4
+    assert 4 < row["bits_per_quantized_weight"] < 5 < row["bits_per_weight"] < 16
+    people = cli("eval", artefact, *options).out
+    assert "rtn-w4g64 in transformers" in people and "kl_mean" in people and "[" in people
+
+
+@pytest.mark.slow
+def test_a_gguf_against_its_baseline(cli, llama_gqa, tmp_path, text):
+    require("llama.cpp", lane="gguf")
+    file = tmp_path / "model.gguf"
+    made = cli("quantize", llama_gqa, "--method", "gguf-q8_0", "--output", file)
+    assert made.code == 0, made.err
+    options = ("--baseline", llama_gqa, "--text", text, "--items", 0, "--windows", 1, "--json")
+    found = cli("eval", file, *options)
+    assert found.code == 0, found.err
+    row = json.loads(found.out)
+    assert row["engine"] == "llama.cpp" and 0 < row["kl_mean"] < 0.05
+
+
+def test_a_file_without_a_known_origin_needs_its_baseline(refused, tmp_path):
+    file = tmp_path / "stranger.gguf"
+    file.write_bytes(b"GGUF")
+    assert "name the unquantized model by --baseline" in refused("eval", file)
+
+
+def test_a_text_that_is_too_short_is_refused_with_numbers(refused, llama_gqa, tmp_path):
+    short = tmp_path / "short.txt"
+    short.write_text("three words only")
+    assert "ask for fewer or shorter windows" in refused("eval", llama_gqa, "--text", short)
+
+
+def test_nobody_serves_there(refused, llama_gqa):
+    assert "127.0.0.1:9" in refused("eval", "http://127.0.0.1:9", "--baseline", llama_gqa)
+
+
+def test_eval_pico_writes_the_model_card(cli, monkeypatch, tmp_path):
+    figures = {
+        "skills": {"recall": {"accuracy": 0.5, "interval": [0.4, 0.6], "n": 200}},
+        "perplexity": 20.0,
+        "kneser_ney_perplexity": 40.0,
+    }
+    monkeypatch.setattr("qcourse.models.resolve", lambda name: tmp_path)
+    monkeypatch.setattr("qcourse.pico.card.metrics", lambda folder, progress: figures)
+    result = cli("eval", "pico", "--json")
+    assert json.loads(result.out) == figures == json.loads((tmp_path / "metrics.json").read_text())
+    assert "recall           50.0% [0.4, 0.6] n=200" in cli("eval", "pico").out
