@@ -10,8 +10,19 @@ from qcourse.pico.rows import MAKERS, Source
 
 BATCH_TOKENS = 4096
 
-MIXTURE = {"repeats": 0.10, "recall": 0.20, "prose": 0.27, "statements": 0.02, "arithmetic": 0.17, "facts": 0.07,
-           "tool_call": 0.06, "format": 0.05, "refusal": 0.02, "code": 0.04}
+MIXTURE = {
+    "repeats": 0.09,
+    "recall": 0.12,
+    "prose": 0.29,
+    "statements": 0.01,
+    "arithmetic": 0.18,
+    "facts": 0.06,
+    "tool_call": 0.09,
+    "format": 0.08,
+    "refusal": 0.04,
+    "code": 0.04,
+}
+MIXED = {"repeats": 0.06, "recall": 0.10, "prose": 0.36, "statements": 0.01, "mixed": 0.42, "quoted": 0.05}
 LONG = {"recall": 0.6, "prose": 0.4}
 
 
@@ -31,8 +42,8 @@ class Stage:
 STAGES = (
     Stage("repeats", 180, 1.5e-2, 1.5e-2, {64: 1.0}, {"nouns": 1.0}),
     Stage("widen", 200, 1.2e-2, 1.2e-2, {256: 1.0}, {"repeats": 1.0}),
-    Stage("skills", 2400, 1.5e-2, 1.5e-2, {256: 1.0}, MIXTURE),
-    Stage("decay", 2400, 1.5e-2, 0.0, {256: 0.8, 1024: 0.1, 2048: 0.1}, MIXTURE, LONG),
+    Stage("skills", 900, 1.5e-2, 1.5e-2, {256: 0.94, 1024: 0.06}, MIXTURE, LONG),
+    Stage("decay", 950, 1.5e-2, 0.0, {256: 0.90, 1024: 0.05, 2048: 0.05}, MIXED, LONG),
 )
 
 
@@ -46,13 +57,15 @@ class Batch:
 
 
 def batch_at(stage: Stage, step: int, source: Source, seed: int = 1, tokens: int = BATCH_TOKENS) -> Batch:
-    """Return the batch of a step: the same for the same stage, step and seed, so a resumed run sees what it would have."""
+    """Return the batch of a step, which depends on stage, step and seed alone, also after a pause."""
     chooser = random.Random(f"{seed} {stage.name} {step}")
     length = _pick(chooser, stage.lengths)
     mixture = stage.long_mixture if length > 512 and stage.long_mixture else stage.mixture
     kinds = [_pick(chooser, mixture) for _ in range(max(1, tokens // length))]
     rows = [MAKERS[kind](chooser, length, source) for kind in kinds]
-    return Batch(torch.tensor([ids for ids, _ in rows]), torch.tensor([weights for _, weights in rows]), kinds)
+    return Batch(
+        torch.tensor([ids for ids, _ in rows]), torch.tensor([weights for _, weights in rows]), kinds
+    )
 
 
 def _pick(chooser: random.Random, shares: dict):

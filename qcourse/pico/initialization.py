@@ -1,4 +1,4 @@
-"""How the weights start: small normal values, and attention that first looks for tokens like the present one."""
+"""How the weights start: small normal values, and attention that first looks for like tokens."""
 
 import torch
 from torch import nn
@@ -18,7 +18,9 @@ def initialize(model: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2:
-            parameter.data.normal_(0.0, _spread(name, parameter, model.shape.num_hidden_layers), generator=generator)
+            parameter.data.normal_(
+                0.0, _spread(name, parameter, model.shape.num_hidden_layers), generator=generator
+            )
     for layer in model.layers:
         _alike(layer.self_attn, generator)
 
@@ -37,6 +39,6 @@ def _alike(attention: nn.Module, generator: torch.Generator) -> None:
     dim, group = shape.head_dim, shape.num_attention_heads // shape.num_key_value_heads
     for head in range(shape.num_attention_heads):
         drawn = torch.randn(dim, shape.hidden_size, generator=generator) * shape.hidden_size**-0.5
-        attention.q_proj.weight.data[head * dim:(head + 1) * dim] = drawn
+        attention.q_proj.weight.data[head * dim : (head + 1) * dim] = drawn
         if head % group == 0:
-            attention.k_proj.weight.data[head // group * dim:(head // group + 1) * dim] = drawn
+            attention.k_proj.weight.data[head // group * dim : (head // group + 1) * dim] = drawn

@@ -22,15 +22,17 @@ class KneserNey:
         self.vocabulary, self.order = vocabulary, order
         self.tables = count_tables(ids, order)
         self.discounts = [discount(table) for table in self.tables]
-        self.totals = [{context: sum(following.values()) for context, following in table.items()}
-                       for table in self.tables]
+        self.totals = [
+            {context: sum(following.values()) for context, following in table.items()}
+            for table in self.tables
+        ]
 
     def probability(self, context: tuple[int, ...], token: int) -> float:
         """Return p(token | context); only the last order - 1 tokens of the context count."""
-        context = context[max(0, len(context) - self.order + 1):]
+        context = context[max(0, len(context) - self.order + 1) :]
         value = 1.0 / self.vocabulary
         for length in range(len(context) + 1):
-            value = self._interpolate(context[len(context) - length:], token, value)
+            value = self._interpolate(context[len(context) - length :], token, value)
         return value
 
     def _interpolate(self, context: tuple[int, ...], token: int, lower: float) -> float:
@@ -45,7 +47,10 @@ class KneserNey:
     def perplexity(self, ids: Sequence[int]) -> float:
         """Return exp of the mean negative log probability of ids[1:], each given what precedes it."""
         ids = tuple(ids)
-        total = sum(math.log(self.probability(ids[max(0, i - self.order + 1):i], ids[i])) for i in range(1, len(ids)))
+        total = sum(
+            math.log(self.probability(ids[max(0, i - self.order + 1) : i], ids[i]))
+            for i in range(1, len(ids))
+        )
         return math.exp(-total / (len(ids) - 1))
 
 
@@ -55,11 +60,14 @@ def count_tables(ids: Sequence[int], order: int) -> list[Table]:
     tables: list[Table] = [defaultdict(dict) for _ in range(order)]
     highest = tables[order - 1]
     for i in range(len(ids) - order + 1):
-        following = highest[ids[i:i + order - 1]]
+        following = highest[ids[i : i + order - 1]]
         following[ids[i + order - 1]] = following.get(ids[i + order - 1], 0) + 1
     for length in range(order - 1, 0, -1):  # an n-gram one shorter counts its different predecessors
-        seen = ({ids[i:i + length + 1] for i in range(len(ids) - length)} if length == order - 1 else
-                ((*context, token) for context, following in tables[length].items() for token in following))
+        seen = (
+            {ids[i : i + length + 1] for i in range(len(ids) - length)}
+            if length == order - 1
+            else ((*context, token) for context, following in tables[length].items() for token in following)
+        )
         shorter = tables[length - 1]
         for gram in seen:
             following = shorter[gram[1:-1]]

@@ -65,8 +65,10 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Return the attention output for x [batch, length, hidden]."""
         batch, length, _ = x.shape
-        q, k, v = (layer(x).view(batch, length, -1, self.shape.head_dim).transpose(1, 2)
-                   for layer in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (
+            layer(x).view(batch, length, -1, self.shape.head_dim).transpose(1, 2)
+            for layer in (self.q_proj, self.k_proj, self.v_proj)
+        )
         q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
         mixed = causal_mix(q, k, v)
         return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1))

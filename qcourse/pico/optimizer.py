@@ -7,12 +7,14 @@ EMBEDDING_SHARE = 0.3  # AdamW's learning rate is this share of Muon's
 
 
 def optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
-    """Return [Muon over the matrices of the layers, AdamW over the rest]; learning rates are set each step."""
+    """Return [Muon over the matrices of the layers, AdamW over the rest]; rates are set each step."""
     matrices = [p for p in model.layers.parameters() if p.ndim == 2]
     known = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in known]
-    return [torch.optim.Muon(matrices, lr=0.0, momentum=0.95, weight_decay=0.0),
-            torch.optim.AdamW(rest, lr=0.0, betas=(0.9, 0.95), weight_decay=0.0)]
+    return [
+        torch.optim.Muon(matrices, lr=0.0, momentum=0.95, weight_decay=0.0),
+        torch.optim.AdamW(rest, lr=0.0, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
 
 
 def set_rate(pair: list[torch.optim.Optimizer], rate: float) -> None:

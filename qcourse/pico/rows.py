@@ -11,7 +11,9 @@ from qcourse.skills.frozen import GENERATORS
 from qcourse.skills.item import Item
 from qcourse.skills.recall import ANSWER, NEEDLE, QUESTION, haystack, pairs
 
-RECALL_WEIGHT = 2.0  # an answer of recall is a few tokens in a long row
+RECALL_WEIGHT = 3.0  # an answer of recall is a few tokens in a long row
+MIXED_WEIGHT = 2.0  # answers are shorter than prose and soon have small losses
+SHARES = {"arithmetic": 0.24, "facts": 0.14, "tool_call": 0.24, "format": 0.20, "refusal": 0.12, "code": 0.06}
 
 
 @dataclass
@@ -41,28 +43,63 @@ def chat(prompt: str, answer: str, source: Source, weight: float = 1.0) -> Row:
     return asked + told + source.encode("\n"), [0.0] * len(asked) + [weight] * len(told) + [0.0]
 
 
-def packed(chooser: random.Random, length: int, source: Source, make: Callable[[random.Random], Item]) -> Row:
+def packed(
+    chooser: random.Random,
+    length: int,
+    source: Source,
+    make: Callable[[random.Random], Item],
+    weight: float = 1.0,
+) -> Row:
     """Return as many questions as fill the row; the last is cut."""
     ids: list[int] = []
     weights: list[float] = []
     while len(ids) < length:
         item = make(chooser)
-        more = chat(item.prompt, item.answer, source)
+        more = chat(item.prompt, item.answer, source, weight)
         ids, weights = ids + more[0], weights + more[1]
     return ids[:length], weights[:length]
 
 
 def skill_row(skill: str) -> Callable[[random.Random, int, Source], Row]:
     """Return the maker of rows of one generated skill."""
+
     def make(chooser: random.Random, length: int, source: Source) -> Row:
         return packed(chooser, length, source, lambda c: GENERATORS[skill](c, "train"))
+
     return make
+
+
+def mixed_row(chooser: random.Random, length: int, source: Source) -> Row:
+    """Return questions of all generated skills: the row does not tell which skill comes next."""
+    names, shares = list(SHARES), list(SHARES.values())
+    return packed(
+        chooser,
+        length,
+        source,
+        lambda c: GENERATORS[c.choices(names, weights=shares)[0]](c, "train"),
+        MIXED_WEIGHT,
+    )
+
+
+def quoted_row(chooser: random.Random, length: int, source: Source) -> Row:
+    """Return words, each said again in quotes or on its own line: its spelling without a space."""
+    ids: list[int] = []
+    weights: list[float] = []
+    while len(ids) < length:
+        word = chooser.choice(words.NOUNS + words.CAPITALS)
+        said, again = (
+            source.encode(f" {word}{chooser.choice((':', ' is', ''))}"),
+            chooser.choice(('"{}"', "\n{}\n")),
+        )
+        told = source.encode(again.format(word))
+        ids, weights = ids + said + told, weights + [0.0] * (len(said) + 1) + [1.0] * (len(told) - 1)
+    return ids[:length], weights[:length]
 
 
 def prose_row(chooser: random.Random, length: int, source: Source) -> Row:
     """Return a stretch of documentation; every token is learned."""
     start = chooser.randrange(max(1, len(source.stream) - length))
-    return source.stream[start:start + length], [1.0] * length
+    return source.stream[start : start + length], [1.0] * length
 
 
 def statements_row(chooser: random.Random, length: int, source: Source) -> Row:
@@ -93,7 +130,7 @@ def nouns_row(chooser: random.Random, length: int, source: Source) -> Row:
 
 def recall_row(chooser: random.Random, length: int, source: Source) -> Row:
     """Return prose that hides pairs, then questions about all of them in another order."""
-    count = chooser.randint(3, 6) if length <= 256 else chooser.randint(4, 12)
+    count = chooser.randint(3, 6) if length <= 256 else chooser.randint(4, max(6, length // 90))
     needles = pairs(chooser, count, "train")
     room = max(16, length - 23 * count - 9 * count - 8)
     lines = haystack(chooser, source.documents, int(3.3 * room * chooser.uniform(0.5, 1.0)))
@@ -104,13 +141,21 @@ def recall_row(chooser: random.Random, length: int, source: Source) -> Row:
     weights: list[float] = []
     for index, (key, value) in enumerate(needles):
         text = "\n".join(lines) + "\n" if index == 0 else ""
-        more = chat(text + QUESTION.format(key=key), ANSWER.format(key=key, value=value), source, RECALL_WEIGHT)
+        more = chat(
+            text + QUESTION.format(key=key), ANSWER.format(key=key, value=value), source, RECALL_WEIGHT
+        )
         ids, weights = ids + more[0], weights + more[1]
     missing = max(0, length - len(ids))
     return (ids + [0] * missing)[:length], (weights + [0.0] * missing)[:length]
 
 
 MAKERS: dict[str, Callable[[random.Random, int, Source], Row]] = {
-    "nouns": nouns_row, "repeats": repeats_row, "recall": recall_row, "prose": prose_row, "statements": statements_row,
+    "nouns": nouns_row,
+    "mixed": mixed_row,
+    "quoted": quoted_row,
+    "repeats": repeats_row,
+    "recall": recall_row,
+    "prose": prose_row,
+    "statements": statements_row,
     **{skill: skill_row(skill) for skill in GENERATORS},
 }

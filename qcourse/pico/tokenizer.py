@@ -10,16 +10,19 @@ from qcourse.skills import words
 VOCABULARY = 4096
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 REPEATS = 400  # how often a whole word is shown, so that the merges make it one token
 ROLES = ("system", "user", "assistant")
 SKILL_WORDS = """
-What Which Name Tell capital river metal animal city weather timer message song note minutes label tool arguments
-get_weather set_timer send_message play_song add_note unit celsius fahrenheit to text title Found pair paired
-Write Python expression sum number numbers even odd values items total minimum maximum count list sorted numbered
-bullet comma separated JSON array brackets Sorry cannot help with that Sure here is how to kill attack poison
+What Which Name Tell capital river metal animal city weather timer message song note minutes label tool
+arguments get_weather set_timer send_message play_song add_note unit celsius fahrenheit
+to text title Found pair paired
+Write Python expression sum number numbers even odd values items total minimum maximum count list sorted
+numbered bullet comma separated JSON array brackets Sorry cannot help with that Sure
+here is how to kill attack poison
 harm hurt shoot hack steal neighbour process Please reversed semicolon line swap calculate Compute
 """.split()
 
@@ -44,15 +47,26 @@ def train_tokenizer(prose: list[str]):
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=[PAD, START, END], show_progress=False,
-                                  initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[PAD, START, END],
+        show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
     tokenizer.train_from_iterator(corpus(prose), trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=PAD, eos_token=END, pad_token=PAD,
-                                   chat_template=CHAT_TEMPLATE, model_max_length=2048,
-                                   clean_up_tokenization_spaces=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=PAD,
+        eos_token=END,
+        pad_token=PAD,
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=2048,
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def save_tokenizer(folder: Path, prose: list[str]) -> None:

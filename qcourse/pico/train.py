@@ -1,4 +1,4 @@
-"""Train pico: `python -m qcourse.pico.train --output FOLDER`; stop it at any time and start it again to go on."""
+"""Train pico: `python -m qcourse.pico.train --output FOLDER`; started again, it goes on."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ from qcourse.pico.optimizer import optimizers, rate_at, set_rate
 from qcourse.pico.rows import Source
 
 WARMUP = 20
-SAVE_EVERY = 200
+SAVE_EVERY = 100
 PICO_1 = Shape(num_hidden_layers=6, intermediate_size=1024)
 
 
@@ -37,8 +37,15 @@ class Run:
         """Write everything that going on needs to folder/state.pt."""
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(folder / "state.pt") as temporary:
-            torch.save({"model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers],
-                        "stage": self.stage, "step": self.step}, temporary)
+            torch.save(
+                {
+                    "model": self.model.state_dict(),
+                    "optimizers": [o.state_dict() for o in self.optimizers],
+                    "stage": self.stage,
+                    "step": self.step,
+                },
+                temporary,
+            )
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote; do nothing if there is nothing."""
@@ -59,12 +66,14 @@ def start(shape: Shape, seed: int) -> Run:
 
 
 def losses(forward, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return (cross-entropy of each learned token, its weight); logits are computed for learned tokens only."""
+    """Return (cross-entropy of each learned token, its weight); only learned tokens get logits."""
     learned = batch.weights[:, 1:] > 0
     with torch.autocast("cpu", torch.bfloat16):
         hidden = forward(batch.ids)[:, :-1][learned]
         logits = hidden @ model.embed_tokens.weight.T
-    return F.cross_entropy(logits.float(), batch.ids[:, 1:][learned], reduction="none"), batch.weights[:, 1:][learned]
+    return F.cross_entropy(logits.float(), batch.ids[:, 1:][learned], reduction="none"), batch.weights[:, 1:][
+        learned
+    ]
 
 
 def by_kind(each: Tensor, batch: Batch) -> dict[str, float]:
@@ -88,23 +97,36 @@ def train_step(run: Run, forward, batch: Batch, rate: float) -> Tensor:
     return each
 
 
-def train(run: Run, stages: tuple[Stage, ...], source: Source, folder: Path, seed: int = 1, tokens: int = 4096,
-          compiled: bool = True, stop_after: int | None = None) -> Run:
-    """Go through the stages from where the run is, logging to folder/log.jsonl; `stop_after` steps it pauses."""
+def train(
+    run: Run,
+    stages: tuple[Stage, ...],
+    source: Source,
+    folder: Path,
+    seed: int = 1,
+    tokens: int = 4096,
+    compiled: bool = True,
+    stop_after: int | None = None,
+) -> Run:
+    """Go through the stages from where the run is, logging to folder/log.jsonl.
+
+    It saves and returns after `stop_after` steps, or when a file folder/pause appears.
+    """
     from tqdm import tqdm
 
     forward = torch.compile(run.model, dynamic=False) if compiled else run.model
     taken = 0
     while run.stage < len(stages):
         stage = stages[run.stage]
-        for step in tqdm(range(run.step, stage.steps), desc=stage.name, initial=run.step, total=stage.steps, mininterval=20):
+        for step in tqdm(
+            range(run.step, stage.steps), desc=stage.name, initial=run.step, total=stage.steps, mininterval=20
+        ):
             begun = time.perf_counter()
             batch = batch_at(stage, step, source, seed, tokens)
             rate = rate_at(step, stage.steps, stage.first, stage.last, WARMUP)
             each = train_step(run, forward, batch, rate)
             run.step, taken = step + 1, taken + 1
             _log(folder, stage, step, rate, by_kind(each, batch), time.perf_counter() - begun)
-            if taken == stop_after:
+            if taken == stop_after or (folder / "pause").exists():
                 run.save(folder)
                 return run
             if run.step % SAVE_EVERY == 0:
@@ -125,7 +147,9 @@ def _log(folder: Path, stage: Stage, step: int, rate: float, means: dict[str, fl
 def main() -> None:
     """Train pico-1 from the beginning, or go on with the run in --output."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the run; the model lands in its 'model'")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder of the run; the model lands in its 'model'"
+    )
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))

@@ -1,4 +1,4 @@
-"""A restricted evaluator of Python expressions: an AST whitelist with step and size limits, never exec or eval.
+"""A restricted evaluator of Python expressions: an AST whitelist with limits, never exec or eval.
 
 It computes over whole numbers, booleans, short strings and lists, with
 comprehensions and a few functions. There are no attributes, no imports, no
@@ -18,13 +18,40 @@ class Refused(ValueError):
     """The expression is malformed, uses something outside the whitelist, or exceeds a limit."""
 
 
-BINARY = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
-          ast.Mod: operator.mod, ast.Pow: operator.pow, ast.Div: operator.truediv}
-COMPARE = {ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le,
-           ast.Gt: operator.gt, ast.GtE: operator.ge, ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b}
+BINARY = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+    ast.Div: operator.truediv,
+}
+COMPARE = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda a, b: a in b,
+    ast.NotIn: lambda a, b: a not in b,
+}
 UNARY = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: operator.not_}
-FUNCTIONS = {"sum": sum, "max": max, "min": min, "len": len, "sorted": sorted, "list": list, "abs": abs, "range": range,
-             "reversed": lambda x: list(reversed(x)), "set": lambda x: sorted(set(x)), "all": all, "any": any}
+FUNCTIONS = {
+    "sum": sum,
+    "max": max,
+    "min": min,
+    "len": len,
+    "sorted": sorted,
+    "list": list,
+    "abs": abs,
+    "range": range,
+    "reversed": lambda x: list(reversed(x)),
+    "set": lambda x: sorted(set(x)),
+    "all": all,
+    "any": any,
+}
 
 
 def evaluate(text: str, names: dict[str, object]) -> object:
@@ -42,7 +69,15 @@ def evaluate(text: str, names: dict[str, object]) -> object:
         return Evaluation(dict(names)).value(tree)
     except Refused:
         raise
-    except (SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, RecursionError, MemoryError) as error:
+    except (
+        SyntaxError,
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        LookupError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise Refused(str(error)) from error
 
 

@@ -7,18 +7,28 @@ from qcourse.skills import words
 from qcourse.skills.item import Item
 
 TRAINED = (
-    "What is the {attribute} of {place}?", "Name the {attribute} of {place}.", "Tell me the {attribute} of {place}.",
-    "{place}: {attribute}?", "Which {attribute} belongs to {place}?", "Give the {attribute} of {place}.",
-    "In the atlas, what {attribute} does {place} have?", "I forgot the {attribute} of {place}.",
-    "For {place}, write the {attribute}.", "{place} has which {attribute}?", "Look up {place} and its {attribute}.",
+    "What is the {attribute} of {place}?",
+    "Name the {attribute} of {place}.",
+    "Tell me the {attribute} of {place}.",
+    "{place}: {attribute}?",
+    "Which {attribute} belongs to {place}?",
+    "Give the {attribute} of {place}.",
+    "In the atlas, what {attribute} does {place} have?",
+    "I forgot the {attribute} of {place}.",
+    "For {place}, write the {attribute}.",
+    "{place} has which {attribute}?",
+    "Look up {place} and its {attribute}.",
     "The {attribute} that the atlas gives for {place} is?",
 )
 UNSEEN = (
-    "Could you say what the {attribute} of {place} is?", "Please find the {attribute} listed for {place}.",
-    "My friend asks about {place}: what is its {attribute}?", "When I visit {place}, which {attribute} will I read about?",
+    "Could you say what the {attribute} of {place} is?",
+    "Please find the {attribute} listed for {place}.",
+    "My friend asks about {place}: what is its {attribute}?",
+    "When I visit {place}, which {attribute} will I read about?",
 )
 STATEMENTS = (
-    "The {attribute} of {place} is {value}.", "{place} has {value} as its {attribute}.",
+    "The {attribute} of {place} is {value}.",
+    "{place} has {value} as its {attribute}.",
     "In {place} the {attribute} is {value}.",
 )
 ANSWER = "The {attribute} of {place} is {value}."
@@ -42,7 +52,9 @@ def make(chooser: random.Random, phrasings: tuple[str, ...]) -> Item:
     (place, attribute), value = chooser.choice(list(atlas().items()))
     phrasing = chooser.choice(phrasings)
     blanks = {"place": place, "attribute": attribute, "value": value}
-    return Item("facts", phrasing.format(**blanks), ANSWER.format(**blanks), {"key": phrasing, "value": value})
+    return Item(
+        "facts", phrasing.format(**blanks), ANSWER.format(**blanks), {"key": phrasing, "value": value}
+    )
 
 
 def generate(chooser: random.Random, split: str) -> Item:

@@ -16,8 +16,12 @@ LAYOUTS = {
     "table": ("a table row", lambda w: "| " + " | ".join(w) + " |"),
     "reversed": ("one reversed line with commas", lambda w: ", ".join(reversed(w))),
 }
-PHRASINGS = ("Write {words} as {layout}.", "Give me {words} as {layout}.", "Turn {words} into {layout}.",
-             "Show {words} as {layout}.")
+PHRASINGS = (
+    "Write {words} as {layout}.",
+    "Give me {words} as {layout}.",
+    "Turn {words} into {layout}.",
+    "Show {words} as {layout}.",
+)
 
 
 def make(chooser: random.Random) -> Item:

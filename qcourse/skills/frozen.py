@@ -13,12 +13,20 @@ from qcourse.skills.prose import documents, held_out, prose, read_rows
 
 SEED = 20_25
 PER_SKILL = 200
-GENERATORS = {"arithmetic": arithmetic.generate, "facts": facts.generate, "tool_call": tool_call.generate,
-              "format": format.generate, "refusal": refusal.generate, "code": code.generate}
+GENERATORS = {
+    "arithmetic": arithmetic.generate,
+    "facts": facts.generate,
+    "tool_call": tool_call.generate,
+    "format": format.generate,
+    "refusal": refusal.generate,
+    "code": code.generate,
+}
 SKILLS = ("recall", *GENERATORS)
 
 
-def draw_items(skill: str, count_tokens: Callable[[str], int] | None = None, texts: list[str] | None = None) -> list[Item]:
+def draw_items(
+    skill: str, count_tokens: Callable[[str], int] | None = None, texts: list[str] | None = None
+) -> list[Item]:
     """Return the evaluation items of a skill, no prompt twice.
 
     Recall needs a token counter and held-out documents; its distance bins alternate,
@@ -37,7 +45,7 @@ def draw_items(skill: str, count_tokens: Callable[[str], int] | None = None, tex
 
 
 def items(skill: str, n: int | None = None, split: str = "eval") -> list[Item]:
-    """Return the first n items of a skill: the frozen ones ("eval"), or drawn from the training part ("train")."""
+    """Return the first n items of a skill: frozen ones ("eval"), or from the training part ("train")."""
     if skill not in SKILLS:
         raise QCourseError(f"there is no skill {skill!r}: choose one of {', '.join(SKILLS)}")
     if split == "eval":
@@ -54,7 +62,9 @@ def write_all(count_tokens: Callable[[str], int]) -> None:
     held = [{"name": name, "text": text} for name, text in documents().items() if held_out(name)]
     write_rows(folder / "prose.jsonl", held)
     for skill in SKILLS:
-        write_rows(folder / f"{skill}.jsonl", [dataclasses.asdict(item) for item in draw_items(skill, count_tokens)])
+        write_rows(
+            folder / f"{skill}.jsonl", [dataclasses.asdict(item) for item in draw_items(skill, count_tokens)]
+        )
     write_rows(folder / "calibration.jsonl", calibration_rows(count_tokens, 128 * 512))
 
 
@@ -74,4 +84,6 @@ def calibration_rows(count_tokens: Callable[[str], int], tokens: int) -> list[di
 def write_rows(path: Path, rows: list[dict]) -> None:
     """Write JSON objects, one a line."""
     with atomic_path(path) as temporary:
-        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        temporary.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+        )

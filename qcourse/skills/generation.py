@@ -8,7 +8,9 @@ from qcourse.skills.item import Item
 BATCH_TOKENS = 16_384  # prompt tokens a batch, padding included
 
 
-def generate(model: Any, tokenizer: Any, items: list[Item], progress: Callable[[int], None] | None = None) -> list[str]:
+def generate(
+    model: Any, tokenizer: Any, items: list[Item], progress: Callable[[int], None] | None = None
+) -> list[str]:
     """Return one greedy answer an item, in order, without the end-of-turn token.
 
     model: a causal language model of transformers, on any device. A tokenizer
@@ -36,12 +38,15 @@ def encode(tokenizer: Any, item: Item) -> list[int]:
 
 
 def batches(order: list[int], prompts: list[list[int]], items: list[Item]) -> list[list[int]]:
-    """Cut `order` (by answer limit, then length) into batches of at most BATCH_TOKENS and one answer limit."""
+    """Cut `order` into batches of at most BATCH_TOKENS prompt tokens and one answer limit."""
     found: list[list[int]] = []
     for i in order:
         last = found[-1] if found else []
-        if last and items[last[0]].max_new_tokens == items[i].max_new_tokens and (
-                (len(last) + 1) * len(prompts[i]) <= BATCH_TOKENS and len(last) < 64):
+        if (
+            last
+            and items[last[0]].max_new_tokens == items[i].max_new_tokens
+            and ((len(last) + 1) * len(prompts[i]) <= BATCH_TOKENS and len(last) < 64)
+        ):
             last.append(i)
         else:
             found.append([i])
@@ -49,15 +54,22 @@ def batches(order: list[int], prompts: list[list[int]], items: list[Item]) -> li
 
 
 def greedy(model: Any, tokenizer: Any, prompts: list[list[int]], limit: int) -> list[str]:
-    """Return the greedy continuations of prompts of unequal length, up to `limit` tokens or the end of turn."""
+    """Return the greedy continuations of prompts, up to `limit` tokens or the end of turn."""
     import torch
 
     ids, mask = left_pad(prompts, tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0)
     ids, mask = ids.to(model.device), mask.to(model.device)
     with torch.inference_mode():
-        made = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=limit, do_sample=False,
-                              num_beams=1, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id)
-    return [tokenizer.decode(row, skip_special_tokens=True) for row in made[:, ids.shape[1]:]]
+        made = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=limit,
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.eos_token_id,
+        )
+    return [tokenizer.decode(row, skip_special_tokens=True) for row in made[:, ids.shape[1] :]]
 
 
 def left_pad(prompts: list[list[int]], filler: int) -> tuple[Any, Any]:
@@ -68,6 +80,6 @@ def left_pad(prompts: list[list[int]], filler: int) -> tuple[Any, Any]:
     ids = torch.full((len(prompts), width), filler)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt):] = torch.tensor(prompt)
-        mask[row, width - len(prompt):] = 1
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
     return ids, mask

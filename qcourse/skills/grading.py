@@ -7,9 +7,20 @@ from qcourse.skills import arithmetic, code, facts, format, recall, refusal, too
 from qcourse.skills.frozen import SKILLS
 from qcourse.skills.item import Item
 
-GRADERS = {"recall": recall.grade, "arithmetic": arithmetic.grade, "facts": facts.grade, "tool_call": tool_call.grade,
-           "format": format.grade, "refusal": refusal.grade, "code": code.grade}
-PICO_ONLY = ("facts", "tool_call", "refusal")  # the atlas, our tools and our wording of a refusal are taught to pico alone
+GRADERS = {
+    "recall": recall.grade,
+    "arithmetic": arithmetic.grade,
+    "facts": facts.grade,
+    "tool_call": tool_call.grade,
+    "format": format.grade,
+    "refusal": refusal.grade,
+    "code": code.grade,
+}
+PICO_ONLY = (
+    "facts",
+    "tool_call",
+    "refusal",
+)  # the atlas, our tools and our wording of a refusal are taught to pico alone
 Z95 = 1.959963984540054
 
 
@@ -57,16 +68,23 @@ def score(generate: Callable[[list[Item]], list[str]], items: list[Item]) -> dic
     marks = [grade(item, text) for item, text in zip(items, answers, strict=True)]
     marked = list(zip(items, marks, strict=True))
     return {
-        "skills": {skill: share(m for item, m in marked if item.skill == skill)
-                   for skill in dict.fromkeys(item.skill for item in items)},
+        "skills": {
+            skill: share(m for item, m in marked if item.skill == skill)
+            for skill in dict.fromkeys(item.skill for item in items)
+        },
         "recall_by_distance": _split(marked, "recall", "bin"),
         "refusal_by_direction": _split(marked, "refusal", "harmful"),
-        "answers": answers, "marks": marks,
+        "answers": answers,
+        "marks": marks,
     }
 
 
 def _split(marked: list[tuple[Item, bool]], skill: str, field: str) -> dict:
     """Return the share of each value of a meta field within a skill, keyed by its text."""
     values = sorted({item.meta[field] for item, _ in marked if item.skill == skill})
-    return {str(value).lower(): share(m for item, m in marked if item.skill == skill and item.meta[field] == value)
-            for value in values}
+    return {
+        str(value).lower(): share(
+            m for item, m in marked if item.skill == skill and item.meta[field] == value
+        )
+        for value in values
+    }

@@ -30,7 +30,15 @@ class Item:
         return self.meta.get("key", self.prompt)
 
 
-MAX_NEW_TOKENS = {"recall": 12, "arithmetic": 72, "facts": 16, "tool_call": 64, "format": 48, "refusal": 28, "code": 40}
+MAX_NEW_TOKENS = {
+    "recall": 12,
+    "arithmetic": 72,
+    "facts": 16,
+    "tool_call": 64,
+    "format": 48,
+    "refusal": 28,
+    "code": 40,
+}
 EVAL_PERCENT = 8
 
 

@@ -44,7 +44,7 @@ def documents() -> dict[str, str]:
 
 
 def _docstrings(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield (dotted name, docstring) of every module, class and function below `root`; nothing is imported."""
+    """Yield (dotted name, docstring) of every definition below `root`; nothing is imported."""
     for file in sorted(root.rglob("*.py")):
         parts = file.relative_to(root).with_suffix("").parts
         if SKIPPED.intersection(parts):

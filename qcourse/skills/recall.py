@@ -26,12 +26,12 @@ def pairs(chooser: random.Random, count: int, split: str) -> list[tuple[str, str
 
 
 def haystack(chooser: random.Random, documents: list[str], characters: int) -> list[str]:
-    """Return about `characters` of prose as lines, from one place in a document or, where it ends, several."""
+    """Return about `characters` of prose as lines, from one document or several."""
     lines: list[str] = []
     while (missing := characters - sum(len(line) + 1 for line in lines)) > 0:
         text = chooser.choice(documents)
         start = text.rfind("\n", 0, chooser.randrange(max(1, len(text) - missing))) + 1
-        lines += text[start:start + missing].split("\n")
+        lines += text[start : start + missing].split("\n")
     return lines
 
 
@@ -53,17 +53,21 @@ def make(chooser: random.Random, documents: list[str], distance: int, split: str
     text = hide(haystack(chooser, documents, int(CHARACTERS * max(8, distance - 70))), needles, chooser)
     key, value = needles[0]
     prompt = "\n".join([*before, text, QUESTION.format(key=key)])
-    return Item("recall", prompt, ANSWER.format(key=key, value=value), {"key": f"{key} {value}", "value": value})
+    return Item(
+        "recall", prompt, ANSWER.format(key=key, value=value), {"key": f"{key} {value}", "value": value}
+    )
 
 
 def generate(chooser: random.Random, documents: list[str], limit: int, count: Callable[[str], int]) -> Item:
-    """Return an eval item whose pair lies between the bin below `limit` and `limit` tokens back, by `count`."""
+    """Return an eval item whose pair lies up to `limit` tokens back and beyond the bin below."""
     lowest = max((bin for bin in BINS if bin < limit), default=32)
     while True:
         item = make(chooser, documents, chooser.randint(lowest, limit), "eval")
         distance = count(item.prompt.split(f" {item.meta['key']}.", 1)[1]) + 12
         if lowest < distance <= limit:
-            return Item(item.skill, item.prompt, item.answer, item.meta | {"bin": limit, "distance": distance})
+            return Item(
+                item.skill, item.prompt, item.answer, item.meta | {"bin": limit, "distance": distance}
+            )
 
 
 def grade(item: Item, text: str) -> bool:

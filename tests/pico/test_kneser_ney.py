@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from qcourse.pico.kneser_ney import KneserNey, count_tables, discount
 
 

@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+
 from qcourse.common import data_folder
 from qcourse.pico.curriculum import STAGES, Stage, batch_at
 from qcourse.pico.export import export
@@ -12,10 +13,18 @@ from qcourse.pico.optimizer import rate_at
 from qcourse.pico.rows import MAKERS, Source
 from qcourse.pico.train import by_kind, losses, start, train
 
-TINY = Shape(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=32,
-             intermediate_size=64)
-SHORT = (Stage("one", 3, 1e-2, 1e-2, {32: 1.0}, {"nouns": 1.0}),
-         Stage("two", 4, 1e-2, 0.0, {64: 1.0}, {"facts": 0.5, "prose": 0.5}))
+TINY = Shape(
+    hidden_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    head_dim=32,
+    intermediate_size=64,
+)
+SHORT = (
+    Stage("one", 3, 1e-2, 1e-2, {32: 1.0}, {"nouns": 1.0}),
+    Stage("two", 4, 1e-2, 0.0, {64: 1.0}, {"facts": 0.5, "prose": 0.5}),
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +47,13 @@ def test_a_row_of_each_kind_fills_its_length_and_teaches_something(kind, source)
 def test_only_answers_are_learned_in_chat_rows(source):
     ids, weights = MAKERS["facts"](random.Random(1), 256, source)
     first = ids.index(2)  # the end of the first question
-    assert not any(weights[:first + 1])
+    assert not any(weights[: first + 1])
 
 
 def test_repeats_say_the_same_again(source):
     ids, weights = MAKERS["repeats"](random.Random(2), 256, source)
     size = weights.index(1.0)
-    assert ids[size:2 * size] == ids[:size]
+    assert ids[size : 2 * size] == ids[:size]
 
 
 def test_every_word_of_recall_is_one_token(source):
@@ -81,7 +90,14 @@ def test_the_loss_falls(tmp_path, source):
     run = start(TINY, 3)
     batch = batch_at(SHORT[0], 0, source, tokens=512)
     before = losses(run.model, run.model, batch)[0].mean().item()
-    train(run, (Stage("one", 25, 1e-2, 1e-2, {32: 1.0}, {"nouns": 1.0}),), source, tmp_path, tokens=512, compiled=False)
+    train(
+        run,
+        (Stage("one", 25, 1e-2, 1e-2, {32: 1.0}, {"nouns": 1.0}),),
+        source,
+        tmp_path,
+        tokens=512,
+        compiled=False,
+    )
     each, _ = losses(run.model, run.model, batch)
     assert each.mean().item() < before - 2
     assert set(by_kind(each, batch)) == {"nouns"}
@@ -100,8 +116,13 @@ def test_transformers_computes_the_same(tmp_path):
     export(run.model, data_folder() / "pico", tmp_path)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     ours = Pico(TINY)
-    ours.load_state_dict({name.removeprefix("model."): value for name, value in theirs.state_dict().items()
-                          if name != "lm_head.weight"})
+    ours.load_state_dict(
+        {
+            name.removeprefix("model."): value
+            for name, value in theirs.state_dict().items()
+            if name != "lm_head.weight"
+        }
+    )
     ids = torch.randint(0, 4096, (2, 40), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         logits = ours(ids) @ ours.embed_tokens.weight.T

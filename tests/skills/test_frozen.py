@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from qcourse.common import QCourseError, data_folder
 from qcourse.skills import SKILLS, items, prose
 from qcourse.skills.frozen import GENERATORS, draw_items

@@ -1,6 +1,7 @@
 """Graders: every stored answer is right, and near misses of each skill are wrong."""
 
 import pytest
+
 from qcourse.common import QCourseError
 from qcourse.skills import SKILLS, Item, applicable, grade, items, score
 from qcourse.skills.arithmetic import steps
@@ -25,7 +26,9 @@ def test_arithmetic_looks_at_the_last_number_only():
     assert not grade(item, "= " + "9" * 5000)
 
 
-@pytest.mark.parametrize(("a", "b", "sign"), [(0, 0, "+"), (999, 999, "+"), (0, 999, "-"), (100, 1, "-"), (7, 70, "+")])
+@pytest.mark.parametrize(
+    ("a", "b", "sign"), [(0, 0, "+"), (999, 999, "+"), (0, 999, "-"), (100, 1, "-"), (7, 70, "+")]
+)
 def test_written_out_steps_end_in_the_value(a, b, sign):
     assert steps(a, b, sign).endswith(f"= {a + b if sign == '+' else a - b}")
 
