@@ -1,13 +1,14 @@
 """The cell that prepares a Colab runtime, carried by every lesson.
 
-python -m qcourse.course.colab puts it after the title of each notebook that lacks
-it or has an older one. The work is done by `bootstrap.py colab`, which leaves
-Colab's torch alone and makes no virtual environment.
+`python -m qcourse.course.derive` puts it after the title of each solution notebook
+that lacks it or has an older one. The work is done by `bootstrap.py colab`, which
+leaves Colab's torch alone and makes no virtual environment.
 """
 
+import json
 from pathlib import Path
 
-from qcourse.common import atomic_path, repository
+from qcourse.common import atomic_path
 
 TAG = "colab"
 CELL = """\
@@ -20,12 +21,6 @@ if "google.colab" in sys.modules and importlib.util.find_spec("qcourse") is None
         subprocess.run(["git", "clone", "--depth", "1", address, "qcourse-course"], check=True)
     subprocess.run([sys.executable, "qcourse-course/qcourse/bootstrap.py", "colab"], check=True)
     sys.path.insert(0, os.path.abspath("qcourse-course"))"""
-
-
-def lessons() -> list[Path]:
-    """Return every notebook of the course, solutions included."""
-    root = repository() / "notebooks"
-    return sorted([*root.glob("[0-9]*.ipynb"), *root.glob("solutions/[0-9]*.ipynb")])
 
 
 def with_cell(notebook: dict) -> dict:
@@ -42,17 +37,11 @@ def with_cell(notebook: dict) -> dict:
     return {**notebook, "cells": [*kept[:1], cell, *kept[1:]]}
 
 
-def main() -> None:
-    """Rewrite the notebooks whose cell is missing or old."""
-    import json
-
-    for path in lessons():
+def put(folder: Path) -> None:
+    """Rewrite the notebooks of a folder whose cell is missing or old."""
+    for path in sorted(folder.glob("[0-9]*.ipynb")):
         text = path.read_text(encoding="utf-8")
         made = json.dumps(with_cell(json.loads(text)), indent=1, ensure_ascii=False) + "\n"
         if made != text:
             with atomic_path(path) as temporary:
                 temporary.write_text(made, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

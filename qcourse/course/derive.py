@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 
 from qcourse.common import atomic_path, repository
+from qcourse.course import colab
 
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION", re.DOTALL | re.MULTILINE)
 
@@ -26,8 +27,12 @@ def derived(solution: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def derive(repository_folder: Path | None = None) -> list[Path]:
-    """Write notebooks/NN_name.ipynb from every notebooks/solutions/NN_name.ipynb; return what was written."""
+    """Write notebooks/NN_name.ipynb from every notebooks/solutions/NN_name.ipynb; return what was written.
+
+    A solution notebook without the cell that prepares Colab is given it first.
+    """
     folder = (repository_folder or repository()) / "notebooks"
+    colab.put(folder / "solutions")
     written = []
     for source in sorted((folder / "solutions").glob("*.ipynb")):
         lesson = derived(nbformat.read(source, as_version=4))

@@ -1,4 +1,4 @@
-"""Runs of the production libraries that are too long for a lesson: made once by `make course`, then remembered."""
+"""Runs of production libraries too long for a lesson: made once by `make course`, then remembered."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ RUNS = {"llm-compressor GPTQ": ("llmcompressor_gptq", 4), "llm-compressor AWQ": 
 
 
 def full_run(name: str, base: Any, build: bool = False) -> Any:
-    """Return the remembered run of a library on the loaded model `base`: a Cached value, or None if never made.
+    """Return the remembered run of a library on the loaded model `base`: Cached, or None if never made.
 
     The value holds bits, sequences, seconds of the library alone, and kl_mean on 16 x 512 held-out tokens.
     build: make it now if it is not there. The key covers model, run, tokens and versions.
@@ -20,7 +20,8 @@ def full_run(name: str, base: Any, build: bool = False) -> Any:
 
     if name not in RUNS:
         raise QCourseError(f"no full run {name!r}; there are {', '.join(RUNS)}; check the spelling")
-    key = {"run": name, "bits": RUNS[name][1], "sequences": SEQUENCES, "model": base.hash, "versions": versions()}
+    key = {"run": name, "bits": RUNS[name][1], "sequences": SEQUENCES, "model": base.hash,
+           "versions": versions()}
     try:
         return cached("library", key, lambda: make(name, base) if build else missing(name))
     except LookupError:
@@ -52,7 +53,7 @@ def make(name: str, base: Any) -> dict:
 
 
 def make_all(say: Callable[..., None]) -> dict[str, str]:
-    """Make every run that is not remembered, a line each; return those that could not be made, with reasons."""
+    """Make every run that is not remembered, a line each; return the failed ones with reasons."""
     from importlib.util import find_spec
 
     from qcourse import models

@@ -85,7 +85,12 @@ def measure_lane(lane: Lane, base: Any, tokens: Any, items: int = ITEMS) -> Any:
         return measure.evaluate(
             source, base, tokens, recipe=recipe.named(lane.recipe), lane=lane.name, artefact=path,
             plan=measure.Plan(n_items=items), model_hash=base.hash, progress=False,
-            scoreboard=repository() / "build" / "scoreboard.jsonl")
+            scoreboard=scoreboard_file())
+
+
+def scoreboard_file() -> Path:
+    """Return where rows go: build/scoreboard.jsonl."""
+    return repository() / "build" / "scoreboard.jsonl"
 
 
 def check_engine(lane: Lane) -> None:
@@ -101,20 +106,37 @@ def check_engine(lane: Lane) -> None:
 @contextmanager
 def opened(lane: Lane, path: Path, base: Any) -> Iterator[Any]:
     """Yield the artefact in its engine as a logit source; a server runs only inside the block."""
-    from qcourse import measure, models, serve
+    from qcourse import measure, serve
 
     if lane.engine == "vllm":
-        with serve.vllm(path, kv_cache_dtype=lane.kv_cache_dtype) as server:
+        with serve.vllm(path, kv_cache_dtype=lane.kv_cache_dtype, progress=False) as server:
+            server.name = base.name  # decides which skills are asked
             yield server
     elif lane.engine == "llama.cpp":
-        with serve.llama_cpp(path) as server:
+        with serve.llama_cpp(path, progress=False) as server:
+            server.name = base.name
             yield server
     else:
-        from qcourse.models.load import release
+        with in_transformers(path) as loaded:
+            yield measure.HFSource(loaded.model, loaded.tokenizer, base.name)
 
-        loaded = models.load(path)
-        source = measure.HFSource(loaded.model, loaded.tokenizer, base.name)
-        try:
-            yield source
-        finally:
-            release(loaded)
+
+@contextmanager
+def in_transformers(path: Path) -> Iterator[Any]:
+    """Yield a checkpoint loaded by transformers; its memory is given back after the block.
+
+    One forward comes first: compressed-tensors unpacks its weights in it.
+    """
+    import torch
+
+    from qcourse import models
+    from qcourse.models.load import release
+
+    loaded = models.load(path)
+    with torch.inference_mode():
+        loaded.model(input_ids=torch.tensor([[0, 1]], device=loaded.model.device))
+    try:
+        yield loaded
+    finally:
+        loaded.model = None  # bitsandbytes' parameters cannot be moved to "meta", so they are only let go
+        release(loaded)

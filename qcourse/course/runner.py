@@ -6,6 +6,7 @@ from pathlib import Path
 
 from qcourse.common import repository
 from qcourse.course.execute import Outcome, execute, notebooks
+from qcourse.course.lesson import quiet
 
 
 def run(only: list[str] | None = None, lanes: bool | None = None) -> list[Outcome]:
@@ -14,6 +15,7 @@ def run(only: list[str] | None = None, lanes: bool | None = None) -> list[Outcom
     only: beginnings of notebook names; then lanes are left alone unless asked for.
     What an earlier run left in build/ and still fits is reused.
     """
+    quiet()
     build = repository() / "build"
     start = time.perf_counter()
     skipped = run_lanes() if (lanes if lanes is not None else not only) else {}
@@ -38,10 +40,11 @@ def run_notebooks(paths: list[Path], folder: Path) -> list[Outcome]:
 
 
 def run_lanes() -> dict[str, str]:
-    """Measure every lane that this machine can run; return the skipped ones with their reasons."""
+    """Measure every lane and library run that this machine can; return the skipped ones with reasons."""
+    from qcourse.course.full_runs import make_all
     from qcourse.course.lanes import measure_all
 
-    return measure_all(say)
+    return {**measure_all(say), **make_all(say)}
 
 
 def say(text: str, end: str = "\n") -> None:
