@@ -16,6 +16,7 @@ from qcourse.common.pins import direct_pins, files
 from qcourse.course import colab
 
 MAIN = pins(ENVIRONMENTS["main"].lock)
+LESSONS = sorted((repository() / "notebooks").rglob("[0-9]*.ipynb"))
 
 
 def requirements() -> list[Requirement]:
@@ -85,6 +86,14 @@ def test_binder_runs_our_script_and_not_a_list_of_its_own():
         assert script.stat().st_mode & 0o111
         subprocess.run(["bash", "-n", script], check=True)
         assert "pip install" not in script.read_text() and "==" not in script.read_text()
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_lesson_carries_the_colab_cell(path):
+    """python -m qcourse.course.derive puts it there."""
+    cells = json.loads(path.read_text())["cells"]
+    tagged = [index for index, cell in enumerate(cells) if colab.TAG in cell["metadata"].get("tags", [])]
+    assert tagged == [1] and "".join(cells[1]["source"]) == colab.CELL
 
 
 def test_the_colab_cell_does_nothing_elsewhere():

@@ -63,9 +63,10 @@ def test_a_lesson_is_its_solution_with_stubs_and_without_outputs(tmp_path):
     nbformat.write(solution, tmp_path / "notebooks" / "solutions" / "98_x.ipynb")
     (written,) = derive(tmp_path)
     lesson = nbformat.read(written, as_version=4)
-    assert lesson.cells[1].source == "def double(x):\n    # your turn\n    raise NotImplementedError"
-    assert lesson.cells[1].outputs == [] and lesson.cells[0].source == "# Title"
-    assert derived(solution).cells[1].source == lesson.cells[1].source
+    assert lesson.cells[1].metadata.tags == ["colab"]
+    assert lesson.cells[2].source == "def double(x):\n    # your turn\n    raise NotImplementedError"
+    assert lesson.cells[2].outputs == [] and lesson.cells[0].source == "# Title"
+    assert derived(solution).cells[1].source == lesson.cells[2].source
 
 
 def test_two_solutions_in_a_cell_leave_what_is_between():
