@@ -1,5 +1,6 @@
 """Serving artefacts with real engines, each in its own process: vLLM and llama.cpp, spoken to over HTTP."""
 
+from qcourse.serve.connect import RemoteServer, connect
 from qcourse.serve.drift import DriftMonitor, DriftReport
 from qcourse.serve.llama_cpp_server import LlamaCppServer, llama_cpp
 from qcourse.serve.loadtest import LoadTest, loadtest
@@ -14,8 +15,10 @@ __all__ = [
     "LlamaCppServer",
     "LoadTest",
     "Metrics",
+    "RemoteServer",
     "Server",
     "VLLMServer",
+    "connect",
     "cpu_flags",
     "find_vllm",
     "llama_cpp",

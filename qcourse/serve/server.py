@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 TIMEOUT = 600.0  # seconds: one request for all log-probabilities of a long prompt takes a while
 
 
+class Refused(QCourseError):
+    """An answer other than 200; `status` holds its number."""
+
+    def __init__(self, sentence: str, status: int) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
 class Server:
     """A running server; a context manager that ends it. Serves as a logit source for `qcourse.measure`."""
 
@@ -78,7 +86,8 @@ class Server:
             reason = str(error) if self.process.running else f"it stopped: {cause(self.log)}"
             raise QCourseError(f"{self.engine} gave no answer: {reason} (log: {self.log})") from error
         if answer.status_code != 200:
-            raise QCourseError(f"{self.engine} refused {path} ({answer.status_code}): {answer.text[:300]}")
+            reason = f"{self.engine} refused {path} ({answer.status_code}): {answer.text[:300]}"
+            raise Refused(reason, answer.status_code)
         return answer
 
     def generate(self, messages: list[list[dict]], max_new_tokens: list[int]) -> list[str]:

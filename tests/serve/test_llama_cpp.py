@@ -64,6 +64,14 @@ def test_loadtest_counts_every_token(llama_server):
     assert found.output_tokens_per_second == pytest.approx(24 / found.seconds)
 
 
+def test_the_same_server_by_its_url(llama_server):
+    remote = serve.connect(llama_server.url)
+    chats = [[{"role": "user", "content": "the scale"}]]
+    assert remote.generate(chats, [4]) == llama_server.generate(chats, [4])
+    with pytest.raises(QCourseError, match="url refused|url gave no|log-probabilities"):
+        remote.logits(torch.tensor([[5, 6, 7]]))
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

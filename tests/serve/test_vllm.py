@@ -7,6 +7,7 @@ import torch
 
 from qcourse import measure, serve
 from qcourse.common import QCourseError
+from qcourse.serve.server import Refused
 from tests import engines
 from tests.serve.conftest import group_members
 
@@ -51,6 +52,30 @@ def test_client_load_test_and_metrics_agree(vllm_server):
     assert found.errors == [] and found.output_tokens == 30 and found.prompt_tokens > 6 * 8
     assert serve.metrics(vllm_server.url).value(made) - before == 30
     assert vllm_server.client.models.list().data[0].id == vllm_server.model
+
+
+@pytest.mark.slow
+def test_the_same_server_by_its_url(vllm_server, tokens):
+    remote = serve.connect(vllm_server.url + "/v1")
+    assert remote.logits(tokens[:1]).equal(vllm_server.logits(tokens[:1]))
+    chats = [[{"role": "user", "content": "the scale"}]]
+    assert remote.generate(chats, [4]) == vllm_server.generate(chats, [4])
+    remote.stop()
+    assert vllm_server.healthy()
+
+
+@pytest.mark.slow
+def test_a_server_without_the_token_endpoint_is_asked_the_slower_way(vllm_server, tokens, monkeypatch):
+    post = vllm_server.post
+
+    def without(path, **body):
+        if path.startswith("/inference"):
+            raise Refused("Scale-out endpoints are disabled", 403)
+        return post(path, **body)
+
+    expected = vllm_server.logits(tokens[:1])
+    monkeypatch.setattr(vllm_server, "post", without)
+    assert vllm_server.logits(tokens[:1]).equal(expected)
 
 
 @pytest.mark.slow

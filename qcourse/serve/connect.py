@@ -1,0 +1,46 @@
+"""A server that somebody else runs, by its URL: answers and timing, and a vLLM's log-probabilities."""
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import httpx
+
+from qcourse.serve.loadtest import served_model
+from qcourse.serve.server import TIMEOUT, Server
+from qcourse.serve.vllm_logits import full_logits
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class RemoteServer(Server):
+    """An OpenAI-compatible URL as a source for `qcourse.measure`; `stop()` only closes the connection."""
+
+    engine = "url"
+    hash = None  # nobody can tell what a URL serves: results are never taken from the cache
+
+    def __init__(self, url: str, vocabulary: int | None = None) -> None:
+        self.url = url.rstrip("/").removesuffix("/v1")
+        self.name = self.model = served_model(f"{self.url}/v1")
+        self.vocabulary = vocabulary
+        self.has_chat_template = True
+        once = httpx.Limits(max_keepalive_connections=0)
+        self.http = httpx.Client(base_url=self.url, timeout=TIMEOUT, limits=once)
+        self.process = SimpleNamespace(running=True, log=self.url, stop=lambda: None)
+
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """No process of this machine."""
+        return ()
+
+    def logits(self, tokens: "Tensor") -> "Tensor":
+        """Return log-probabilities float32 [B, T, V] after each token; QCourseError if it gives none."""
+        return full_logits(self, tokens)
+
+
+def connect(url: str, vocabulary: int | None = None) -> RemoteServer:
+    """Return a server by its URL, with or without /v1; QCourseError if no OpenAI server answers.
+
+    vocabulary: number of tokens, default what its log-probabilities show.
+    """
+    return RemoteServer(url, vocabulary)
