@@ -10,24 +10,25 @@ from qcourse.recipe import Recipe, named
 CALIBRATION_SEQUENCES, CALIBRATION_LENGTH, SEED = 64, 512, 0
 
 
-def folder_of(recipe: str, form: str) -> Path:
-    """Return build/artefacts/<recipe>-<format>."""
-    return repository() / "build" / "artefacts" / f"{named(recipe).name}-{form}"
+def folder_of(recipe: str, form: str, prefix: str = "") -> Path:
+    """Return build/artefacts/<prefix><recipe>-<format>."""
+    return repository() / "build" / "artefacts" / f"{prefix}{named(recipe).name}-{form}"
 
 
-def artefact(recipe: str, form: str, base: Any) -> Path:
+def artefact(recipe: str, form: str, base: Any, prefix: str = "", texts: list[str] | None = None) -> Path:
     """Return the artefact of a recipe of the loaded model `base`, built now unless it is there.
 
-    form: a format of qcourse.export, or "gguf", whose path is the file's.
+    form: a format of qcourse.export, or "gguf", whose path is the file's. prefix: keeps the artefacts
+    of a fine-tuned model apart; texts: what to calibrate on, default the course's prose.
     An artefact of another model or recipe at the same place is built anew.
     """
-    folder = folder_of(recipe, form)
+    folder = folder_of(recipe, form, prefix)
     path = folder / "model.gguf" if form == "gguf" else folder
     if is_current(path, named(recipe), base.hash):
         return path
     if form == "gguf":
         return build_gguf(path, named(recipe), base)
-    return build_folder(path, named(recipe), form, base)
+    return build_folder(path, named(recipe), form, base, texts)
 
 
 def is_current(path: Path, recipe: Recipe, model_hash: str) -> bool:
@@ -44,14 +45,17 @@ def is_current(path: Path, recipe: Recipe, model_hash: str) -> bool:
     return False
 
 
-def calibration_tokens(tokenizer: Any, n_samples: int = CALIBRATION_SEQUENCES) -> Any:
+def calibration_tokens(
+    tokenizer: Any, n_samples: int = CALIBRATION_SEQUENCES, texts: list[str] | None = None
+) -> Any:
     """Return the calibration windows of every lane and lesson, int64 [n_samples, 512]."""
     from qcourse import calibrate, skills
 
-    return calibrate.batches(tokenizer, skills.prose("calibration"), n_samples, CALIBRATION_LENGTH, SEED)
+    texts = texts or skills.prose("calibration")
+    return calibrate.batches(tokenizer, texts, n_samples, CALIBRATION_LENGTH, SEED)
 
 
-def build_folder(path: Path, recipe: Recipe, form: str, base: Any) -> Path:
+def build_folder(path: Path, recipe: Recipe, form: str, base: Any, texts: list[str] | None = None) -> Path:
     """Quantize a copy of the model and write it in the asked format."""
     import copy
 
@@ -59,7 +63,7 @@ def build_folder(path: Path, recipe: Recipe, form: str, base: Any) -> Path:
     from qcourse.quantize import quantize
 
     model = copy.deepcopy(base.model)
-    tokens = calibration_tokens(base.tokenizer) if recipe.needs_calibration else None
+    tokens = calibration_tokens(base.tokenizer, texts=texts) if recipe.needs_calibration else None
     result = quantize(model, recipe, tokens, progress=False)
     manifest = {**result.manifest, "model_hash": base.hash}
     return export.save(result.layers, result.model, base.tokenizer, path, form, recipe, manifest)

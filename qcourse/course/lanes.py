@@ -41,6 +41,8 @@ LANES = (
     Lane("fp8", "fp8-dynamic", "compressed-tensors", "transformers"),
     Lane("llm-int8", "llm-int8", "bitsandbytes", "transformers"),
     Lane("nf4", "nf4", "bitsandbytes", "transformers"),
+    Lane("qlora", "gptq-w4g128", "gptq", "transformers"),
+    Lane("qlora", "gptq-w4g128", "gptq", "vllm"),
     Lane("gguf", "gguf-bf16", "gguf", "llama.cpp"),
     Lane("gguf", "gguf-q8_0", "gguf", "llama.cpp"),
     Lane("gguf", "gguf-q4_k_m", "gguf", "llama.cpp"),
@@ -56,6 +58,8 @@ def measure_all(say: Callable[..., None], items: int = ITEMS) -> dict[str, str]:
 
     base = models.load()
     tokens = measure.evaluation_tokens(base.tokenizer, 16, 512)
+    say(f"[lane 0/{len(LANES)}] noise: bf16 against fp32 ...", end=" ")
+    say(f"KL {measure_noise(base, tokens).kl_mean:.2g}")
     skipped = {}
     for index, lane in enumerate(LANES, 1):
         say(f"[lane {index}/{len(LANES)}] {lane} ...", end=" ")
@@ -71,6 +75,15 @@ def measure_all(say: Callable[..., None], items: int = ITEMS) -> dict[str, str]:
     return skipped
 
 
+def measure_noise(base: Any, tokens: Any) -> Any:
+    """Measure what arithmetic in bf16 alone does: differences below this row mean nothing."""
+    from qcourse import measure, models
+
+    exact = models.load(base.folder, dtype="float32")
+    return measure.noise_row(base, exact, tokens, plan=measure.Plan(time=False), model_hash=base.hash,
+                             artefact=base.folder, progress=False, scoreboard=scoreboard_file())
+
+
 def measure_lane(lane: Lane, base: Any, tokens: Any, items: int = ITEMS) -> Any:
     """Build the lane's artefact, load it in its engine and return its measured scoreboard row.
 
@@ -80,12 +93,23 @@ def measure_lane(lane: Lane, base: Any, tokens: Any, items: int = ITEMS) -> Any:
     from qcourse import measure, recipe
 
     check_engine(lane)
-    path = base.folder if lane.recipe == "bf16" else artefact(lane.recipe, lane.form, base)
+    reference, path = reference_and_artefact(lane, base)
     with opened(lane, path, base) as source:
         return measure.evaluate(
-            source, base, tokens, recipe=recipe.named(lane.recipe), lane=lane.name, artefact=path,
+            source, reference, tokens, recipe=recipe.named(lane.recipe), lane=lane.name, artefact=path,
             plan=measure.Plan(n_items=items), model_hash=base.hash, progress=False,
             scoreboard=scoreboard_file())
+
+
+def reference_and_artefact(lane: Lane, base: Any) -> tuple[Any, Path]:
+    """Return the bf16 model that a lane is measured against, and its artefact; QLoRA's is merged."""
+    if lane.name == "qlora":
+        from qcourse.course.tuned import calibration_texts, tuned
+
+        reference = tuned(base)
+        texts = calibration_texts(base.tokenizer)
+        return reference, artefact(lane.recipe, lane.form, reference, "qlora-", texts)
+    return base, base.folder if lane.recipe == "bf16" else artefact(lane.recipe, lane.form, base)
 
 
 def scoreboard_file() -> Path:

@@ -1,0 +1,144 @@
+"""Artefacts are built once, lanes measure them in their engines, what is missing is reported."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from qcourse import measure, models
+from qcourse.common import QCourseError
+from qcourse.course import artefacts, full_runs, lanes, report, tuned
+from tests.engines import require
+from tests.small_models import write_small_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_small_model(tmp_path_factory.mktemp("models") / "small", "llama_tied")
+
+
+@pytest.fixture
+def base(folder, tmp_path, monkeypatch):
+    """Return a small loaded model; build/ and the cache are the test's own."""
+    for module in (artefacts, lanes):
+        monkeypatch.setattr(module, "repository", lambda: tmp_path)
+    monkeypatch.setattr("qcourse.common.repository", lambda: tmp_path)
+    monkeypatch.setattr(artefacts, "CALIBRATION_SEQUENCES", 2)
+    monkeypatch.setattr(artefacts, "CALIBRATION_LENGTH", 64)
+    monkeypatch.setenv("QCOURSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("QCOURSE_MODEL", str(folder))
+    return models.load()
+
+
+@pytest.fixture
+def tokens(base):
+    return measure.evaluation_tokens(base.tokenizer, 2, 64)
+
+
+def test_an_artefact_is_built_once_and_again_for_another_model(base):
+    path = artefacts.artefact("gptq-w4g128", "gptq", base)
+    written = (path / "model.safetensors").stat().st_mtime_ns
+    assert artefacts.artefact("gptq-w4g128", "gptq", base) == path
+    assert (path / "model.safetensors").stat().st_mtime_ns == written
+    artefacts.artefact("gptq-w4g128", "gptq", replace(base, hash="another"))
+    assert (path / "model.safetensors").stat().st_mtime_ns != written
+
+
+def test_calibration_windows_are_the_same_for_everyone(base):
+    first = artefacts.calibration_tokens(base.tokenizer, 3)
+    assert first.shape == (3, 64) and first.equal(artefacts.calibration_tokens(base.tokenizer, 3))
+    other = artefacts.calibration_tokens(base.tokenizer, 3, ["other text, again and again. "] * 99)
+    assert not first.equal(other)
+
+
+def test_a_lane_is_one_row_of_the_scoreboard(base, tokens, tmp_path):
+    lane = lanes.Lane("rtn", "rtn-w4g128", "compressed-tensors", "transformers")
+    row = lanes.measure_lane(lane, base, tokens, 0)
+    stored = [json.loads(line) for line in (tmp_path / "build" / "scoreboard.jsonl").read_text().splitlines()]
+    assert len(stored) == 1 and stored[0]["kl_mean"] == row.kl_mean > 0
+    assert stored[0]["model_hash"] == base.hash and row.engine == "transformers"
+    assert 4 < row.bits_per_quantized_weight < 5 < row.bits_per_weight < 16
+
+
+def test_the_lane_measures_its_artefact_and_not_the_reference(base, tokens):
+    exact = lanes.measure_lane(lanes.Lane("bf16", "bf16", "merged", "transformers"), base, tokens, 0)
+    coarse = lanes.measure_lane(lanes.Lane("rtn", "rtn-w2g128", "merged", "transformers"), base, tokens, 0)
+    assert exact.kl_mean == pytest.approx(0, abs=1e-6) and exact.bits_per_weight == 16
+    assert coarse.kl_mean > 0.1
+
+
+def test_what_is_missing_or_broken_is_named_and_the_rest_goes_on(base, monkeypatch, capsys):
+    bad = lanes.Lane("awq", "awq-w4g128", "gptq", "no-engine")
+    missing = lanes.Lane("nf4", "nf4", "bitsandbytes", "transformers")
+    good = lanes.Lane("bf16", "bf16", "merged", "transformers")
+    monkeypatch.setattr(lanes, "LANES", (missing, bad, good))
+    monkeypatch.setattr(lanes, "find_spec", lambda name: None)
+    monkeypatch.setattr(lanes, "artefact", lambda *_: 1 / 0)
+    skipped = lanes.measure_all(print, items=0)
+    assert "bitsandbytes is not installed" in skipped["nf4 in transformers"]
+    assert "ZeroDivisionError" in skipped["awq in no-engine"] and len(skipped) == 2
+    rows = report.read_rows(lanes.scoreboard_file())
+    assert {row["lane"] for row in rows} == {"noise", "bf16"}
+    assert "[lane 3/3] bf16 in transformers ... KL" in capsys.readouterr().out
+
+
+def test_every_lane_has_a_recipe_that_its_format_can_hold():
+    from qcourse.recipe import named
+
+    assert {lane.engine for lane in lanes.LANES} == {"transformers", "vllm", "llama.cpp"}
+    for lane in lanes.LANES:
+        assert named(lane.recipe).name == lane.recipe or lane.recipe == "awq-w4g128"
+
+
+def test_a_full_run_never_made_is_none_and_unknown_ones_are_named(base):
+    assert full_runs.full_run("llm-compressor GPTQ", base) is None
+    with pytest.raises(QCourseError, match="llm-compressor AWQ"):
+        full_runs.full_run("AutoRound", base)
+
+
+def test_a_full_run_is_made_once(base, monkeypatch):
+    made = []
+    monkeypatch.setattr(full_runs, "make", lambda name, base: made.append(name) or {"kl_mean": 0.5})
+    first = full_runs.full_run("llm-compressor GPTQ", base, build=True)
+    again = full_runs.full_run("llm-compressor GPTQ", base)
+    assert first.fresh and not again.fresh and again.value == {"kl_mean": 0.5}
+    assert made == ["llm-compressor GPTQ"]
+
+
+def test_a_library_that_breaks_is_reported(base, monkeypatch, capsys):
+    def broken(name, base):
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(full_runs, "make", broken)
+    require("llmcompressor")
+    failed = full_runs.make_all(print)
+    assert set(failed) == set(full_runs.RUNS) and "no kernel" in failed["llm-compressor AWQ"]
+
+
+@pytest.mark.slow
+def test_the_libraries_quantize_a_model_in_memory(base, tokens):
+    require("llmcompressor")
+    from qcourse.course import library
+
+    windows = artefacts.calibration_tokens(base.tokenizer, 2)
+    for function in (library.llmcompressor_gptq, library.llmcompressor_awq):
+        model = models.load().model
+        function(model, base.tokenizer, windows, bits=4)
+        assert measure.divergence(base.model, model, tokens).kl_mean > 1e-5
+
+
+@pytest.mark.slow
+def test_the_tuned_model_is_trained_once_and_differs(base, monkeypatch):
+    monkeypatch.setattr(tuned, "STEPS", 2)
+    first = tuned.tuned(base)
+    monkeypatch.setattr(tuned, "write", lambda *_: pytest.fail("trained twice"))
+    assert tuned.tuned(base).hash == first.hash != base.hash
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lane", [lane for lane in lanes.LANES if lane.engine == "transformers"], ids=str)
+def test_every_transformers_lane_runs(lane, base, tokens, monkeypatch):
+    require(lanes.NEEDS.get(lane.form, "transformers").replace("_", "-"), lane.name)
+    monkeypatch.setattr(tuned, "STEPS", 2)
+    row = lanes.measure_lane(lane, base, tokens, 0)
+    assert row.kl_mean is not None and row.perplexity > 1 and row.decode_tokens_per_second > 0
