@@ -44,10 +44,8 @@ def source(model: str, baseline: str | None) -> Iterator[tuple[Any, Any]]:
     from qcourse import models, serve
 
     if model.startswith(("http://", "https://")):
-        from qcourse.cli.remote import Remote
-
         tokenizer = tokenizer_of(model, baseline)
-        with Remote(model, tokenizer) as server:
+        with serve.connect(model) as server:
             yield server, tokenizer
     elif model.endswith(".gguf"):
         tokenizer = tokenizer_of(model, baseline)
