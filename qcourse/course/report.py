@@ -11,9 +11,11 @@ from qcourse.course.display import short
 from qcourse.course.execute import Outcome
 
 COLUMNS = {
-    "lane": "lane", "engine": "engine", "bits_per_weight": "bits per weight", "file_bytes": "MB",
-    "perplexity": "perplexity", "kl_mean": "KL mean (nats)", "kl_p99": "KL p99", "top1_agreement": "top-1",
-    "skills_mean": "skills mean", "tokens_per_second": "tokens/s",
+    "lane": "lane", "recipe": "recipe", "engine": "engine", "bits_per_weight": "bits per weight",
+    "file_bytes": "MB", "perplexity": "perplexity", "kl_mean": "KL mean (nats)", "kl_interval": "95%",
+    "kl_p99": "KL p99", "top1_agreement": "top-1", "skills_mean": "skills mean",
+    "tokens_per_second": "prefill tokens/s", "decode_tokens_per_second": "decode tokens/s", "ttft": "TTFT s",
+    "peak_memory_bytes": "peak MB",
 }
 
 
@@ -47,16 +49,16 @@ def read_rows(path: Path) -> list[dict]:
 
 
 def cells(row: dict) -> dict[str, object]:
-    """Return one row as shown: megabytes, mean skill in percent, rates by phase."""
+    """Return one row as shown: megabytes, mean skill in percent, interval of the KL."""
     known = {key: row.get(key) for key in COLUMNS}
-    known["file_bytes"] = (row.get("file_bytes") or 0) / 1e6 or None
+    for name in ("file_bytes", "peak_memory_bytes"):
+        known[name] = (row.get(name) or 0) / 1e6 or None
+    low, high = (row.get("intervals") or {}).get("kl_mean", (None, None))
+    known["kl_interval"] = "" if low is None else f"{short(low)} to {short(high)}"
     accuracies = [value for value in (accuracy(entry) for entry in (row.get("skills") or {}).values())
                   if value is not None]
     mean = 100 * sum(accuracies) / max(len(accuracies), 1)
     known["skills_mean"] = f"{mean:.1f}%" if accuracies else "not applicable"
-    if isinstance(rate := row.get("tokens_per_second"), dict):
-        shown = [f"{key} {short(value)}" for key, value in rate.items() if value]
-        known["tokens_per_second"] = ", ".join(shown)
     return {key: short(value) for key, value in known.items()}
 
 
@@ -84,9 +86,11 @@ def setting(rows: list[dict]) -> dict[str, str]:
 
 def picture(rows: list[dict]) -> str:
     """Return the Pareto figure (bits per weight against KL) as a data URL, or "" without rows."""
-    points = {f"{row['lane']} ({row['engine']})": (row["bits_per_weight"], max(row["kl_mean"], 1e-7))
-              for row in rows if row.get("kl_mean") is not None and row.get("bits_per_weight")}
-    if not points:
+    from qcourse.measure import Row, pareto
+
+    drawn = [Row.from_dict(row) for row in rows
+             if (row.get("kl_mean") or 0) > 0 and row.get("bits_per_weight")]
+    if not drawn:
         return ""
-    data = figures.as_png(lambda: figures.pareto(points, "bits per weight", "KL(bf16 || quantized), nats"))
+    data = figures.as_png(lambda: pareto(drawn))
     return "data:image/png;base64," + base64.b64encode(data).decode()

@@ -67,7 +67,7 @@ ROW = {"lane": "gptq", "recipe": "gptq-w4g128", "engine": "vllm", "bits_per_weig
        "file_bytes": 14e6, "perplexity": 31.2, "kl_mean": 0.02, "kl_p99": 0.3,
        "top1_agreement": 0.95, "n_items": 50,
        "skills": {"facts": 0.9, "recall": None, "code": {"accuracy": 0.5}},
-       "tokens_per_second": {"decode": 120.0}, "model_hash": "abc",
+       "tokens_per_second": 120.0, "intervals": {"kl_mean": [0.018, 0.0222]}, "model_hash": "abc",
        "evaluation_hash": "e1", "machine": "test"}
 
 
@@ -81,8 +81,8 @@ def test_the_report_shows_rows_reasons_and_the_next_step(tmp_path, monkeypatch):
     write_rows(tmp_path, [ROW, {**ROW, "engine": "transformers", "kl_mean": 0.0211}])
     outcomes = [Outcome("06_gptq", "failed", 3.0, "2026-01-01", "ValueError: <no>")]
     text = report.write_report(tmp_path, outcomes, {"fp8 on vLLM": "no <kernel> here"}).read_text()
-    for part in ("gptq", "4.5", "0.0211", "70.0%", "n/a", "no &lt;kernel&gt; here", "ValueError: &lt;no&gt;",
-                 "make lab", "data:image/png;base64,", "S1-32"):
+    for part in ("gptq", "4.5", "0.0211", "70.0%", "n/a", "0.018 to 0.0222",
+                 "no &lt;kernel&gt; here", "ValueError: &lt;no&gt;", "make lab", "data:image/png;base64,", "S1-32"):
         assert part in text
     assert "<script" not in text and "http://" not in text and "https://" not in text
 
