@@ -5,7 +5,7 @@ from typing import Any
 
 from qcourse.common import QCourseError
 
-SEQUENCES = 32  # x 512 tokens
+SEQUENCES = 16  # x 512 tokens, the lessons' own
 RUNS = {"llm-compressor GPTQ": ("llmcompressor_gptq", 4), "llm-compressor AWQ": ("llmcompressor_awq", 4)}
 
 
