@@ -1,4 +1,4 @@
-"""Running a model one decoder layer at a time: each layer sees what the layers before it, as they are now, give.
+"""Running a model one decoder layer at a time: each sees what the layers before it, as they are now, give.
 
 A walk holds the hidden states of all calibration tokens at one depth. At each layer the caller collects
 statistics, changes the layer as it likes, and the walk then computes the next depth with the changed layer.
@@ -42,7 +42,7 @@ class LayerStep:
             module.weight.data = module.weight.data.to(dtype)
 
     def collect(self, gram: bool = True) -> list[InputStatistics]:
-        """Run the layer over all tokens; return statistics, one for each set of linears that share an input."""
+        """Run the layer over all tokens; return statistics for each set of linears that share an input."""
         shared = self.shared_inputs()
         statistics = []
         for names in shared:
@@ -90,7 +90,7 @@ def _adder(item: InputStatistics) -> Callable:
 
 @torch.no_grad()
 def walk(model: nn.Module, tokens: Tensor) -> Iterator[LayerStep]:
-    """Yield each decoder layer with its inputs; after each yield the layer, as changed, computes the next inputs.
+    """Yield each decoder layer with its inputs; the layer, as changed then, computes the next one's.
 
     tokens: LongTensor [n_sequences, seq_len]. Peak extra memory: the hidden states of all tokens, twice.
     """
@@ -105,7 +105,7 @@ def walk(model: nn.Module, tokens: Tensor) -> Iterator[LayerStep]:
 
 
 def first_inputs(model: nn.Module, tokens: Tensor) -> tuple[list[Tensor], list[dict[str, Any]]]:
-    """Return, for each batch, the hidden states entering the first layer and the keyword arguments beside them."""
+    """Return, for each batch, the hidden states that enter the first layer and the arguments beside them."""
     hidden, arguments = [], []
 
     def keep(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
@@ -128,7 +128,7 @@ def first_inputs(model: nn.Module, tokens: Tensor) -> tuple[list[Tensor], list[d
 
 @torch.no_grad()
 def importance_matrix(model: nn.Module, tokens: Tensor) -> dict[str, Tensor]:
-    """Return, for each linear by full name, the mean of x**2 over tokens: llama.cpp's imatrix, float32 [in]."""
+    """Return, by full name of linear, the mean of x**2 over tokens, float32 [in]: llama.cpp's imatrix."""
     result = {}
     for step in walk(model, tokens):
         for item in step.collect(gram=False):

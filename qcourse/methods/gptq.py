@@ -99,7 +99,7 @@ def group_index(j: int, group: int, order: Tensor, grids: object) -> int:
 
 
 def block_width(group: int) -> int:
-    """Return the number of columns of a block: near 128, and such that every group starts at a block's start."""
+    """Return the columns of a block: near 128, and such that a group of 128 or more starts with a block."""
     if group <= BLOCK:
         return group * (BLOCK // group)
     return next(width for width in range(BLOCK, 0, -1) if group % width == 0)

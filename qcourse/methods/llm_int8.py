@@ -35,13 +35,12 @@ def mixed_matmul(inputs: Tensor, weight: Tensor, threshold: float = THRESHOLD) -
     """Multiply as LLM.int8() does: inputs [..., in] times the dequantized weight [out, in], transposed.
 
     Input features in which any token reaches `threshold` stay as they are; of the others each token is
-    rounded to int8 by its own absmax. Threshold 0 keeps nothing apart. Returns [..., out] in float32.
+    rounded to int8 by its own largest magnitude below the threshold (bitsandbytes takes that maximum over
+    all features). Threshold 0 keeps nothing apart. Returns [..., out] in float32.
     """
     rows = inputs.reshape(-1, inputs.shape[-1]).float()
-    outlier = (
-        (rows.abs() >= threshold).any(0) if threshold > 0 else torch.zeros(rows.shape[1], dtype=torch.bool)
-    )
-    inliers = rows.masked_fill(outlier.to(rows.device), 0)
-    codes, scale = quantize_int8(inliers, levels=LEVELS)
-    kept = rows - inliers
-    return ((codes.float() * scale + kept) @ weight.float().T).reshape(*inputs.shape[:-1], -1)
+    large = rows.abs() >= (threshold if threshold > 0 else torch.inf)
+    outlier = large.any(0)
+    codes, scale = quantize_int8(rows.masked_fill(large, 0), levels=LEVELS)
+    mixed = torch.where(outlier, rows, codes.float() * scale)
+    return (mixed @ weight.float().T).reshape(*inputs.shape[:-1], -1)

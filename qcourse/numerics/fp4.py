@@ -1,4 +1,4 @@
-"""Four-bit floating point (E2M1) under two kinds of scale: MXFP4's powers of two, NVFP4's FP8 with a tensor scale."""
+"""Four-bit floating point (E2M1): MXFP4 with power-of-two scales, NVFP4 with FP8 scales and a divisor."""
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ LARGEST_FP4, LARGEST_FP8 = 6.0, 448.0
 
 
 def round_fp4(values: Tensor) -> Tensor:
-    """Return 4-bit codes, uint8: three bits of magnitude, then the sign; ties to the even code, saturating at 6.
+    """Return 4-bit codes, uint8: three bits of magnitude, then the sign; ties to even, saturating at 6.
 
     A negative value that rounds to zero keeps its sign, as in compressed-tensors.
     """
@@ -59,10 +59,10 @@ def power_of_two(absmax: Tensor) -> Tensor:
 
 
 def quantize_nvfp4(weight: Tensor, global_scale: Tensor | None = None) -> QuantizedWeight:
-    """Quantize weight [out, in] in groups of 16 with an FP8 (E4M3) scale each and one float32 divisor a tensor.
+    """Quantize weight [out, in] in groups of 16 with an FP8 (E4M3) scale each and a float32 divisor a tensor.
 
     global_scale: 448 * 6 / absmax of the tensor unless given (fused layers share one); the stored group scale
-    is FP8(absmax / 6 * global_scale), and a weight is code * scale / global_scale. extra["global_scale"] keeps it.
+    is FP8(absmax / 6 * global_scale), and a weight is code * scale / global_scale; extra["global_scale"].
     Raises ValueError for values not finite or columns that 16 does not divide.
     Source: NVIDIA NVFP4; compressed-tensors 0.19 calculate_qparams and generate_gparam.
     """

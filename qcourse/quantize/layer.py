@@ -58,7 +58,7 @@ def quantize_layer(
 def shared(
     modules: dict[str, nn.Linear], statistics: Statistics
 ) -> Iterator[tuple[list[str], InputStatistics | None]]:
-    """Yield the names of linears that share an input, with their statistics; each alone when there are none."""
+    """Yield the names of linears that share an input, with their statistics; each alone without any."""
     if statistics is None:
         yield from (([name], None) for name in modules)
         return
@@ -113,7 +113,7 @@ def codes_of(weight: Tensor, recipe: Recipe, hessian: Tensor | None) -> Quantize
 
 
 def static_scale(recipe: Recipe, item: InputStatistics) -> Tensor:
-    """Return the fixed input scale, float32 0-dim: the largest calibrated magnitude meets the largest code."""
+    """Return the fixed input scale, float32 0-dim: the largest magnitude seen meets the largest code."""
     largest = LARGEST[torch.float8_e4m3fn] if recipe.method == "fp8-static" else 127.0
     return item.absmax.amax().clamp(min=1e-8) / largest
 
@@ -141,7 +141,7 @@ def record_of(
     hessian: Tensor | None,
     item: InputStatistics | None,
 ) -> dict[str, Any]:
-    """Return a linear's manifest record: settings, bits per weight, error of weight and of output, damping."""
+    """Return a linear's manifest record: settings, bits per weight, errors of weight and output, damping."""
     error = layer.dequantize() - weight.float()
     record = {
         "method": recipe.method,

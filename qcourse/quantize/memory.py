@@ -52,6 +52,7 @@ def check_memory(model: nn.Module, recipe: Recipe, tokens: Tensor | None) -> Non
     needed, free = predicted_peak_bytes(model, recipe, tokens), available_bytes(model.device)
     if needed > free:
         raise QCourseError(
-            f"{recipe.name} needs about {needed / 2**30:.1f} GiB beside the model and {free / 2**30:.1f} GiB are free; "
-            "use fewer calibration tokens, a smaller model, or stream the checkpoint (--stream)"
+            f"{recipe.name} needs about {needed / 2**30:.1f} GiB beside the model and "
+            f"{free / 2**30:.1f} GiB are free; use fewer calibration tokens, "
+            "a smaller model, or stream the checkpoint (--stream)"
         )

@@ -1,4 +1,4 @@
-"""The quantized model as an engine computes it: dequantized weights, and inputs quantized where the recipe says so."""
+"""The quantized model as an engine computes it: dequantized weights, quantized inputs where there are any."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def install(module: nn.Linear, layer: QuantizedWeight, recipe: Recipe) -> None:
 
 @torch.no_grad()
 def reference(quantized, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """Return a copy of a QuantizedModel's model in `dtype` whose weights are exactly what the codes stand for.
+    """Return a copy of a QuantizedModel's model in `dtype`, its weights exactly what the codes stand for.
 
     In float32 this is what engines are judged against: `quantized.model` in bf16 rounds dequantized values.
     """

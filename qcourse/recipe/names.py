@@ -44,7 +44,8 @@ def named(name: str) -> Recipe:
     """Return the recipe of a name.
 
     Integers: [awq+|rotation+]rtn|gptq|awq-wBgG, or -wB-channel, with the suffixes -sym, -asym
-    and for GPTQ -act (desc_act), -aware (group-aware), -plain (orders of columns). AWQ is asymmetric unless told.
+    and for GPTQ -act (desc_act), -aware (group-aware), -plain (orders of columns).
+    AWQ is asymmetric unless told.
     Raises QCourseError for an unknown name, listing the known ones.
     """
     name = ALIASES.get(name, name)

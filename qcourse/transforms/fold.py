@@ -1,4 +1,4 @@
-"""Where a scale can hide: dividing an activation by s in the module before and multiplying by s in those after."""
+"""Where a scale can hide: an activation divided by s in the module before, its readers multiplied by s."""
 
 from dataclasses import dataclass
 
@@ -54,13 +54,13 @@ def fold(layer: nn.Module, link: Link, scale: Tensor) -> Tensor:
 
 
 def exact_scale(norm: Tensor, scale: Tensor) -> Tensor:
-    """Return the scale nearest to `scale` by which the norm's weight can be divided without rounding error."""
+    """Return the scale nearest to `scale` by which the norm's weight divides without rounding error."""
     moved = (norm.float() / scale).to(norm.dtype).float()
     return torch.where(moved == 0, torch.ones_like(scale), norm.float() / moved)
 
 
 def shared_scale(scale: Tensor, link: Link) -> Tensor:
-    """Return one scale a producer row from one a reader column: [kv_heads * head_dim] from [heads * head_dim]."""
+    """Return one scale a producer row from one a reader column: [kv_heads * head_dim], [heads * head_dim]."""
     if link.repeat == 1:
         return scale
     return scale.reshape(-1, link.repeat, link.head_dim)[:, 0].reshape(-1)

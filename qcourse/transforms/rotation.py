@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def rotate(model: nn.Module, seed: int = 0) -> None:
-    """Rotate residual stream and value heads of a Llama- or Qwen-like model in place; its function is unchanged.
+    """Rotate residual stream and value heads of a Llama- or Qwen-like model in place, its function unchanged.
 
     Norm weights are first folded into the linears after them, because only a norm without weights commutes
     with a rotation. Tied embeddings are untied: input and output table then differ by the last norm.
@@ -44,7 +44,7 @@ def rotate_layer(layer: nn.Module, turn: Tensor) -> None:
 
 
 def rotate_heads(values: nn.Linear, output: nn.Linear, head: Tensor) -> None:
-    """Rotate the rows of each value head and the columns of o_proj that read it by head [head_dim, head_dim]."""
+    """Rotate the rows of each value head, and the columns of o_proj that read it, by head [size, size]."""
     size = len(head)
     rows = values.weight.double().unflatten(0, (-1, size))
     set_weight(values, torch.einsum("hdi,de->hei", rows, head).flatten(0, 1))
@@ -76,7 +76,9 @@ def untie(model: nn.Module) -> None:
 
 
 def rotation_matrix(size: int, seed: int = 0) -> Tensor:
-    """Return an orthogonal float64 matrix: Hadamard with random signs; for size 2**k * m, m odd, times a random m x m.
+    """Return an orthogonal float64 matrix [size, size]: Hadamard with random signs.
+
+    For size 2**k * m with m odd: a Hadamard matrix of 2**k times a random orthogonal one of m.
 
     Every entry has magnitude size**-0.5 when size is a power of two: an outlier is spread evenly.
     """
@@ -87,6 +89,6 @@ def rotation_matrix(size: int, seed: int = 0) -> Tensor:
         basis = torch.cat([torch.cat([basis, basis], 1), torch.cat([basis, -basis], 1)]) / math.sqrt(2)
     if odd > 1:
         random = torch.randn(odd, odd, dtype=torch.float64, generator=generator)
-        basis = torch.kron(basis, torch.linalg.qr(random)[0])
+        basis = torch.kron(basis, torch.linalg.qr(random)[0].contiguous())
     signs = torch.randint(0, 2, (size,), generator=generator).double() * 2 - 1
     return signs[:, None] * basis

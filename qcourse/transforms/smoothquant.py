@@ -1,4 +1,4 @@
-"""SmoothQuant: move the size of outlier channels from activations, hard to round, into weights, easy to round."""
+"""SmoothQuant: move the size of outlier channels from activations into weights, which are easier to round."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def transform(layer: nn.Module, statistics: list, alpha: float = 0.5) -> dict[st
 
 
 def smoothing_scale(absmax: Tensor, weights: list[Tensor], alpha: float) -> Tensor:
-    """Return s_j = max|X_j|**alpha / max|W_j|**(1 - alpha), float32 [in]; 1 where a channel is never active."""
+    """Return s_j = max|X_j|**alpha / max|W_j|**(1 - alpha), float32 [in]; 1 for a channel never active."""
     largest = weights[0].float().abs().amax(0)
     for weight in weights[1:]:
         largest = largest.maximum(weight.float().abs().amax(0))

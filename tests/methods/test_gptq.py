@@ -1,0 +1,163 @@
+"""GPTQ against an independent loop, against rounding, and where its Hessian fails."""
+
+import pytest
+import torch
+
+from qcourse.methods import gptq, rtn
+from qcourse.methods.gptq import block_width
+from qcourse.methods.gptq_factor import inverse_factor
+from qcourse.methods.gptq_order import column_order
+from qcourse.numerics import quantize_affine
+
+ORDERS = ("none", "static", "group-aware", "full")
+
+
+def layer(rows: int = 48, columns: int = 256, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """A weight and the Hessian of correlated inputs of unequal size."""
+    generator = torch.Generator().manual_seed(seed)
+    mix = torch.randn(columns, columns, generator=generator) * torch.exp(
+        torch.randn(columns, generator=generator)
+    )
+    inputs = torch.randn(2 * columns, columns, generator=generator) @ mix / columns**0.5
+    return torch.randn(rows, columns, generator=generator), inputs.T @ inputs / len(inputs)
+
+
+def output_error(quantized, weight, hessian) -> float:
+    change = (quantized.dequantize() - weight).double()
+    return float(((change @ hessian.double()) * change).sum())
+
+
+def naive(weight, hessian, bits, group, damping=0.01):
+    """The paper's loop in float64: round a column, spread its error, eliminate it from the inverse."""
+    weight, hessian = weight.double().clone(), hessian.double()
+    inverse = torch.linalg.inv(
+        hessian + damping * hessian.diagonal().mean() * torch.eye(len(hessian)).double()
+    )
+    codes = torch.empty(weight.shape, dtype=torch.uint8)
+    for j in range(weight.shape[1]):
+        if j % group == 0:
+            grid = quantize_affine(weight[:, j : j + group].float(), bits, -1)
+        rounded = torch.round(weight[:, j].float() / grid.scale[:, 0]) + 2 ** (bits - 1)
+        codes[:, j] = rounded.clamp(0, 2**bits - 1).to(torch.uint8)
+        value = (codes[:, j].double() - 2 ** (bits - 1)) * grid.scale[:, 0].double()
+        error = (weight[:, j] - value) / inverse[j, j]
+        weight -= error[:, None] * inverse[j][None]
+        inverse = inverse - torch.outer(inverse[:, j], inverse[j]) / inverse[j, j]
+    return codes
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("group", [32, 128, 256])
+def test_blocked_updates_equal_the_naive_loop(bits, group):
+    weight, hessian = layer()
+    ours = gptq.quantize_layer(
+        weight, bits=bits, group_size=group, hessian=hessian, act_order="none", search=False
+    )
+    agree = (ours.codes == naive(weight, hessian, bits, group)).float().mean()
+    assert agree > 0.99  # float32 against float64: a value on the edge between two levels may fall either way
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("group_size", [32, 64, 128, -1])
+@pytest.mark.parametrize("act_order", ORDERS)
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_output_error_is_below_rounding_s(bits, group_size, act_order, symmetric):
+    weight, hessian = layer()
+    settings = dict(bits=bits, group_size=group_size, symmetric=symmetric)
+    ours = gptq.quantize_layer(weight, **settings, hessian=hessian, act_order=act_order)
+    plain = rtn.quantize_layer(weight, **settings)
+    assert output_error(ours, weight, hessian) < 0.7 * output_error(plain, weight, hessian)
+    assert (ours.g_idx is not None) == (act_order == "full" and group_size != -1)
+    assert int(ours.codes.max()) < 2**bits and ours.scale.shape == plain.scale.shape
+    assert torch.equal(ours.scale, ours.scale.to(torch.float16).float())
+
+
+def test_rounding_is_what_identical_uncorrelated_inputs_give():
+    weight, _ = layer()
+    ours = gptq.quantize_layer(weight, bits=3, hessian=torch.eye(256), act_order="none", search=False)
+    assert torch.equal(ours.codes, rtn.quantize_layer(weight, bits=3).codes)
+
+
+def test_g_idx_gives_each_column_its_group_in_order_of_visit():
+    weight, hessian = layer()
+    ours = gptq.quantize_layer(weight, bits=4, group_size=32, hessian=hessian, act_order="full")
+    order = column_order(hessian.diagonal(), 32, "full")
+    assert torch.equal(ours.g_idx[order], (torch.arange(256) // 32).to(torch.int32))
+    shuffled = ours.g_idx.clone()
+    ours.g_idx = shuffled.roll(1)
+    broken = output_error(ours, weight, hessian)
+    ours.g_idx = shuffled
+    assert output_error(ours, weight, hessian) < 0.1 * broken
+
+
+def test_group_aware_order_keeps_groups_together():
+    order = column_order(torch.rand(96), 32, "group-aware")
+    assert sorted(order.tolist()) == list(range(96))
+    assert all(len(set((chunk // 32).tolist())) == 1 for chunk in order.split(32))
+    with pytest.raises(ValueError, match="unknown act_order"):
+        column_order(torch.rand(96), 32, "sorted")
+
+
+@pytest.mark.parametrize("act_order", ORDERS)
+def test_dead_columns_are_rounded_not_zeroed(act_order):
+    weight, hessian = layer()
+    dead = [0, 17, 200]
+    hessian[dead], hessian[:, dead] = 0, 0
+    ours = gptq.quantize_layer(
+        weight, bits=8, group_size=64, hessian=hessian, act_order=act_order, search=False
+    )
+    error = (ours.dequantize() - weight)[:, dead].abs()
+    # half a step, and half a step more for the range lost by rounding the scale to 8 significant bits
+    assert (error <= ours.per_column(ours.scale)[:, dead] * 1.01).all()
+    assert ours.extra["damping"] == 0.01
+
+
+def test_damping_grows_until_the_factorization_succeeds():
+    weight, hessian = layer()
+    indefinite = hessian - 0.05 * hessian.diagonal().mean() * torch.eye(256)
+    factor, damping = inverse_factor(indefinite, 0.01)
+    assert damping == pytest.approx(0.1)
+    damped = indefinite + damping * indefinite.diagonal().mean() * torch.eye(256)
+    assert torch.allclose(factor.T @ factor @ damped, torch.eye(256), atol=0.02)
+    assert torch.equal(factor, factor.triu())
+
+
+@pytest.mark.parametrize("hessian", [-torch.eye(256), torch.zeros(256, 256)])
+def test_hopeless_hessian_falls_back_to_rounding_and_says_so(hessian):
+    weight, _ = layer()
+    ours = gptq.quantize_layer(weight, bits=4, hessian=hessian, act_order="none", search=False)
+    assert ours.extra["damping"] is None
+    assert torch.equal(ours.codes, rtn.quantize_layer(weight, bits=4).codes)
+
+
+def test_singular_hessian_of_few_tokens_works():
+    weight, _ = layer()
+    inputs = torch.randn(5, 256)
+    hessian = inputs.T @ inputs / 5
+    ours = gptq.quantize_layer(weight, bits=4, hessian=hessian)
+    assert output_error(ours, weight, hessian) < 0.1 * output_error(
+        rtn.quantize_layer(weight), weight, hessian
+    )
+
+
+def test_bfloat16_weight_gives_the_codes_of_its_values():
+    weight, hessian = layer()
+    half = weight.to(torch.bfloat16)
+    ours = gptq.quantize_layer(half, bits=4, hessian=hessian)
+    assert torch.equal(ours.codes, gptq.quantize_layer(half.float(), bits=4, hessian=hessian).codes)
+
+
+@pytest.mark.parametrize("group, width", [(32, 128), (43, 86), (128, 128), (172, 86), (192, 96), (256, 128)])
+def test_groups_start_where_blocks_start(group, width):
+    assert block_width(group) == width and (group % width == 0 or width % group == 0)
+
+
+def test_bad_input_is_named():
+    weight, hessian = layer()
+    with pytest.raises(ValueError, match="group size 100 does not divide 256"):
+        gptq.quantize_layer(weight, group_size=100, hessian=hessian)
+    with pytest.raises(ValueError, match="1 bits are outside"):
+        gptq.quantize_layer(weight, bits=1, hessian=hessian)
+    hessian[3, 3] = float("nan")
+    with pytest.raises(ValueError, match="1 NaN"):
+        gptq.quantize_layer(weight, hessian=hessian)
