@@ -86,7 +86,7 @@ def vllm(
     kv_space: int = 1,
     threads: int | None = None,
     extra: tuple[str, ...] = (),
-    timeout: float = 300,
+    timeout: float = 600,
     progress: bool = True,
 ) -> VLLMServer:
     """Start vLLM on a checkpoint folder and return the server once it answers; use it in a `with` block.
