@@ -54,8 +54,8 @@ class Judge:
 
     @torch.inference_mode()
     def logits(self, model: Any) -> Tensor:
-        """Return float32 logits [B, T, V] of a transformers model, a few windows at a time."""
-        parts = self.tokens.split(2)
+        """Return float32 logits [B, T, V] of a transformers model, 512 tokens at a time."""
+        parts = self.tokens.split(max(1, 512 // self.tokens.shape[1]))
         return torch.cat([model.eval()(input_ids=part, use_cache=False).logits.float() for part in parts])
 
     def verdict(self, reference: Tensor, engine: Tensor) -> Verdict:

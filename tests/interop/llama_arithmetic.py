@@ -1,4 +1,5 @@
-"""How llama.cpp multiplies: quantized weights meet inputs rounded to int8 in blocks, bf16 ones bf16 inputs.
+"""How llama.cpp multiplies: quantized weights meet inputs rounded to int8 in blocks, bf16 ones bf16 inputs,
+and keys and values, which lie in the cache as float16, meet float16 queries and probabilities.
 
 Source: ggml's quantize_row_q8_0 and quantize_row_q8_K, and the vec_dot_type of each weight type.
 """
@@ -43,8 +44,22 @@ def f16(inputs: Tensor) -> Tensor:
 INPUTS = {"BF16": bf16, "F16": f16, "Q8_0": q8_0, "Q4_0": q8_0, "Q5_0": q8_0}
 
 
+def attention(module, query, key, value, attention_mask, scaling, **ignored):
+    """Attend causally with float16 factors and float32 sums; tensors [B, heads, T, head_dim]."""
+    repeats = query.shape[1] // key.shape[1]
+    key, value = (f16(tensor).repeat_interleave(repeats, 1) for tensor in (key, value))
+    scores = f16(query) @ key.transpose(2, 3) * scaling
+    hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+    weights = f16(scores.masked_fill(hidden, -torch.inf).softmax(-1))
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
 def as_llama_cpp(model: nn.Module, path: Path) -> nn.Module:
     """Give a float32 model the weights of a GGUF file and llama.cpp's rounding of every linear's inputs."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register("llama.cpp", attention)
+    model.set_attn_implementation("llama.cpp")
     model.load_state_dict(read(path), strict=False)
     model.tie_weights()
     types = tensor_types(path)

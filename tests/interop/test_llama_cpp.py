@@ -69,11 +69,12 @@ def test_bf16_logits_and_tokens(bf16_file, judge):
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_K_M"])
-def test_quantized_files_compute_what_their_blocks_say(kind, quantized, judge):
+def test_quantized_files_compute_what_their_blocks_say(kind, quantized, short_judge):
+    """On 128 windows of 16 tokens: see short_judge."""
     require("llama.cpp", f"gguf {kind}")
-    wanted = judge.logits(as_llama_cpp(full(judge.folder), quantized(kind)))
-    found = llama_logits(quantized(kind), judge)
-    assert judge.verdict(wanted, found).passed
+    wanted = short_judge.logits(as_llama_cpp(full(short_judge.folder), quantized(kind)))
+    found = llama_logits(quantized(kind), short_judge)
+    assert short_judge.verdict(wanted, found).passed
 
 
 def test_rows_left_unpermuted_fail(bf16_file, judge, tmp_path, monkeypatch):

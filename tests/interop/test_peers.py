@@ -41,7 +41,7 @@ def test_an_older_copy_has_the_older_words():
 
 def test_a_missing_environment_and_a_failing_library_are_told(small_folders, tmp_path, monkeypatch):
     tokens = torch.zeros(1, 8, dtype=torch.long)
-    with pytest.raises(QCourseError, match="known are autogptq, autoawq"):
+    with pytest.raises(QCourseError, match="known are autogptq, autoawq, gptqmodel"):
         peers.quantize("autoround", small_folders["llama_gqa"], tokens, tmp_path / "out")
     monkeypatch.setattr(peers, "repository", lambda: tmp_path)
     with pytest.raises(QCourseError, match="make peers"):
@@ -55,16 +55,9 @@ def test_a_missing_environment_and_a_failing_library_are_told(small_folders, tmp
     assert not (tmp_path / "out").exists()
 
 
-@pytest.fixture(scope="module")
-def small_bf16(small_folders):
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(small_folders["llama_gqa"], dtype=torch.bfloat16)
-
-
 @pytest.mark.parametrize("scheme", ["W4A16", "W4A16_ASYM", "W8A8", "FP8_DYNAMIC", "NVFP4A16", "MXFP4A16"])
 def test_llm_compressor_files_are_read_exactly(scheme, small_folders, tmp_path):
-    """The library's own decompression, in float32, is the reference."""
+    """The library's own decompression is the reference."""
     require("llmcompressor", scheme)
     from llmcompressor import oneshot
     from llmcompressor.modifiers.quantization import QuantizationModifier
@@ -80,5 +73,7 @@ def test_llm_compressor_files_are_read_exactly(scheme, small_folders, tmp_path):
         quantization_config=CompressedTensorsConfig(dequantize=True),
     )
     assert len(layers) == 14
+    rtol = 2**-7 if "FP4" in scheme else 1e-6  # the library unpacks FP4 in bfloat16, whatever it is asked
     for name, layer in layers.items():
-        torch.testing.assert_close(layer.dequantize(), dense.get_submodule(name).weight, rtol=1e-6, atol=0)
+        weight = dense.get_submodule(name).weight.float()
+        torch.testing.assert_close(layer.dequantize(), weight, rtol=rtol, atol=0)

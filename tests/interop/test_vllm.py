@@ -21,14 +21,14 @@ def test_vllm_computes_what_we_compute(form, judge, artefact, reference_logits):
     assert judge.verdict(reference_logits(form), served(artefact(form).folder, judge)).passed
 
 
-def test_vllm_quantizes_the_activations_of_w8a8(judge, artefact, reference_logits):
+def test_vllm_quantizes_the_activations_of_w8a8(short_judge, artefact):
     """In float32, because bfloat16 alone moves pico by more than int8 does."""
     require("vllm", "w8a8 int8")
-    wanted = reference_logits("w8a8 int8")
-    engine = served(artefact("w8a8 int8").folder, judge, "float32")
-    assert judge.verdict(wanted, engine).passed
-    lazy = judge.logits(without_activations(artefact("w8a8 int8").reference()))
-    assert not judge.verdict(lazy, engine).passed
+    wanted = short_judge.logits(artefact("w8a8 int8").reference())
+    engine = served(artefact("w8a8 int8").folder, short_judge, "float32")
+    assert short_judge.verdict(wanted, engine).passed
+    lazy = short_judge.logits(without_activations(artefact("w8a8 int8").reference()))
+    assert not short_judge.verdict(lazy, engine).passed
 
 
 @pytest.mark.parametrize("library", ["autogptq", "autoawq"])

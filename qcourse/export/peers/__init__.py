@@ -1,11 +1,12 @@
-"""Checkpoints made by AutoGPTQ and AutoAWQ, which fill the hub and live in an environment of their own.
+"""Checkpoints made by other libraries: AutoGPTQ and AutoAWQ, which fill the hub, and GPTQModel.
 
-Both are archived upstream and need an old transformers, so they run in
-.venv-peers (`make peers`), each as a script that knows nothing of this package.
+The first two are archived upstream and need an old transformers, so they run
+in .venv-peers (`make peers`), each as a script that knows nothing of this package.
 """
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 from torch import Tensor
@@ -13,28 +14,27 @@ from torch import Tensor
 from qcourse.common import QCourseError, atomic_folder, repository
 from qcourse.export.peers.older_format import write_older_copy
 
-LIBRARIES = ("autogptq", "autoawq")
+ARCHIVED = ("autogptq", "autoawq")
+LIBRARIES = (*ARCHIVED, "gptqmodel")
 
 
 def quantize(
     library: str, model: Path | str, tokens: Tensor, target: Path | str, bits: int = 4, group_size: int = 128
 ) -> Path:
-    """Quantize a model folder with AutoGPTQ or AutoAWQ and return the folder of its checkpoint.
+    """Quantize a model folder with one of LIBRARIES and return the folder of its checkpoint.
 
     tokens: calibration, int [n_samples, length]. Beside the checkpoint lies
     dequantized/weights.safetensors: the weights as the library itself
     dequantizes them, float16, by linear. Raises QCourseError if the
     environment is missing or the library fails.
     """
-    python = repository() / ".venv-peers" / "bin" / "python"
     if library not in LIBRARIES:
         raise QCourseError(f"unknown library {library!r}; known are {', '.join(LIBRARIES)}")
-    if not python.exists():
-        raise QCourseError(f"{library} is not installed; run `make peers`")
+    python = _python(library)
     target = Path(target)
     script = Path(__file__).with_name(f"run_{library}.py")
     with atomic_folder(target) as temporary:
-        source = write_older_copy(model, temporary / "source")
+        source = write_older_copy(model, temporary / "source") if library in ARCHIVED else Path(model)
         calibration = temporary / "tokens.json"
         calibration.write_text(json.dumps(tokens.tolist()))
         command = [
@@ -56,11 +56,21 @@ def quantize(
     return target
 
 
+def _python(library: str) -> Path:
+    """Return the interpreter that has a library. Raises QCourseError if its environment is missing."""
+    if library not in ARCHIVED:
+        return Path(sys.executable)
+    python = repository() / ".venv-peers" / "bin" / "python"
+    if not python.exists():
+        raise QCourseError(f"{library} is not installed; run `make peers`")
+    return python
+
+
 def _finish(folder: Path) -> None:
     """Move the checkpoint to the top of its folder, under the name that engines look for."""
     import shutil
 
-    shutil.rmtree(folder / "source")
+    shutil.rmtree(folder / "source", ignore_errors=True)
     (folder / "tokens.json").unlink()
     for path in (folder / "checkpoint").iterdir():
         path.rename(folder / ("model.safetensors" if path.name.startswith("gptq_model-") else path.name))
