@@ -12,12 +12,14 @@ from qcourse.calibrate.gram import accumulate_gram
 class InputStatistics:
     """Sums over calibration tokens of one activation x that the linears `names` share.
 
-    names: of the linears, relative to the decoder layer; columns: width of x; gram: whether x x^T is kept.
+    names: of the linears, relative to the decoder layer; columns: width of x; gram: whether x x^T is kept;
+    magnitudes: whether |x| is (mean and largest), which costs as much as a pass over the activations.
     """
 
     names: list[str]
     columns: int
     gram: bool = True
+    magnitudes: bool = True
     device: torch.device = torch.device("cpu")
     n_tokens: int = 0
     sums: dict[str, Tensor] = field(default_factory=dict)
@@ -31,13 +33,14 @@ class InputStatistics:
     def add(self, inputs: Tensor) -> None:
         """Account for inputs [..., columns] of any floating dtype."""
         rows = inputs.detach().reshape(-1, self.columns)
-        magnitude = rows.abs()
         self.n_tokens += rows.shape[0]
-        self.sums["abs"] += magnitude.sum(0, dtype=torch.float32)
-        self.sums["max"] = torch.maximum(self.sums["max"], magnitude.amax(0).float())
+        if self.magnitudes:
+            magnitude = rows.abs()
+            self.sums["abs"] += magnitude.sum(0, dtype=torch.float32)
+            self.sums["max"] = torch.maximum(self.sums["max"], magnitude.amax(0).float())
         if self.gram:
             accumulate_gram(self.sums["gram"], rows)
-        else:
+        elif self.magnitudes:
             self.sums["square"] += rows.float().square().sum(0)
 
     @property

@@ -41,13 +41,15 @@ class LayerStep:
         for module in self.linears().values():
             module.weight.data = module.weight.data.to(dtype)
 
-    def collect(self, gram: bool = True) -> list[InputStatistics]:
+    def collect(self, gram: bool = True, magnitudes: bool = True) -> list[InputStatistics]:
         """Run the layer over all tokens; return statistics for each set of linears that share an input."""
         shared = self.shared_inputs()
         statistics = []
         for names in shared:
             module = self.linears()[names[0]]
-            statistics.append(InputStatistics(names, module.in_features, gram, module.weight.device))
+            statistics.append(
+                InputStatistics(names, module.in_features, gram, magnitudes, module.weight.device)
+            )
         handles = [
             self.linears()[item.names[0]].register_forward_pre_hook(_adder(item)) for item in statistics
         ]

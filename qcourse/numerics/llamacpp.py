@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from qcourse.numerics import llamacpp_iq as iq
 from qcourse.numerics import llamacpp_k as k
 from qcourse.numerics import llamacpp_simple as simple
 from qcourse.numerics.checks import check_finite
@@ -29,7 +30,7 @@ FORMATS = {
     "Q4_0": BlockFormat(32, 18, simple.pack_q4_0, simple.unpack_q4_0),
     "Q5_0": BlockFormat(32, 22, simple.pack_q5_0, simple.unpack_q5_0),
     "Q8_0": BlockFormat(32, 34, simple.pack_q8_0, simple.unpack_q8_0),
-    "IQ4_NL": BlockFormat(32, 18, simple.pack_iq4_nl, simple.unpack_iq4_nl),
+    "IQ4_NL": BlockFormat(32, 18, iq.pack_iq4_nl, iq.unpack_iq4_nl),
     "Q4_K": BlockFormat(256, 144, k.pack_q4_k, k.unpack_q4_k),
     "Q6_K": BlockFormat(256, 210, k.pack_q6_k, k.unpack_q6_k),
 }

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qcourse.calibrate import InputStatistics, bf16_products
+from qcourse.calibrate import InputStatistics
 from qcourse.common import QCourseError
 from qcourse.methods import fp8, gptq, llm_int8, nf4, rtn, w8a8_int8
 from qcourse.numerics import QuantizedWeight
 from qcourse.numerics.fp4 import quantize_mxfp4, quantize_nvfp4
 from qcourse.numerics.fp8 import LARGEST
+from qcourse.quantize.record import record_of
 from qcourse.recipe import Recipe
 from qcourse.transforms import awq, smoothquant
 from qcourse.transforms.clip import clip
@@ -132,40 +133,3 @@ def rows_of(whole: QuantizedWeight, rows: slice) -> QuantizedWeight:
         whole.g_idx,
         dict(whole.extra),
     )
-
-
-def record_of(
-    layer: QuantizedWeight,
-    weight: Tensor,
-    recipe: Recipe,
-    hessian: Tensor | None,
-    item: InputStatistics | None,
-) -> dict[str, Any]:
-    """Return a linear's manifest record: settings, bits per weight, errors of weight and output, damping."""
-    error = layer.dequantize() - weight.float()
-    record = {
-        "method": recipe.method,
-        "bits": recipe.bits,
-        "group_size": recipe.group_size,
-        "bits_per_weight": round(layer.bits_per_weight(), 4),
-        "relative_weight_error": ratio(error.square().sum(), weight.float().square().sum()),
-    }
-    if hessian is not None:
-        with bf16_products():
-            record["relative_output_error"] = ratio(energy(error, hessian), energy(weight.float(), hessian))
-        record["calibration_tokens"] = item.n_tokens
-    if recipe.method == "gptq":
-        record["damping"] = layer.extra["damping"]
-        if layer.extra["damping"] is None:
-            record["note"] = "the Hessian had no Cholesky factor even when damped; rounded to nearest"
-    return record
-
-
-def energy(weight: Tensor, hessian: Tensor) -> Tensor:
-    """Return tr(W H W^T): the mean squared output, summed over output features."""
-    return ((weight @ hessian) * weight).sum()
-
-
-def ratio(part: Tensor, whole: Tensor) -> float:
-    """Return part / whole as a float, 0 when the whole is 0."""
-    return float(part / whole) if float(whole) else 0.0

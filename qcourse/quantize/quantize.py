@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from qcourse.calibrate import LayerStep, walk
+from qcourse.calibrate import InputStatistics, LayerStep, walk
 from qcourse.models import decoder_layers
 from qcourse.numerics import QuantizedWeight
 from qcourse.quantize.checks import check_model, check_recipe, check_tokens
@@ -89,11 +89,7 @@ def steps(model: nn.Module, recipe: Recipe, tokens: Tensor | None):
 def quantize_step(step: LayerStep, result: QuantizedModel) -> None:
     """Transform and quantize one decoder layer in place; add its codes and its record to the result."""
     recipe, prefix = result.recipe, f"model.layers.{step.index}."
-    statistics = (
-        step.collect(gram=recipe.method == "gptq" or recipe.transform == "awq")
-        if recipe.needs_calibration
-        else None
-    )
+    statistics = collected(step, recipe)
     dtype = next(iter(step.linears().values())).weight.dtype
     if recipe.transform:  # scales and rotations would be rounded twice if they passed through 16 bits
         step.cast(torch.float32)
@@ -108,3 +104,11 @@ def quantize_step(step: LayerStep, result: QuantizedModel) -> None:
     step.cast(dtype)
     kept = [prefix + name for name in modules if prefix + name not in result.layers]
     result.manifest["kept"] += kept
+
+
+def collected(step: LayerStep, recipe: Recipe) -> list[InputStatistics] | None:
+    """Return the statistics that the recipe needs of a layer's inputs, and no others; None when none."""
+    if not recipe.needs_calibration:
+        return None
+    gram = recipe.method == "gptq" or recipe.transform == "awq"
+    return step.collect(gram, magnitudes=bool(recipe.transform) or recipe.method != "gptq")

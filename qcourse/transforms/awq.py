@@ -13,8 +13,7 @@ from qcourse.numerics import quantize_affine
 from qcourse.numerics.checks import columns_of_a_group
 from qcourse.transforms.fold import Link, fold, links, pool_query_heads
 
-STEPS = 20
-SEARCH_ROWS = 768
+SEARCH_ROWS = 512
 
 
 class Grid(Protocol):
@@ -51,23 +50,32 @@ def search_scale(
 ) -> tuple[Tensor, dict[str, Any]]:
     """Return the scale [in] with the least output error after rounding, and its record.
 
-    Tried: s = mean|x|**a / mean|w|**(1 - a) and s = mean|x|**a, a = 0, 1/20, ... 1, each normalised to a
-    geometric centre of 1. Without any scale the error is that of plain rounding, so it never grows.
+    Tried: s = mean|x|**a / mean|w|**(1 - a) and s = mean|x|**a for a = 0.1, 0.2, ... 1 and then twentieths
+    beside the best, each normalised to a geometric centre of 1. No scale at all is among them, so the error
+    never exceeds that of plain rounding.
     """
     chosen = [(thin_rows(weight.float()), grid) for weight, grid in weights if grid is not None]
     activation = pool_query_heads(mean_abs, link).clamp(min=1e-8)
     magnitude = pool_query_heads(mean_magnitude(chosen), link).clamp(min=1e-8)
-    ones = torch.ones_like(activation)
-    plain = best_error = rounding_error(chosen, ones, hessian)
-    best, found = ones, {"exponent": 0.0, "by_weight": False}
-    for step in range(1, STEPS + 1):
-        for by_weight in (False, True):
-            scale = candidate(activation, magnitude, step / STEPS, by_weight)
+    best = torch.ones_like(activation)
+    plain = best_error = rounding_error(chosen, best, hessian)
+    found: dict[str, Any] = {"exponent": 0.0, "by_weight": False}
+    for coarse in (True, False):
+        for exponent, by_weight in exponents(coarse, found):
+            scale = candidate(activation, magnitude, exponent, by_weight)
             error = rounding_error(chosen, scale, hessian)
             if error < best_error:
                 best, best_error = scale, error
-                found = {"exponent": step / STEPS, "by_weight": by_weight}
+                found = {"exponent": exponent, "by_weight": by_weight}
     return best, found | {"error_ratio": best_error / plain if plain else 1.0}
+
+
+def exponents(coarse: bool, found: dict[str, Any]) -> list[tuple[float, bool]]:
+    """Return what to try: every tenth in both forms, then a twentieth to either side of the best so far."""
+    if coarse:
+        return [(step / 10, by_weight) for step in range(1, 11) for by_weight in (False, True)]
+    near = (found["exponent"] - 0.05, found["exponent"] + 0.05)
+    return [(exponent, found["by_weight"]) for exponent in near if 0 < exponent < 1]
 
 
 def candidate(activation: Tensor, magnitude: Tensor, exponent: float, by_weight: bool) -> Tensor:
@@ -100,5 +108,5 @@ def mean_magnitude(weights: list[tuple[Tensor, Grid]]) -> Tensor:
 
 
 def thin_rows(weight: Tensor) -> Tensor:
-    """Return every k-th row so that at most 768 stay: enough to rank scales by."""
+    """Return every k-th row so that at most 512 stay: enough to rank scales by."""
     return weight[:: max(1, -(-weight.shape[0] // SEARCH_ROWS))]

@@ -3,7 +3,7 @@
 import pytest
 
 from qcourse import recipe
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, repository
 from qcourse.recipe import Recipe, check_engine, named
 
 
@@ -91,7 +91,8 @@ def test_every_row_of_the_table_is_well_formed():
         assert row["loads"] in {"yes", "no", "untested"} and row["evidence"]
         assert row["method"] in {*recipe.METHODS, "awq"}, row
         if row["loads"] == "yes":
-            assert "tests/" in row["evidence"], row
+            path, _, test = row["evidence"].partition("::")
+            assert f"def {test.partition('[')[0]}(" in (repository() / path).read_text(), row
 
 
 @pytest.mark.parametrize("name", [name for name in recipe.KNOWN])

@@ -1,0 +1,48 @@
+"""What the manifest says of one quantized linear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from qcourse.calibrate import InputStatistics, bf16_products
+from qcourse.numerics import QuantizedWeight
+from qcourse.recipe import Recipe
+
+
+def record_of(
+    layer: QuantizedWeight,
+    weight: Tensor,
+    recipe: Recipe,
+    hessian: Tensor | None,
+    item: InputStatistics | None,
+) -> dict[str, Any]:
+    """Return a linear's manifest record: settings, bits per weight, errors of weight and output, damping."""
+    error = layer.dequantize() - weight.float()
+    record = {
+        "method": recipe.method,
+        "bits": recipe.bits,
+        "group_size": recipe.group_size,
+        "bits_per_weight": round(layer.bits_per_weight(), 4),
+        "relative_weight_error": ratio(error.square().sum(), weight.float().square().sum()),
+    }
+    if hessian is not None:
+        with bf16_products():
+            record["relative_output_error"] = ratio(energy(error, hessian), energy(weight.float(), hessian))
+        record["calibration_tokens"] = item.n_tokens
+    if recipe.method == "gptq":
+        record["damping"] = layer.extra["damping"]
+        if layer.extra["damping"] is None:
+            record["note"] = "the Hessian had no Cholesky factor even when damped; rounded to nearest"
+    return record
+
+
+def energy(weight: Tensor, hessian: Tensor) -> Tensor:
+    """Return tr(W H W^T): the mean squared output, summed over output features."""
+    return ((weight @ hessian) * weight).sum()
+
+
+def ratio(part: Tensor, whole: Tensor) -> float:
+    """Return part / whole as a float, 0 when the whole is 0."""
+    return float(part / whole) if float(whole) else 0.0
