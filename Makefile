@@ -1,7 +1,9 @@
 # Aliases of qcourse/bootstrap.py (environments) and of the qcourse command. `make help` lists them.
 PYTHON ?= python3
 VENV := .venv/bin
-# One thread a process keeps runs comparable and two cores unoversubscribed.
+WORKERS ?= 2
+# Two test processes of one thread each; a module's tests, and the servers they share, stay together.
+TESTS := OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup
 export TOKENIZERS_PARALLELISM := false
 .PHONY: help course lab test test-fast main serving peers doctor clean
 
@@ -27,11 +29,11 @@ lab:             ## open JupyterLab on your own copies in work/ (never overwritt
 
 test:            ## set up all environments, run the whole suite, fast part first
 	@$(PYTHON) qcourse/bootstrap.py main serving peers
-	@$(VENV)/python -m pytest
+	@$(TESTS)
 
 test-fast:       ## the part under five minutes, with every engine started once
 	@$(PYTHON) qcourse/bootstrap.py main serving peers
-	@$(VENV)/python -m pytest -m "not slow or engine"
+	@$(TESTS) -m "not slow or engine"
 
 doctor:          ## what this machine can run, and the command that mends each lack
 	@$(VENV)/qcourse doctor

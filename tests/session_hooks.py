@@ -5,10 +5,22 @@ import pytest
 from tests import engines, lane_table
 
 
-@pytest.hookimpl(trylast=True)
+def is_slow(item: pytest.Item) -> bool:
+    """Whether a test is marked slow."""
+    return item.get_closest_marker("slow") is not None
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what is fast first; the order is otherwise kept, so that module fixtures are shared."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    """Run what is fast first; with `-n 2 --dist loadgroup` keep a module's tests, and its servers, together.
+
+    Lessons are the longest tests and share nothing, so that each is a group of its own.
+    """
+    items.sort(key=is_slow)
+    for item in items:
+        speed = "slow" if is_slow(item) else "fast"
+        alone = "notebooks" in item.path.parts and is_slow(item)
+        item.add_marker(pytest.mark.xdist_group(item.name if alone else f"{speed}-{item.path.stem}"))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
