@@ -15,6 +15,7 @@ from qcourse.export.compressed_scheme import Scheme, scheme
 from qcourse.export.exact import exactly, row_major, smallest_exact
 from qcourse.export.settings import kept_linears, require_kind
 from qcourse.numerics import QuantizedWeight
+from qcourse.numerics.fp4 import pack_fp4, unpack_fp4
 from qcourse.numerics.packing import pack_words, unpack_words
 
 KINDS = ("int", "int8", "float8_e4m3fn", "mxfp4", "nvfp4")
@@ -69,7 +70,7 @@ def _encode_plain(layer: QuantizedWeight) -> dict[str, Tensor]:
 
 
 def _encode_fp4(layer: QuantizedWeight) -> dict[str, Tensor]:
-    tensors = {"weight_packed": (layer.codes[:, 0::2] | layer.codes[:, 1::2] << 4).contiguous()}
+    tensors = {"weight_packed": pack_fp4(layer.codes)}
     if layer.kind == "mxfp4":
         return tensors | {"weight_scale": (torch.log2(layer.scale) + 127).round().to(torch.uint8)}
     divisor = torch.as_tensor(layer.extra["global_scale"], dtype=torch.float32).reshape(1)
@@ -113,8 +114,7 @@ def _decode_packed(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight
 
 
 def _decode_fp4(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight:
-    packed = tensors["weight_packed"]
-    codes = torch.stack([packed & 15, packed >> 4], dim=-1).flatten(1)
+    codes = unpack_fp4(tensors["weight_packed"])
     stored = tensors["weight_scale"]
     if rules.kind == "mxfp4":
         return QuantizedWeight(codes, torch.exp2(stored.float() - 127), None, 4, rules.group_size, "mxfp4")

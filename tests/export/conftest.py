@@ -12,6 +12,7 @@ from qcourse.methods import llm_int8, w8a8_int8
 from qcourse.numerics import QuantizedWeight
 from qcourse.numerics.affine import quantize_affine
 from qcourse.numerics.codebook import quantize_codebook
+from qcourse.numerics.fp4 import quantize_mxfp4, quantize_nvfp4
 from qcourse.numerics.fp8 import quantize_fp8
 
 
@@ -20,6 +21,13 @@ def reordered(weight: torch.Tensor) -> QuantizedWeight:
     layer = quantize_affine(weight, 4, 64)
     g_idx = torch.arange(weight.shape[1])[torch.randperm(weight.shape[1])] // 64
     layer.g_idx = g_idx.to(torch.int32)
+    return layer
+
+
+def static(weight: torch.Tensor) -> QuantizedWeight:
+    """Return an FP8 layer with a scale for its inputs, as static calibration leaves it."""
+    layer = quantize_fp8(weight, "tensor")
+    layer.extra["input_scale"] = torch.tensor(0.0125)
     return layer
 
 
@@ -41,6 +49,9 @@ KINDS: dict[str, tuple[str, Quantizer]] = {
     "ct-fp8": ("compressed-tensors", quantize_fp8),
     "ct-fp8-tensor": ("compressed-tensors", lambda w: quantize_fp8(w, "tensor")),
     "ct-fp8-block": ("compressed-tensors", lambda w: quantize_fp8(w, "block")),
+    "ct-fp8-static": ("compressed-tensors", static),
+    "ct-mxfp4": ("compressed-tensors", quantize_mxfp4),
+    "ct-nvfp4": ("compressed-tensors", quantize_nvfp4),
     "bnb-nf4": ("bitsandbytes", quantize_codebook),
     "bnb-nf4-single": ("bitsandbytes", lambda w: quantize_codebook(w, double_quantization=False)),
     "bnb-fp4": ("bitsandbytes", lambda w: quantize_codebook(w, 128, "fp4")),

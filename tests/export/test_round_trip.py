@@ -25,6 +25,7 @@ def test_layers_return_unchanged(kind, small, layers_of, tmp_path):
         torch.testing.assert_close(back.scale, layer.scale, rtol=0, atol=0)
         assert torch.equal(back.dequantize(), layer.dequantize())
         assert (back.g_idx is None) == (layer.g_idx is None)
+        assert back.extra.get("input_scale") == layer.extra.get("input_scale")
         if layer.zero_point is not None:
             assert torch.equal(back.zero_point, layer.zero_point)
             assert back.symmetric == layer.symmetric
