@@ -10,8 +10,8 @@ from qcourse.common import QCourseError
 from qcourse.measure import Row
 
 PROMISED = """recipe lane engine bits_per_weight bits_per_quantized_weight file_bytes perplexity
-    kl_mean kl_p99 top1_agreement skills intervals n_items tokens_per_second model_hash recipe_hash evaluation_hash dtype
-    threads versions machine date""".split()
+    kl_mean kl_p99 top1_agreement skills intervals n_items tokens_per_second model_hash recipe_hash
+    evaluation_hash dtype threads versions machine date""".split()
 
 
 def row(name="gptq-w4g128", **changes):
