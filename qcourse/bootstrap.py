@@ -8,29 +8,20 @@ one goes on where it stopped, a changed lock is installed anew.
 import argparse
 import fcntl
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
 import sys
-import time
-import venv
 from importlib import metadata
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, not this folder
 
 from qcourse.common import environments as spec  # noqa: E402
+from qcourse.common import install  # noqa: E402
 from qcourse.common.environments import ENVIRONMENTS, Environment, Step  # noqa: E402
-from qcourse.common.files import write_json  # noqa: E402
+from qcourse.common.install import HERE, SetupError, done  # noqa: E402
 from qcourse.common.places import repository  # noqa: E402
-
-PIP = ("--disable-pip-version-check", "--no-input", "install", "--quiet", "--prefer-binary")
-HERE = Environment("main", sys.prefix, "the Python that runs this script", 0.7, 2.3)
-
-
-class SetupError(Exception):
-    """A set-up that cannot go on: what, the limit, the fix, in one sentence."""
 
 
 def main() -> None:
@@ -86,15 +77,15 @@ def set_up(environments: list[Environment], dry_run: bool) -> None:
     background = []
     with one_at_a_time():
         for env, left in work:
-            create(env)
+            install.create(env)
             for step in left:
-                running = start(env, step)
+                running = install.start(env, step)
                 if running and step.background:
                     background.append(running)
                 elif running:
-                    finish(*running)
+                    install.finish(*running)
         for running in background:
-            finish(*running)
+            install.finish(*running)
 
 
 def steps_of(env: Environment) -> list[Step]:
@@ -126,58 +117,6 @@ def announce(work: list[tuple[Environment, list[Step]]]) -> None:
         )
 
 
-def create(env: Environment) -> None:
-    """Make the virtual environment, without ensurepip, unless it exists."""
-    if env is not HERE and not env.python.exists():
-        venv.EnvBuilder(with_pip=False, symlinks=True).create(repository() / env.folder)
-
-
-def start(env: Environment, step: Step) -> tuple | None:
-    """Start one step with this Python's pip, its output in build/setup/."""
-    log = repository() / "build" / "setup" / f"{env.name}-{step.name.replace(' ', '-')}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    print(f"  {env.folder}: {step.name} ...", flush=True)
-    if not step.arguments:
-        return None
-    pip = (sys.executable, "-m", "pip", "--python", str(interpreter(env)), *PIP, *step.arguments)
-    with log.open("w") as stream:
-        process = subprocess.Popen(pip, stdout=stream, stderr=subprocess.STDOUT, cwd=repository())
-    return env, step, process, log, time.monotonic()
-
-
-def finish(env: Environment, step: Step, process: subprocess.Popen, log: Path, started: float) -> None:
-    """Wait for a step and stamp it; a failed optional one is named and left for the next run."""
-    code = process.wait()
-    seconds = time.monotonic() - started
-    if code == 0:
-        stamp = {"lock": spec.lock_hash(env.lock), "done": done(env) | {step.name: round(seconds)}}
-        write_json(env.stamp, stamp)
-        print(f"  {env.folder}: {step.name} done in {seconds:.0f} s", flush=True)
-        return
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
-    if not step.without:
-        raise SetupError(
-            f"{step.name} of {env.folder} failed; {log} has the whole output, which ends:\n{tail}"
-        )
-    print(
-        f"  {env.folder}: {step.name} failed, so {step.without} is left out; see {log}:\n{tail}", flush=True
-    )
-
-
-def interpreter(env: Environment) -> Path:
-    """Return the interpreter that an environment's packages are installed for."""
-    return Path(sys.executable) if env is HERE else env.python
-
-
-def done(env: Environment) -> dict[str, int]:
-    """Return the finished steps and their seconds, if they are of this lock; {} otherwise."""
-    try:
-        stamp = json.loads(env.stamp.read_text())
-    except (OSError, ValueError):
-        return {}
-    return stamp["done"] if stamp["lock"] == spec.lock_hash(env.lock) and interpreter(env).exists() else {}
-
-
 class one_at_a_time:
     """A lock, so that two set-ups started at once wait for each other."""
 
@@ -202,7 +141,17 @@ def install_beside_colab(dry_run: bool) -> None:
         return
     constraints.parent.mkdir(exist_ok=True)
     constraints.write_text("\n".join(kept) + "\n")
-    command = (sys.executable, "-m", "pip", *PIP, "-c", str(constraints), "-e", str(repository()), *engines)
+    command = (
+        sys.executable,
+        "-m",
+        "pip",
+        *install.PIP,
+        "-c",
+        str(constraints),
+        "-e",
+        str(repository()),
+        *engines,
+    )
     if code := subprocess.run(command, cwd=repository()).returncode:
         raise SetupError(f"pip ended with code {code}; its message is above")
 

@@ -9,7 +9,7 @@ import pytest
 
 from qcourse import bootstrap
 from qcourse.common import environments as spec
-from qcourse.common import repository
+from qcourse.common import install, repository
 
 
 @pytest.fixture
@@ -20,6 +20,7 @@ def checkout(tmp_path, monkeypatch):
         (tmp_path / "data" / "constraints" / lock.name).write_bytes(lock.read_bytes())
     monkeypatch.setattr(spec, "repository", lambda: tmp_path)
     monkeypatch.setattr(bootstrap, "repository", lambda: tmp_path)
+    monkeypatch.setattr(install, "repository", lambda: tmp_path)
     monkeypatch.setattr(spec, "has_nvidia", lambda: False)
     return tmp_path
 
@@ -37,7 +38,7 @@ def pip(monkeypatch):
         return real([sys.executable, "-c", f"raise SystemExit({code})"])
 
     real = subprocess.Popen
-    monkeypatch.setattr(bootstrap.subprocess, "Popen", popen)
+    monkeypatch.setattr(install.subprocess, "Popen", popen)
     return namedtuple("Pip", "calls codes")(calls, codes)
 
 
@@ -87,7 +88,7 @@ def test_a_failed_build_of_llama_cpp_leaves_the_rest_working(checkout, pip, caps
     environment = spec.ENVIRONMENTS["main"]
     bootstrap.set_up([environment], dry_run=False)
     assert "llama.cpp failed, so llama.cpp is left out" in capsys.readouterr().out
-    assert "llama.cpp" not in bootstrap.done(environment) and "gptqmodel" in bootstrap.done(environment)
+    assert "llama.cpp" not in install.done(environment) and "gptqmodel" in install.done(environment)
 
 
 def test_disk_is_checked_before_anything_is_installed(checkout, pip, monkeypatch):
