@@ -91,15 +91,20 @@ def _adder(item: InputStatistics) -> Callable:
 
 
 @torch.no_grad()
-def walk(model: nn.Module, tokens: Tensor) -> Iterator[LayerStep]:
+def walk(
+    model: nn.Module, tokens: Tensor, start: int = 0, states: list[Tensor] | None = None
+) -> Iterator[LayerStep]:
     """Yield each decoder layer with its inputs; the layer, as changed then, computes the next one's.
 
-    tokens: LongTensor [n_sequences, seq_len]. Peak extra memory: the hidden states of all tokens, twice.
+    tokens: LongTensor [n_sequences, seq_len]. start, states: go on at a later layer with the hidden states
+    that enter it, from an earlier walk over the same tokens.
+    Peak extra memory: the hidden states of all tokens, twice.
     """
     layers = decoder_layers(model)
     hidden, arguments = first_inputs(model, tokens)
-    for index, layer in enumerate(layers):
-        step = LayerStep(index, layer, hidden, arguments)
+    hidden = hidden if states is None else states
+    for index in range(start, len(layers)):
+        step = LayerStep(index, layers[index], hidden, arguments)
         yield step
         if index + 1 < len(layers):
             for position, output in enumerate(step.outputs()):

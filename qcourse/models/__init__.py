@@ -2,6 +2,7 @@
 
 from qcourse.models.checkpoint import check_checkpoint, check_safetensors
 from qcourse.models.load import LoadedModel, load, loaded
+from qcourse.models.mapped import mapped_model
 from qcourse.models.modules import SUPPORTED, check_architecture, check_finite, decoder_layers, linears
 from qcourse.models.resolve import resolve
 from qcourse.models.shape import ModelShape, known_models, shape
@@ -19,6 +20,7 @@ __all__ = [
     "linears",
     "load",
     "loaded",
+    "mapped_model",
     "resolve",
     "shape",
 ]

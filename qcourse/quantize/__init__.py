@@ -3,5 +3,6 @@
 from qcourse.quantize.memory import predicted_peak_bytes
 from qcourse.quantize.quantize import QuantizedModel, quantize
 from qcourse.quantize.simulate import reference
+from qcourse.quantize.stream import quantize_folder
 
-__all__ = ["QuantizedModel", "predicted_peak_bytes", "quantize", "reference"]
+__all__ = ["QuantizedModel", "predicted_peak_bytes", "quantize", "quantize_folder", "reference"]

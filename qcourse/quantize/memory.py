@@ -13,16 +13,21 @@ from qcourse.models import decoder_layers
 from qcourse.recipe import Recipe
 
 
-def predicted_peak_bytes(model: nn.Module, recipe: Recipe, tokens: Tensor | None) -> int:
+def predicted_peak_bytes(
+    model: nn.Module, recipe: Recipe, tokens: Tensor | None, streaming: bool = False
+) -> int:
     """Return the bytes a run needs beside the model itself, at its largest moment.
 
     Counted: hidden states of all tokens, one layer's activations for a batch, the Gram matrices of one layer
-    with the factors of the widest, fp32 copies of the widest stacked weight, and the codes of all layers.
+    with the factors of the widest, fp32 copies of the widest stacked weight, and the codes of all layers
+    (of one when streaming).
     """
     modules = [module for module in decoder_layers(model)[0].modules() if isinstance(module, nn.Linear)]
     widest = max(module.in_features for module in modules)
     largest = max(module.weight.numel() for module in modules)
-    every = sum(module.weight.numel() for module in modules) * len(decoder_layers(model))
+    every = sum(module.weight.numel() for module in modules) * (
+        1 if streaming else len(decoder_layers(model))
+    )
     needed = every + 4 * 4 * 2 * largest
     if recipe.needs_calibration and tokens is not None:
         hidden = tokens.numel() * model.config.hidden_size * model.dtype.itemsize
@@ -47,9 +52,9 @@ def available_bytes(device: torch.device) -> int:
         return free
 
 
-def check_memory(model: nn.Module, recipe: Recipe, tokens: Tensor | None) -> None:
+def check_memory(model: nn.Module, recipe: Recipe, tokens: Tensor | None, streaming: bool = False) -> None:
     """Raise QCourseError with both numbers when the run does not fit in memory."""
-    needed, free = predicted_peak_bytes(model, recipe, tokens), available_bytes(model.device)
+    needed, free = predicted_peak_bytes(model, recipe, tokens, streaming), available_bytes(model.device)
     if needed > free:
         raise QCourseError(
             f"{recipe.name} needs about {needed / 2**30:.1f} GiB beside the model and "

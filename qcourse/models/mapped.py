@@ -1,0 +1,69 @@
+"""A model whose weights stay in their files: pages are read when touched, dropped when memory is short."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qcourse.common import QCourseError
+from qcourse.models.checkpoint import check_checkpoint, check_safetensors
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+def mapped_model(folder: Path) -> Any:
+    """Return the Hugging Face model of a folder with every parameter a view of its mapped file, in eval mode.
+
+    Writing to a parameter changes private memory, never the file.
+    Raises QCourseError for a damaged checkpoint, a missing tensor, or one that is not F32, F16 or BF16.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    tensors = {
+        name: tensor for path in check_checkpoint(folder) for name, tensor in mapped_tensors(path).items()
+    }
+    config = AutoConfig.from_pretrained(folder)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    for name, parameter in list(model.named_parameters()):
+        if name in tensors:
+            place(model, name, tensors[name])
+        elif not (name == "lm_head.weight" and config.tie_word_embeddings):
+            raise QCourseError(f"{folder} lacks the tensor {name} {list(parameter.shape)}; download it again")
+    model.tie_weights()
+    model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its tables are computed, not stored
+    return model.eval()
+
+
+def place(model: Any, name: str, tensor: torch.Tensor) -> None:
+    """Make `tensor` the parameter `name` of a model."""
+    from torch import nn
+
+    module, _, leaf = name.rpartition(".")
+    model.get_submodule(module).register_parameter(leaf, nn.Parameter(tensor, requires_grad=False))
+
+
+def mapped_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file as views of its mapping; QCourseError names an odd dtype."""
+    import torch
+
+    header = check_safetensors(path)
+    with path.open("rb") as stream:
+        start = 8 + int.from_bytes(stream.read(8), "little")
+        buffer = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+    tensors = {}
+    for name, entry in header.items():
+        if entry["dtype"] not in DTYPES:
+            raise QCourseError(
+                f"{path} holds {name} as {entry['dtype']}; only F32, F16 and BF16 can be streamed"
+            )
+        count = (entry["data_offsets"][1] - entry["data_offsets"][0]) // (4 if entry["dtype"] == "F32" else 2)
+        view = torch.frombuffer(buffer, dtype=getattr(torch, DTYPES[entry["dtype"]]), count=count,
+                                offset=start + entry["data_offsets"][0])  # fmt: skip
+        tensors[name] = view.reshape(entry["shape"])
+    return tensors

@@ -1,0 +1,95 @@
+"""Streaming gives the codes of a run in memory, goes on after an interruption, and spares the source."""
+
+import pytest
+import torch
+
+from qcourse import models
+from qcourse.common import QCourseError, content_hash
+from qcourse.quantize import quantize, quantize_folder, reference
+from qcourse.quantize import stream as stream_module
+from qcourse.recipe import named
+
+
+def same(first, second) -> bool:
+    """Whether two sets of layers hold the same tensors and facts."""
+    return set(first) == set(second) and all(
+        torch.equal(first[name].codes, second[name].codes)
+        and torch.equal(first[name].scale, second[name].scale)
+        and (first[name].bits, first[name].kind) == (second[name].bits, second[name].kind)
+        and set(first[name].extra) == set(second[name].extra)
+        for name in first
+    )
+
+
+@pytest.mark.parametrize("recipe", ["gptq-w4g128", "awq-w4g128", "rtn-w3g64", "nf4", "fp8-static", "nvfp4"])
+def test_streamed_codes_equal_those_made_in_memory(small_model, llama_gqa, small_tokens, tmp_path, recipe):
+    whole = quantize(small_model(llama_gqa, torch.bfloat16), named(recipe), small_tokens, progress=False)
+    streamed = quantize_folder(llama_gqa, named(recipe), small_tokens, tmp_path / "work", progress=False)
+    assert same(whole.layers, streamed.layers)
+    assert streamed.manifest["layers"] == whole.manifest["layers"]
+    norm = "model.layers.1.post_attention_layernorm.weight"
+    assert torch.equal(streamed.model.state_dict()[norm], whole.model.state_dict()[norm])
+    with torch.no_grad():
+        wanted, got = (reference(result)(small_tokens[:2]).logits for result in (whole, streamed))
+    if not named(recipe).method.startswith("fp8"):  # the streamed model's linears do not simulate activations
+        assert torch.equal(wanted, got)
+
+
+class Killed(Exception):
+    """Stands for the process being killed."""
+
+
+@pytest.mark.parametrize("moment", ["before the layer is written", "after it, before its outputs"])
+def test_interrupted_run_goes_on_and_ends_with_the_same_codes(
+    llama_gqa, small_tokens, tmp_path, monkeypatch, moment
+):
+    recipe, work = named("awq+gptq-w3g128"), tmp_path / "work"
+    whole = quantize_folder(llama_gqa, recipe, small_tokens, tmp_path / "other", progress=False)
+    done = stream_module.finish_step
+
+    def dies(step, result, state):
+        if step.index == 1 and moment.startswith("before"):
+            raise Killed
+        done(step, result, state)
+        if step.index == 0 and moment.startswith("after"):
+            raise Killed
+
+    monkeypatch.setattr(stream_module, "finish_step", dies)
+    with pytest.raises(Killed):
+        quantize_folder(llama_gqa, recipe, small_tokens, work, progress=False)
+    seen = []
+    monkeypatch.setattr(
+        stream_module, "finish_step", lambda *given: (seen.append(given[0].index), done(*given))
+    )
+    resumed = quantize_folder(llama_gqa, recipe, small_tokens, work, progress=False)
+    assert same(whole.layers, resumed.layers) and whole.manifest["layers"] == resumed.manifest["layers"]
+    assert seen[-1] == 1 and len(seen) <= 2
+    for index in range(2):
+        name = f"layer-{index:04d}.safetensors"
+        assert (work / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+def test_work_of_another_run_is_not_mixed_in(llama_gqa, small_tokens, tmp_path):
+    quantize_folder(llama_gqa, named("rtn-w4g128"), work=tmp_path, progress=False)
+    with pytest.raises(QCourseError, match="unfinished run of another model, recipe or calibration"):
+        quantize_folder(llama_gqa, named("rtn-w3g128"), work=tmp_path, progress=False)
+    again = quantize_folder(llama_gqa, named("rtn-w3g128"), work=tmp_path, resume=False, progress=False)
+    assert again.layers["model.layers.1.mlp.up_proj"].bits == 3
+
+
+@pytest.mark.parametrize("name", ["llama_tied", "qwen2", "qwen3"])
+def test_mapped_model_computes_what_the_loaded_one_does(small_folders, small_model, small_tokens, name):
+    before = content_hash(small_folders[name])
+    mapped = models.mapped_model(small_folders[name])
+    with torch.no_grad():
+        wanted = small_model(small_folders[name], torch.bfloat16)(small_tokens).logits
+        assert torch.equal(mapped(small_tokens).logits, wanted)
+        mapped.model.layers[0].mlp.up_proj.weight.zero_()
+    assert content_hash(small_folders[name]) == before
+
+
+def test_what_cannot_be_streamed_is_refused(llama_gqa, tmp_path):
+    with pytest.raises(QCourseError, match="does not go layer by layer"):
+        quantize_folder(llama_gqa, named("rotation+rtn-w4g128"), work=tmp_path)
+    with pytest.raises(QCourseError, match="needs calibration tokens"):
+        quantize_folder(llama_gqa, named("gptq-w4g128"), work=tmp_path)
