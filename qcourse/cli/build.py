@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, content_hash
 from qcourse.recipe import Recipe
 
 SAMPLES, SEQUENCE = 64, 512  # calibration windows and their tokens
@@ -12,24 +12,59 @@ SAMPLES, SEQUENCE = 64, 512  # calibration windows and their tokens
 
 def build(model: str, recipe: Recipe, form: str, output: Path, revision: str | None = None,
           calibration: Path | None = None, stream: bool = False) -> Path:  # fmt: skip
-    """Write the artefact of a recipe and return its path; QCourseError says what cannot be."""
+    """Write the artefact of a recipe and return its path; QCourseError says what cannot be.
+
+    stream: one decoder layer in memory at a time; finished layers wait beside `output`, so that the
+    same command goes on where it was interrupted.
+    """
     from qcourse import models
 
     if stream:
-        raise QCourseError("--stream is not in this version, which holds the model in memory; leave it out")
+        return build_streamed(model, recipe, form, output, revision, calibration)
     source = models.load(model, revision=revision)
     if form == "gguf":
         return build_gguf(source, recipe, output, calibration)
-    from qcourse.export import save
     from qcourse.quantize import quantize
 
     tokens = calibration_tokens(source.tokenizer, calibration) if recipe.needs_calibration else None
     made = quantize(source.model, recipe, tokens)
-    manifest = {
-        **made.manifest,
-        "source": {"model": model_name(model), "hash": source.hash, "revision": revision},
-    }
-    return save(made.layers, source.model, source.tokenizer, output, form, recipe, manifest)
+    return write(made, source.tokenizer, output, form, origin(model, source.hash, revision))
+
+
+def build_streamed(model: str, recipe: Recipe, form: str, output: Path, revision: str | None,
+                   calibration: Path | None) -> Path:  # fmt: skip
+    """Quantize a checkpoint layer by layer from its files and write the artefact."""
+    import shutil
+
+    from qcourse.models import resolve
+    from qcourse.models.load import load_tokenizer
+    from qcourse.quantize import quantize_folder
+
+    if form == "gguf":
+        raise QCourseError(
+            "--stream is for checkpoints; llama.cpp's own quantizer streams GGUF files by itself"
+        )
+    folder = resolve(model, revision)
+    tokenizer = load_tokenizer(folder)
+    tokens = calibration_tokens(tokenizer, calibration) if recipe.needs_calibration else None
+    work = output.parent / f".{output.name}.layers"
+    made = quantize_folder(folder, recipe, tokens, work)
+    written = write(made, tokenizer, output, form, origin(model, content_hash(folder), revision))
+    shutil.rmtree(work, ignore_errors=True)
+    return written
+
+
+def write(made: Any, tokenizer: Any, output: Path, form: str, source: dict[str, Any]) -> Path:
+    """Write a quantized model with its record."""
+    from qcourse.export import save
+
+    manifest = {**made.manifest, "source": source}
+    return save(made.layers, made.model, tokenizer, output, form, made.recipe, manifest)
+
+
+def origin(model: str, model_hash: str, revision: str | None) -> dict[str, Any]:
+    """Return what recipe.json records of the source model, without this machine's folders."""
+    return {"model": model_name(model), "hash": model_hash, "revision": revision}
 
 
 def build_gguf(source: Any, recipe: Recipe, output: Path, calibration: Path | None) -> Path:

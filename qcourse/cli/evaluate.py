@@ -13,7 +13,8 @@ def command(
     baseline: Annotated[str | None, typer.Option(help="the unquantized model, to diverge from")] = None,
     text: Annotated[Path | None, typer.Option(help="a text file instead of the held-out prose")] = None,
     items: Annotated[int | None, typer.Option(help="questions a skill; default 50; 0: none")] = None,
-    windows: Annotated[int, typer.Option(help="windows of 512 tokens")] = 16,
+    windows: Annotated[int, typer.Option(help="windows of text")] = 16,
+    context: Annotated[int, typer.Option(help="tokens a window")] = 512,
     json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> None:
     """Measure perplexity, divergence from --baseline, top-1 agreement and the skills, with 95% intervals.
@@ -26,7 +27,7 @@ def command(
         card = model_card()
         show(card, json, describe_card(card))
         return
-    row = measure(model, baseline, text, 50 if items is None else items, windows)
+    row = measure(model, baseline, text, 50 if items is None else items, windows, context)
     show(row, json, describe(row))
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 
-def measure(model: str, baseline: str | None, text: Path | None, items: int, windows: int) -> dict[str, Any]:
+def measure(
+    model: str, baseline: str | None, text: Path | None, items: int, windows: int, context: int
+) -> dict[str, Any]:
     """Return one scoreboard row as plain values; skills as {skill: {"accuracy", "interval"}}."""
     from qcourse import models
     from qcourse.measure import Plan, evaluate, evaluation_tokens
@@ -15,7 +17,7 @@ def measure(model: str, baseline: str | None, text: Path | None, items: int, win
     reference = models.load(baseline) if baseline else None
     with source(model, baseline) as (logits, tokenizer):
         logits.name = origin(model, baseline) or model  # decides which skills are asked
-        tokens = evaluation_tokens(tokenizer, windows, text=text)
+        tokens = evaluation_tokens(tokenizer, windows, context, text=text)
         row = evaluate(logits, reference, tokens, recipe=recipe_name(model), artefact=artefact(model),
                        tokenizer=tokenizer, plan=Plan(n_items=items, time=False))  # fmt: skip
     values = asdict(row)

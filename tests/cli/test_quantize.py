@@ -52,6 +52,17 @@ def test_a_recipe_file_and_a_calibration_text(cli, llama_gqa, tmp_path):
     assert made.code == 0 and "gptq-w4g64 as gptq" in made.out, made.err
 
 
+def test_streamed_from_disk_the_codes_are_the_same(cli, llama_gqa, tmp_path):
+    from qcourse.export import read
+
+    for name, extra in (("memory", ()), ("stream", ("--stream",))):
+        made = cli("quantize", llama_gqa, "--method", "gptq", *extra, "--output", tmp_path / name)
+        assert made.code == 0, made.err
+    whole, streamed = read(tmp_path / "memory"), read(tmp_path / "stream")
+    assert whole.keys() == streamed.keys() and all(whole[key].equal(streamed[key]) for key in whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["memory", "stream"]
+
+
 REFUSALS = [
     (["nowhere", "--method", "rtn"], "unknown model 'nowhere'"),
     (["acme/absent-7b", "--method", "rtn"], "acme/absent-7b"),

@@ -7,6 +7,7 @@ import pytest
 
 from qcourse.common import data_folder
 from qcourse.course.execute import run_cells
+from tests.notebooks.peak import BINDER, PeakMemory
 from tests.notebooks.test_rules import FOLDER, LARGEST, LESSONS, MACHINE_PATH
 from tests.small_models import write_small_model
 
@@ -15,12 +16,14 @@ PICO = data_folder() / "pico" / "model.safetensors"
 
 
 def execute(path, target, monkeypatch, model: str = "") -> nbformat.NotebookNode:
-    """Return the executed copy; fails with the notebook's own error."""
+    """Return the executed copy; fails with the notebook's own error, and where Binder's memory would end."""
     monkeypatch.delenv("QCOURSE_MODEL", raising=False)
     if model:
         monkeypatch.setenv("QCOURSE_MODEL", model)
-    error = run_cells(path, target / path.name, target / "home")
+    with PeakMemory() as peak:
+        error = run_cells(path, target / path.name, target / "home")
     assert error == ""
+    assert peak.bytes < BINDER, f"{path.name} takes {peak.bytes / 1e9:.2f} GB"
     return nbformat.read(target / path.name, as_version=4)
 
 
