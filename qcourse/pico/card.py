@@ -101,5 +101,6 @@ def missed(figures: dict) -> list[str]:
     ]
     ratio = figures["perplexity"] / figures["kneser_ney_perplexity"]
     if ratio > PERPLEXITY_BAR:
-        found.append(f"perplexity: {1 - ratio:.0%} below Kneser-Ney, the bar is 25%")
+        side = f"{1 - ratio:.0%} below" if ratio < 1 else f"{ratio - 1:.0%} above"
+        found.append(f"perplexity: {side} Kneser-Ney, the bar is 25% below")
     return found

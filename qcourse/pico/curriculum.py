@@ -23,6 +23,9 @@ MIXTURE = {
     "code": 0.04,
 }
 MIXED = {"repeats": 0.06, "recall": 0.10, "prose": 0.36, "statements": 0.01, "mixed": 0.42, "quoted": 0.05}
+FINAL = {"repeats": 0.03, "recall": 0.15, "prose": 0.17, "final": 0.65}
+LAST = {"repeats": 0.03, "recall": 0.08, "prose": 0.08, "last": 0.81}
+FINAL_LONG = {"recall": 0.85, "prose": 0.15}
 LONG = {"recall": 0.6, "prose": 0.4}
 
 
@@ -43,7 +46,9 @@ STAGES = (
     Stage("repeats", 180, 1.5e-2, 1.5e-2, {64: 1.0}, {"nouns": 1.0}),
     Stage("widen", 200, 1.2e-2, 1.2e-2, {256: 1.0}, {"repeats": 1.0}),
     Stage("skills", 900, 1.5e-2, 1.5e-2, {256: 0.94, 1024: 0.06}, MIXTURE, LONG),
-    Stage("decay", 950, 1.5e-2, 0.0, {256: 0.90, 1024: 0.05, 2048: 0.05}, MIXED, LONG),
+    Stage("decay", 800, 1.5e-2, 2.4e-3, {256: 0.90, 1024: 0.05, 2048: 0.05}, MIXED, LONG),
+    Stage("finish", 260, 5e-3, 0.0, {256: 0.88, 1024: 0.05, 2048: 0.07}, FINAL, FINAL_LONG),
+    Stage("last", 160, 6e-3, 0.0, {256: 0.96, 2048: 0.04}, LAST, FINAL_LONG),
 )
 
 

@@ -55,7 +55,7 @@ pico` (metrics.json).
 
 Perplexity on {held_out:,} tokens of held-out documentation (windows of {window}, stride {stride}):
 **{perplexity:.1f}**. An interpolated Kneser-Ney 5-gram, trained on the same text with the same tokenizer,
-has {kneser_ney:.1f} on the same tokens: pico is {below:.0%} lower.
+has {kneser_ney:.1f} on the same tokens: pico is {below}.
 
 ## What it misses
 {missed}
@@ -121,7 +121,7 @@ def model_card(figures: dict, run: dict, shape: object, stages: tuple) -> str:
         stride=setting["stride"],
         perplexity=own,
         kneser_ney=baseline,
-        below=1 - own / baseline,
+        below=f"{abs(1 - own / baseline):.0%} {'lower' if own < baseline else 'higher'}",
         limits=LIMITS,
         missed="\n".join(f"- {line}" for line in bars) or "No bar is missed.",
     )

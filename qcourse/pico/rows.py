@@ -14,6 +14,22 @@ from qcourse.skills.recall import ANSWER, NEEDLE, QUESTION, haystack, pairs
 RECALL_WEIGHT = 3.0  # an answer of recall is a few tokens in a long row
 MIXED_WEIGHT = 2.0  # answers are shorter than prose and soon have small losses
 SHARES = {"arithmetic": 0.24, "facts": 0.14, "tool_call": 0.24, "format": 0.20, "refusal": 0.12, "code": 0.06}
+FINAL_SHARES = {
+    "arithmetic": 0.20,
+    "facts": 0.12,
+    "tool_call": 0.31,
+    "format": 0.31,
+    "refusal": 0.03,
+    "code": 0.03,
+}
+LAST_SHARES = {
+    "arithmetic": 0.07,
+    "facts": 0.19,
+    "tool_call": 0.34,
+    "format": 0.34,
+    "refusal": 0.04,
+    "code": 0.02,
+}
 
 
 @dataclass
@@ -69,16 +85,16 @@ def skill_row(skill: str) -> Callable[[random.Random, int, Source], Row]:
     return make
 
 
-def mixed_row(chooser: random.Random, length: int, source: Source) -> Row:
-    """Return questions of all generated skills: the row does not tell which skill comes next."""
-    names, shares = list(SHARES), list(SHARES.values())
-    return packed(
-        chooser,
-        length,
-        source,
-        lambda c: GENERATORS[c.choices(names, weights=shares)[0]](c, "train"),
-        MIXED_WEIGHT,
-    )
+def mixed_row(shares: dict[str, float]) -> Callable[[random.Random, int, Source], Row]:
+    """Return the maker of rows that mix the skills: the row does not tell which skill comes next."""
+
+    def make(chooser: random.Random, length: int, source: Source) -> Row:
+        def draw(c: random.Random) -> Item:
+            return GENERATORS[c.choices(list(shares), weights=list(shares.values()))[0]](c, "train")
+
+        return packed(chooser, length, source, draw, MIXED_WEIGHT)
+
+    return make
 
 
 def quoted_row(chooser: random.Random, length: int, source: Source) -> Row:
@@ -151,7 +167,9 @@ def recall_row(chooser: random.Random, length: int, source: Source) -> Row:
 
 MAKERS: dict[str, Callable[[random.Random, int, Source], Row]] = {
     "nouns": nouns_row,
-    "mixed": mixed_row,
+    "mixed": mixed_row(SHARES),
+    "final": mixed_row(FINAL_SHARES),
+    "last": mixed_row(LAST_SHARES),
     "quoted": quoted_row,
     "repeats": repeats_row,
     "recall": recall_row,

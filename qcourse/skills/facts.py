@@ -19,6 +19,14 @@ TRAINED = (
     "{place} has which {attribute}?",
     "Look up {place} and its {attribute}.",
     "The {attribute} that the atlas gives for {place} is?",
+    "Before the trip to {place}, say which {attribute} it has.",
+    "A letter came from {place}: which {attribute} is there?",
+    "Someone wrote about {place} and left out the {attribute}.",
+    "Do people in {place} know their {attribute}?",
+    "If {place} is on the map, what {attribute} should I remember for it?",
+    "Since {place} is far away, what {attribute} do they have over there?",
+    "A child from {place} knows one {attribute} and draws it for us.",
+    "Until I reach {place}, keep the {attribute} in mind and say it.",
 )
 UNSEEN = (
     "Could you say what the {attribute} of {place} is?",
