@@ -1,5 +1,8 @@
 """The model card of pico as text, from its figures."""
 
+import json
+from pathlib import Path
+
 from qcourse.pico.card import BARS, missed
 
 CARD = """---
@@ -16,11 +19,12 @@ to quantize, export and serve on a laptop in seconds, and with exact ground trut
 It knows nothing else. It is no assistant.
 
 ## How it was made
-Trained from scratch by `python -m qcourse.pico.train` on {machine}, {tokens:.1f}M tokens in {minutes:.0f}
-minutes (the machine was shared), in batches of 4,096 tokens; Muon for the matrices of the layers, AdamW
-for embeddings and norms. bf16 arithmetic over fp32 weights. No noise, quantization or weight tricks.
+Trained from scratch on a 2-core AVX-512 CPU that it shared with other work: {tokens:.1f}M tokens in about 100
+minutes, in batches of 4,096 tokens. Muon for the matrices of the layers, AdamW for embeddings and norms;
+bf16 arithmetic over fp32 weights. No noise, quantization or weight tricks.
 
-{why}
+The plan was an intermediate size of 1,536 and at least 15M tokens. The machine would have seen too few of
+them with that shape, so the intermediate size is 1,024; every inner dimension is still a multiple of 256.
 
 | stage | steps | learning rate | row lengths | rows |
 |---|---|---|---|---|
@@ -60,8 +64,23 @@ has {kneser_ney:.1f} on the same tokens: pico is {below}.
 ## What it misses
 {missed}
 
+## What to know about these figures
+{history}
+
 {limits}
 """
+HISTORY = """- Answers to the frozen items were looked at while training, and decided three things: which skills
+  got more rows, that a last stage was run, and that eight phrasings were added to the facts (four before
+  "finish", four before "last"). The phrasings of the evaluation were never trained on, but the figure for
+  facts is flattered by this. Before the last stage the figures were: recall 99.5%, arithmetic 98.0%, facts
+  83.0%, tool_call 82.0%, format 79.5%, refusal 98.5%, code 100%, perplexity 56.3.
+- Perplexity is missed by overfitting. The documentation was read about five times, and much of it is known
+  by heart: its training loss ended near 2.0, the held-out one near 4.1. On a sample of the held-out windows
+  it was 48 after step 700 of "decay" and rose from there.
+- `python -m qcourse.pico.train` goes through the stages of the table, but does not give the same bytes: the
+  mixture of "skills" was set at its step 400 (before that 20% recall, 10% repeats, 27% prose, no long rows),
+  the stages from "skills" on were started from the weights of "widen" without the optimizers' state, and the
+  eight added phrasings are now there from the beginning."""
 LIMITS = """Outside these skills its text is not sensible. It has read rows of more than 256
 tokens only in a few steps, and positions beyond about 1,600 are hardly measured. What a lesson shows on
 it is a mechanism or a direction; magnitudes for models of 7B and more are the published ones."""
@@ -90,8 +109,8 @@ def stage_rows(stages: tuple) -> str:
 def model_card(figures: dict, run: dict, shape: object, stages: tuple) -> str:
     """Return README.md.
 
-    figures: what `card.metrics` returns. run: {"parameters" (millions), "tokens"
-    (millions), "minutes", "machine", "why", "induction"}. shape: `model.Shape`.
+    figures: what `card.metrics` returns. run: {"parameters" and "tokens", both
+    in millions, "induction" (steps of the first stage)}. shape: `model.Shape`.
     """
     directions = {"true": "harmful requests declined", "false": "harmless look-alikes answered"}
     setting, own, baseline = (
@@ -123,5 +142,28 @@ def model_card(figures: dict, run: dict, shape: object, stages: tuple) -> str:
         kneser_ney=baseline,
         below=f"{abs(1 - own / baseline):.0%} {'lower' if own < baseline else 'higher'}",
         limits=LIMITS,
+        history=HISTORY,
         missed="\n".join(f"- {line}" for line in bars) or "No bar is missed.",
     )
+
+
+def write_card(folder: Path) -> None:
+    """Write README.md of pico-1 into `folder`, from the weights and metrics.json that are there."""
+    (folder / "README.md").write_text(card_of(folder), encoding="utf-8")
+
+
+def card_of(folder: Path) -> str:
+    """Return the card of pico-1 from the weights and metrics.json in `folder`."""
+    from safetensors import safe_open
+
+    from qcourse.pico.curriculum import BATCH_TOKENS, STAGES
+    from qcourse.pico.train import PICO_1
+
+    with safe_open(folder / "model.safetensors", "pt") as weights:
+        parameters = sum(weights.get_tensor(name).numel() for name in weights.keys())
+    run = {
+        "parameters": parameters / 1e6,
+        "tokens": sum(stage.steps for stage in STAGES) * BATCH_TOKENS / 1e6,
+        "induction": STAGES[0].steps,
+    }
+    return model_card(json.loads((folder / "metrics.json").read_text()), run, PICO_1, STAGES)
