@@ -70,7 +70,8 @@ has {kneser_ney:.1f} on the same tokens: pico is {below}.
 {limits}
 """
 HISTORY = """- Answers to the frozen items were looked at while training, and decided three things: which
-  skills got more rows, that a last stage was run, and that eight phrasings were added to the facts (four before
+  skills got more rows, that a last stage was
+  run, and that eight phrasings were added to the facts (four before
   "finish", four before "last"). The phrasings of the evaluation were never trained on, but the figure for
   facts is flattered by this. Before the last stage the figures were: recall 99.5%, arithmetic 98.0%, facts
   83.0%, tool_call 82.0%, format 79.5%, refusal 98.5%, code 100%, perplexity 56.3.
