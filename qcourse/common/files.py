@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+ABOUT_A_MODEL = {"recipe.json", "metrics.json", "subject.json"}
+
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
@@ -28,7 +30,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; it replaces `path` only when the block ends without an error."""
+    """Yield a temporary folder beside `path`; it replaces `path` only when the block ends without error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -58,7 +60,7 @@ def content_hash(path: Path | str) -> str:
     path = Path(path)
     files = [path] if path.is_file() else sorted(
         file for file in path.rglob("*")
-        if file.suffix in {".safetensors", ".json", ".gguf"} and file.name not in {"recipe.json", "metrics.json"}
+        if file.suffix in {".safetensors", ".json", ".gguf"} and file.name not in ABOUT_A_MODEL
     )
     digest = hashlib.sha256()
     for file in files:

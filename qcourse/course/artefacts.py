@@ -1,6 +1,9 @@
 """Artefacts of the lanes: built once for a model and a recipe, found again by both."""
 
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,12 @@ from qcourse.recipe import Recipe, named
 CALIBRATION_SEQUENCES, CALIBRATION_LENGTH, SEED = 64, 512, 0
 
 
-def folder_of(recipe: str, form: str, prefix: str = "") -> Path:
-    """Return build/artefacts/<prefix><recipe>-<format>."""
-    return repository() / "build" / "artefacts" / f"{prefix}{named(recipe).name}-{form}"
+def folder_of(recipe: str, form: str, base: Any, prefix: str = "") -> Path:
+    """Return build/artefacts/<prefix><recipe>-<format>; a folder of its own for each model but pico."""
+    folder = repository() / "build" / "artefacts"
+    if base.name != "pico":
+        folder /= f"model-{base.hash[:8]}"
+    return folder / f"{prefix}{named(recipe).name}-{form}"
 
 
 def artefact(recipe: str, form: str, base: Any, prefix: str = "", texts: list[str] | None = None) -> Path:
@@ -20,15 +26,25 @@ def artefact(recipe: str, form: str, base: Any, prefix: str = "", texts: list[st
 
     form: a format of qcourse.export, or "gguf", whose path is the file's. prefix: keeps the artefacts
     of a fine-tuned model apart; texts: what to calibrate on, default the course's prose.
-    An artefact of another model or recipe at the same place is built anew.
+    An artefact of another model or recipe at the same place is built anew; a second process waits.
     """
-    folder = folder_of(recipe, form, prefix)
+    folder = folder_of(recipe, form, base, prefix)
     path = folder / "model.gguf" if form == "gguf" else folder
-    if is_current(path, named(recipe), base.hash):
-        return path
-    if form == "gguf":
-        return build_gguf(path, named(recipe), base)
-    return build_folder(path, named(recipe), form, base, texts)
+    with one_builder(folder):
+        if is_current(path, named(recipe), base.hash):
+            return path
+        if form == "gguf":
+            return build_gguf(path, named(recipe), base)
+        return build_folder(path, named(recipe), form, base, texts)
+
+
+@contextmanager
+def one_builder(folder: Path) -> Iterator[None]:
+    """Hold the lock of one artefact, so that lessons run side by side build it once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def is_current(path: Path, recipe: Recipe, model_hash: str) -> bool:

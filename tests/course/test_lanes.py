@@ -36,12 +36,22 @@ def tokens(base):
 
 
 def test_an_artefact_is_built_once_and_again_for_another_model(base):
-    path = artefacts.artefact("gptq-w4g128", "gptq", base)
+    pico = replace(base, name="pico")
+    path = artefacts.artefact("gptq-w4g128", "gptq", pico)
     written = (path / "model.safetensors").stat().st_mtime_ns
-    assert artefacts.artefact("gptq-w4g128", "gptq", base) == path
+    assert artefacts.artefact("gptq-w4g128", "gptq", pico) == path
     assert (path / "model.safetensors").stat().st_mtime_ns == written
-    artefacts.artefact("gptq-w4g128", "gptq", replace(base, hash="another"))
+    artefacts.artefact("gptq-w4g128", "gptq", replace(pico, hash="another"))
     assert (path / "model.safetensors").stat().st_mtime_ns != written
+
+
+def test_models_do_not_overwrite_each_others_artefacts(base):
+    other = replace(base, hash="another")
+    paths = {
+        artefacts.folder_of("gptq-w4g128", "gptq", model)
+        for model in (base, other, replace(base, name="pico"))
+    }
+    assert len(paths) == 3
 
 
 def test_calibration_windows_are_the_same_for_everyone(base):
