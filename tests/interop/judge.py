@@ -4,32 +4,44 @@ The reference is the model in float32 with the dequantized weights, its activati
 the engine does it. A file passes when KL(reference || engine) on at least 2,000 tokens is at most
 1e-4 or 5% of KL(unquantized || reference), whichever is larger. The same rule must refuse the
 controls: a zero point off by one, swapped nibbles, two groups' scales exchanged.
+
+Rounding activations to int8 makes the arithmetic chaotic. A sum added in another order tips about one
+code in 50,000 over, so a third of the tokens meet one, and what follows differs by about as much as
+rounding itself does. Two answers: windows of two tokens, judged before such chance has spread (the
+rule then holds as it stands); and where even those are too long (llama.cpp's Q8_0), a limit of twice
+what the reference differs from itself once its sums are made in float64.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
 
 from qcourse.measure import divergence
+from qcourse.quantize import simulate
 
-FLOOR, SHARE = 1e-4, 0.05
+FLOOR, SHARE, CHANCE = 1e-4, 0.05, 2.0
 POSITIONS = 2000
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """KL(reference || engine) in nats a token, beside KL(unquantized || reference)."""
+    """KL(reference || engine) in nats a token, beside KL(unquantized || reference).
+
+    itself: KL(reference || reference with its sums in float64), where that is what limits agreement.
+    """
 
     engine: float
     quantized: float
+    itself: float = 0.0
 
     @property
     def limit(self) -> float:
         """The largest divergence that is still the same model."""
-        return max(FLOOR, SHARE * self.quantized)
+        return max(FLOOR, SHARE * self.quantized, CHANCE * self.itself)
 
     @property
     def passed(self) -> bool:
@@ -39,7 +51,7 @@ class Verdict:
     def __str__(self) -> str:
         word = "same" if self.passed else "DIFFERENT"
         kl = f"KL(reference || engine) {self.engine:.2e}, limit {self.limit:.2e}"
-        return f"{word}: {kl}, KL(unquantized || reference) {self.quantized:.2e}"
+        return f"{word}: {kl}, KL(unquantized || reference) {self.quantized:.2e}, itself {self.itself:.2e}"
 
 
 class Judge:
@@ -58,12 +70,30 @@ class Judge:
         parts = self.tokens.split(max(1, 512 // self.tokens.shape[1]))
         return torch.cat([model.eval()(input_ids=part, use_cache=False).logits.float() for part in parts])
 
-    def verdict(self, reference: Tensor, engine: Tensor) -> Verdict:
-        """Compare the logits (or log-probabilities) of an engine with the reference's."""
+    def verdict(self, reference: Tensor, engine: Tensor, again: Tensor | None = None) -> Verdict:
+        """Compare the logits (or log-probabilities) of an engine with the reference's.
+
+        again: the reference once more, with its sums in float64.
+        """
         quantized = divergence(self.unquantized, reference).kl_mean
-        found = Verdict(divergence(reference, engine).kl_mean, quantized)
+        itself = 0.0 if again is None else divergence(reference, again).kl_mean
+        found = Verdict(divergence(reference, engine).kl_mean, quantized, itself)
         print(found)
         return found
+
+    def again(self, model: Any) -> Tensor:
+        """Return the logits of a model whose linears add in float64 and round the sum to float32."""
+        with (
+            mock.patch("torch.nn.functional.linear", wide_linear),
+            mock.patch.object(simulate, "linear", wide_linear),
+        ):
+            return self.logits(model)
+
+
+def wide_linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return inputs [..., in] times weight [out, in], transposed: summed in float64, then rounded back."""
+    product = inputs.double() @ weight.double().T
+    return (product if bias is None else product + bias.double()).to(inputs.dtype)
 
 
 @torch.inference_mode()

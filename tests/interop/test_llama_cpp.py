@@ -30,7 +30,7 @@ def full(folder):
     """Return a model in float32."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -62,19 +62,23 @@ def llama_logits(path, judge):
 
 
 @pytest.mark.engine
-def test_bf16_logits_and_tokens(bf16_file, judge):
+def test_bf16_file_is_the_same_model(bf16_file, judge):
+    """Logits within 0.05 on average: pico's reach 23, where llama.cpp's bf16 inputs cost up to 0.2."""
     require("llama.cpp", "gguf bf16")
     found = llama_logits(bf16_file, judge)
-    assert (found - judge.unquantized).abs().max() < 0.05
+    assert judge.verdict(judge.unquantized, found).passed
+    assert (found - judge.unquantized).square().mean().sqrt() < 0.05
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_K_M"])
-def test_quantized_files_compute_what_their_blocks_say(kind, quantized, short_judge):
-    """On 128 windows of 16 tokens: see short_judge."""
+def test_quantized_files_compute_what_their_blocks_say(kind, quantized, judge):
     require("llama.cpp", f"gguf {kind}")
-    wanted = short_judge.logits(as_llama_cpp(full(short_judge.folder), quantized(kind)))
-    found = llama_logits(quantized(kind), short_judge)
-    assert short_judge.verdict(wanted, found).passed
+    model = as_llama_cpp(full(judge.folder), quantized(kind))
+    found = llama_logits(quantized(kind), judge)
+    assert judge.verdict(judge.logits(model), found, judge.again(model)).passed
+    exchanged = model.model.layers[0].mlp.up_proj.weight
+    exchanged[:, :64] = exchanged[:, :64].roll(32, 1)
+    assert not judge.verdict(judge.logits(model), found).passed
 
 
 def test_rows_left_unpermuted_fail(bf16_file, judge, tmp_path, monkeypatch):
@@ -87,7 +91,6 @@ def test_rows_left_unpermuted_fail(bf16_file, judge, tmp_path, monkeypatch):
     model = AutoModelForCausalLM.from_pretrained(judge.folder, dtype=torch.bfloat16)
     path = export.gguf.write(model, AutoTokenizer.from_pretrained(judge.folder), tmp_path / "wrong.gguf")
     found = llama_logits(path, judge)
-    assert (found - judge.unquantized).abs().max() > 0.05
     assert not judge.verdict(judge.unquantized, found).passed
 
 
