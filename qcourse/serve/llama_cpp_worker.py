@@ -151,6 +151,12 @@ class Handler(BaseHTTPRequestHandler):
         print(time.strftime("%H:%M:%S"), format % values, flush=True)
 
 
+class Server(ThreadingHTTPServer):
+    """Keeps callers waiting instead of resetting them: the standard library queues only five."""
+
+    request_queue_size = 128
+
+
 def main() -> None:
     """Load the file, then serve it until the process is ended."""
     parser = argparse.ArgumentParser()
@@ -162,7 +168,7 @@ def main() -> None:
     options = parser.parse_args()
     without_extra_buffers()
     Handler.engine = Engine(options)
-    ThreadingHTTPServer(("127.0.0.1", options.port), Handler).serve_forever()
+    Server(("127.0.0.1", options.port), Handler).serve_forever()
 
 
 if __name__ == "__main__":
