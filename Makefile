@@ -5,7 +5,7 @@ WORKERS ?= 2
 # Two test processes of one thread each; a module's tests, and the servers they share, stay together.
 TESTS := OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup
 export TOKENIZERS_PARALLELISM := false
-.PHONY: help course lab test test-fast main serving peers doctor clean
+.PHONY: help course lab test test-fast bench main serving peers doctor clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -34,6 +34,10 @@ test:            ## set up all environments, run the whole suite, fast part firs
 test-fast:       ## the part under five minutes, with every engine started once
 	@$(PYTHON) qcourse/bootstrap.py main serving peers
 	@$(TESTS) -m "not slow or engine"
+
+bench:           ## ours beside llm-compressor: seconds and KL of GPTQ and AWQ on pico (about 10 minutes)
+	@$(PYTHON) qcourse/bootstrap.py main
+	@$(VENV)/python -m qcourse.course.bench
 
 doctor:          ## what this machine can run, and the command that mends each lack
 	@$(VENV)/qcourse doctor
