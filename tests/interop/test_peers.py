@@ -12,7 +12,10 @@ from tests.engines import require
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("library", peers.LIBRARIES)
+@pytest.mark.parametrize(
+    "library",
+    [pytest.param(name, marks=[pytest.mark.engine] * (name in peers.ARCHIVED)) for name in peers.LIBRARIES],
+)
 def test_our_reader_gives_the_librarys_weights(library, peer):
     own = load(peer(library) / "dequantized" / "weights.safetensors")
     layers = export.read_layers(peer(library))

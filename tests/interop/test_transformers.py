@@ -11,9 +11,13 @@ from tests.interop.judge import load_in_transformers
 pytestmark = pytest.mark.slow
 LIBRARY = {"gptq": "gptqmodel", "compressed-tensors": "compressed-tensors", "bitsandbytes": "bitsandbytes"}
 JUDGED = [form for form in FORMS if FORMS[form][1] != "awq"]
+ONCE = ("gptq", "w8a8 int8", "nf4")
+"""One form of each library, for the fast suite."""
 
 
-@pytest.mark.parametrize("form", JUDGED)
+@pytest.mark.parametrize(
+    "form", [pytest.param(form, marks=[pytest.mark.engine] * (form in ONCE)) for form in JUDGED]
+)
 def test_engine_computes_what_we_compute(form, judge, short_judge, artefact):
     require("transformers", form)
     require(LIBRARY[FORMS[form][1]], form)
