@@ -62,7 +62,7 @@ def llama_logits(path, judge):
 
 
 @pytest.mark.engine
-def test_bf16_file_is_the_same_model(bf16_file, judge):
+def test_bf16_logits_and_tokens(bf16_file, judge):
     """Logits within 0.05 on average: pico's reach 23, where llama.cpp's bf16 inputs cost up to 0.2."""
     require("llama.cpp", "gguf bf16")
     found = llama_logits(bf16_file, judge)
