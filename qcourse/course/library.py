@@ -1,7 +1,6 @@
 """The production libraries as the lessons call them: on a model in memory, with the lesson's own tokens."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,7 +50,6 @@ def scheme(bits: int, group_size: int, symmetric: bool) -> Any:
 
 def oneshot(model: Any, tokenizer: Any, tokens: Tensor, modifiers: list) -> Any:
     """Run llm-compressor's one call on these tokens, without its log and its progress bars."""
-    os.environ["LLM_COMPRESSOR_LOG_DISABLED"] = "true"
     with silent():
         from datasets import Dataset
         from llmcompressor import oneshot as run
@@ -70,6 +68,10 @@ def silent() -> Iterator[None]:
 
     logger.disable("llmcompressor")
     logger.disable("compressed_tensors")
+    try:
+        logger.level("METRIC")
+    except ValueError:  # llm-compressor makes its own level only where its log is wanted
+        logger.level("METRIC", no=38)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere), \
             contextlib.redirect_stdout(nowhere):
         try:

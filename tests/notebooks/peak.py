@@ -35,6 +35,7 @@ class PeakMemory:
 def resident(process: psutil.Process) -> int:
     """Return a process's resident bytes; 0 for one of the serving environment or one that has ended."""
     try:
-        return 0 if ".venv-vllm" in " ".join(process.cmdline()) else process.memory_info().rss
+        line = " ".join(process.cmdline())  # vLLM's engine and workers title themselves VLLM::...
+        return 0 if ".venv-vllm" in line or line.startswith("VLLM::") else process.memory_info().rss
     except psutil.Error:
         return 0

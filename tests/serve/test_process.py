@@ -57,9 +57,10 @@ def test_killing_the_watchdog_leaves_nothing_after_stop(tmp_path):
 
 
 CALLER = textwrap.dedent("""
-    import os, sys, time
+    import os, signal, sys, time
     from pathlib import Path
     from qcourse.serve.process import ServerProcess
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell hands down "ignored"
     process = ServerProcess("stub", eval(sys.argv[1]), dict(os.environ), Path(sys.argv[2]))
     process.wait(lambda: "child" in process.log.read_text(), 60, progress=False)
     print(process.pid, flush=True)
