@@ -1,6 +1,7 @@
 """The production libraries as the lessons call them: on a model in memory, with the lesson's own tokens."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
