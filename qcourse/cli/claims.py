@@ -19,12 +19,17 @@ def command(
     if recompute:
         remeasure(claims)
     rows = [
-        {"id": row.claim.id, "claim": row.claim.claim, "tier": row.claim.scope, "verdict": row.verdict,
-         "figure": row.figure}
+        {"id": row.claim.id, "claim": row.claim.claim, "tier": tier(row.claim.where), "verdict": row.verdict,
+         "figure": row.figure, "scope": row.claim.scope}
         for row in claims.rows()
     ]  # fmt: skip
     lines = [f"{row['id']:8} {row['verdict']:20} {number(row['figure']):>10}  {row['claim']}" for row in rows]
     show(rows, json, "\n".join(lines))
+
+
+def tier(where: tuple[str, ...]) -> int:
+    """Return the smallest class of machine that settles a claim: 2 where only a GPU does, else 0."""
+    return 2 if where == ("G",) else 0
 
 
 def remeasure(claims: object) -> None:
@@ -34,7 +39,7 @@ def remeasure(claims: object) -> None:
 
     from qcourse.course.runner import run
 
-    lessons = sorted({place for row in claims.rows() if row.claim.rule for place in row.claim.where})
+    lessons = sorted({row.claim.lesson for row in claims.rows() if row.claim.rule and row.claim.lesson})
     with contextlib.redirect_stdout(sys.stderr):
         run(lessons or None, lanes=False)
 
