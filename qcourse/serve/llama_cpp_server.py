@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WORKER = Path(__file__).with_name("llama_cpp_worker.py")
-KV_TYPES = {"auto": "f16", "f16": "f16", "q8_0": "q8_0"}
+KV_TYPES = {"auto": "f16", "f16": "f16", "f32": "f32", "q8_0": "q8_0"}
 
 
 class LlamaCppServer(Server):
@@ -63,7 +63,7 @@ def llama_cpp(
 ) -> LlamaCppServer:
     """Start llama.cpp on a GGUF file and return the server once it answers; use it in a `with` block.
 
-    kv_cache_dtype: "auto" (f16) or "q8_0"; threads: default OMP_NUM_THREADS or all.
+    kv_cache_dtype: "auto" (f16), "f32" or "q8_0"; threads: default OMP_NUM_THREADS or all.
     Raises QCourseError: no GGUF file, port taken, llama-cpp-python not installed, a file it cannot load.
     """
     path = Path(gguf).resolve()

@@ -42,12 +42,11 @@ class Engine:
 
     def load(self, logits_all: bool) -> llama_cpp.Llama:
         """Return the model with a context of its own; the file's pages are shared."""
-        kinds = {"f16": llama_cpp.GGML_TYPE_F16, "q8_0": llama_cpp.GGML_TYPE_Q8_0}
-        kind = kinds[self.options.kv]
+        kind = getattr(llama_cpp, f"GGML_TYPE_{self.options.kv.upper()}")
         return llama_cpp.Llama(
             self.options.model, n_ctx=self.options.context, n_threads=self.options.threads,
             n_threads_batch=self.options.threads, logits_all=logits_all, verbose=self.options.verbose,
-            type_k=kind, type_v=kind, flash_attn=self.options.kv != "f16",
+            type_k=kind, type_v=kind, flash_attn=self.options.kv == "q8_0",
         )  # fmt: skip
 
     def logits(self, tokens: list[int]) -> np.ndarray:

@@ -8,8 +8,10 @@ controls: a zero point off by one, swapped nibbles, two groups' scales exchanged
 Rounding activations to int8 makes the arithmetic chaotic. A sum added in another order tips about one
 code in 50,000 over, so a third of the tokens meet one, and what follows differs by about as much as
 rounding itself does. Two answers: windows of two tokens, judged before such chance has spread (the
-rule then holds as it stands); and where even those are too long (llama.cpp's Q8_0), a limit of twice
-what the reference differs from itself once its sums are made in float64.
+rule then holds as it stands); and where even those are too long (llama.cpp's Q8_0), the reference is
+asked what it differs from itself once its sums are made in float64. Reference and engine each carry one
+such error, independent of the other's, and KL grows with the variance of the difference: so the limit
+is twice that figure.
 """
 
 from dataclasses import dataclass

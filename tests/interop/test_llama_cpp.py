@@ -56,18 +56,33 @@ def quantized(bf16_file):
     return made
 
 
-def llama_logits(path, judge):
-    with serve.llama_cpp(path, context=512, progress=False) as server:
+def llama_logits(path, judge, kv_cache_dtype="auto"):
+    with serve.llama_cpp(path, kv_cache_dtype, context=512, progress=False) as server:
         return server.logits(judge.tokens)
 
 
 @pytest.mark.engine
 def test_bf16_logits_and_tokens(bf16_file, judge):
-    """Logits within 0.05 on average: pico's reach 23, where llama.cpp's bf16 inputs cost up to 0.2."""
+    """By divergence, and by logits on average: llama.cpp rounds a linear's inputs to bf16 as well."""
     require("llama.cpp", "gguf bf16")
     found = llama_logits(bf16_file, judge)
     assert judge.verdict(judge.unquantized, found).passed
     assert (found - judge.unquantized).square().mean().sqrt() < 0.05
+
+
+def test_every_logit_where_llama_cpp_rounds_nothing(judge, tmp_path):
+    """Weights that need float32 are stored so; with a float32 cache nothing but order of sums differs."""
+    from transformers import AutoTokenizer
+
+    require("llama.cpp", "gguf f32")
+    model = full(judge.folder)
+    for index, parameter in enumerate(model.parameters()):
+        noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index))
+        parameter.mul_(1 + 1e-5 * noise)
+    tokenizer = AutoTokenizer.from_pretrained(judge.folder)
+    path = export.gguf.write(model, tokenizer, tmp_path / "f32.gguf")
+    found = llama_logits(path, judge, "f32")
+    assert (found - judge.logits(model)).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_K_M"])
