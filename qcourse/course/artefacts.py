@@ -95,3 +95,23 @@ def build_gguf(path: Path, recipe: Recipe, base: Any) -> Path:
     source = artefact("gguf-bf16", "gguf", base)
     gguf.quantize(source, path, recipe.variant, recipe=recipe, manifest=manifest)
     return path
+
+
+def archived_artefact(library: str, recipe: str, form: str, base: Any, sequences: int = 16) -> Path:
+    """Return the checkpoint that AutoGPTQ or AutoAWQ makes of `base`, in .venv-peers, unless it is there.
+
+    sequences: how many windows of 512 tokens it is calibrated on; these libraries take minutes for more.
+    Raises QCourseError if the environment is missing.
+    """
+    import shutil
+
+    from qcourse.export import peers, write_record
+
+    folder = folder_of(recipe, form, base, f"{library}-")
+    with one_builder(folder):
+        if not is_current(folder, named(recipe), base.hash):
+            peers.quantize(library, base.folder, calibration_tokens(base.tokenizer, sequences), folder)
+            shutil.rmtree(folder / "dequantized")  # the same weights once more, dense: they would be counted
+            manifest = {"model_hash": base.hash, "library": library, "sequences": sequences}
+            write_record(folder, named(recipe), form, manifest)
+    return folder

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from qcourse.common import QCourseError, repository
-from qcourse.course.artefacts import artefact
+from qcourse.course.artefacts import archived_artefact, artefact
 
 ITEMS = 50
 WINDOWS, CONTEXT = 8, 256  # vLLM sends 4,096 log-probabilities a token as text: 9 ms each
 NEEDS = {"bitsandbytes": "bitsandbytes", "compressed-tensors": "compressed_tensors", "gptq": "gptqmodel"}
+ARCHIVED = ("autogptq", "autoawq")  # made in .venv-peers
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ LANES = (
     Lane("llm-int8", "llm-int8", "bitsandbytes", "transformers"),
     Lane("nf4", "nf4", "bitsandbytes", "transformers"),
     Lane("qlora", "gptq-w4g128", "gptq", "transformers"),
+    Lane("autogptq", "gptq-w4g128", "gptq", "vllm"),
+    Lane("autoawq", "awq-w4g128", "awq", "vllm"),
     Lane("gguf", "gguf-bf16", "gguf", "llama.cpp"),
     Lane("gguf", "gguf-q8_0", "gguf", "llama.cpp"),
     Lane("gguf", "gguf-q4_k_m", "gguf", "llama.cpp"),
@@ -108,6 +111,8 @@ def reference_and_artefact(lane: Lane, base: Any) -> tuple[Any, Path]:
         reference = tuned(base)
         texts = calibration_texts(base.tokenizer)
         return reference, artefact(lane.recipe, lane.form, reference, "qlora-", texts)
+    if lane.name in ARCHIVED:
+        return base, archived_artefact(lane.name, lane.recipe, lane.form, base)
     return base, base.folder if lane.recipe == "bf16" else artefact(lane.recipe, lane.form, base)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, write_json
 from qcourse.recipe import Recipe
 
 LIBRARIES = ("torch", "numpy", "transformers", "safetensors", "gguf", "llama_cpp_python")
@@ -33,6 +33,11 @@ def record(recipe: Recipe | None, format: str, manifest: dict[str, Any]) -> dict
         },
         "seed": manifest.get("seed"),
     }
+
+
+def write_record(folder: Path | str, recipe: Recipe, format: str, manifest: dict[str, Any]) -> None:
+    """Write recipe.json beside a checkpoint that another library made."""
+    write_json(Path(folder) / "recipe.json", record(recipe, format, manifest))
 
 
 def versions() -> dict[str, str]:

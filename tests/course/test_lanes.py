@@ -8,6 +8,7 @@ import pytest
 from qcourse import measure, models
 from qcourse.common import QCourseError
 from qcourse.course import artefacts, full_runs, lanes, report, tuned
+from qcourse.export import peers
 from tests.engines import require
 from tests.small_models import write_small_model
 
@@ -143,6 +144,19 @@ def test_the_tuned_model_is_trained_once_and_differs(base, monkeypatch):
     first = tuned.tuned(base)
     monkeypatch.setattr(tuned, "write", lambda *_: pytest.fail("trained twice"))
     assert tuned.tuned(base).hash == first.hash != base.hash
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lane", [lane for lane in lanes.LANES if lane.name in lanes.ARCHIVED], ids=str)
+def test_an_archived_library_makes_its_artefact_once(lane, base, monkeypatch):
+    from qcourse import export
+
+    require(lane.name)
+    reference, path = lanes.reference_and_artefact(lane, base)
+    assert reference is base and not (path / "dequantized").exists()
+    assert export.read_layers(path).keys() == models.linears(base.model).keys()
+    monkeypatch.setattr(peers, "quantize", lambda *_: pytest.fail("made twice"))
+    assert lanes.reference_and_artefact(lane, base)[1] == path
 
 
 @pytest.mark.slow
