@@ -39,5 +39,5 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module="torch|bitsandbytes|transformers|peft")
     warnings.filterwarnings("ignore", message=".*IProgress not found.*")
     for name in ("transformers", "gptqmodel", "bitsandbytes", "compressed_tensors", "torchao",
-                 "torch.utils._pytree", "torch.fx._symbolic_trace", "httpx"):
+                 "torch.utils._pytree", "torch.fx._symbolic_trace", "httpx", "gguf"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -2,34 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from qcourse.common import QCourseError
+from qcourse.common.latency import Latency
 from qcourse.measure.sources import HFSource, as_source
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Medians of several runs at one batch size.
-
-    ttft: seconds from the prompt to the first token (the prefill); tpot: seconds per further token
-    of one sequence; prefill and decode: tokens a second over the whole batch.
-    """
-
-    batch: int
-    prompt_tokens: int
-    new_tokens: int
-    ttft: float
-    tpot: float
-    prefill_tokens_per_second: float
-    decode_tokens_per_second: float
-
-    def asdict(self) -> dict:
-        """Return the fields as a dict."""
-        return asdict(self)
 
 
 def latency(
@@ -58,12 +37,7 @@ def time_model(source: HFSource, batch: int, prompt_tokens: int, new_tokens: int
     prompt = torch.randint(2, source.vocabulary, (batch, prompt_tokens), generator=generator)
     runs = [one_run(source.model, prompt.to(source.model.device), new_tokens) for _ in range(repeats + 1)][1:]
     prefill, decode = (sorted(column)[len(runs) // 2] for column in zip(*runs, strict=True))
-    return summary(batch, prompt_tokens, new_tokens, prefill, decode / (new_tokens - 1))
-
-
-def summary(batch: int, prompt_tokens: int, new_tokens: int, ttft: float, tpot: float) -> Latency:
-    """Return a Latency from the two times of sequences that ran together."""
-    return Latency(batch, prompt_tokens, new_tokens, ttft, tpot, batch * prompt_tokens / ttft, batch / tpot)
+    return Latency.of(batch, prompt_tokens, new_tokens, prefill, decode / (new_tokens - 1))
 
 
 @torch.inference_mode()

@@ -4,14 +4,17 @@ import os
 import sys
 from importlib import util
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qcourse.common import QCourseError, cache_folder
+from qcourse.common.latency import Latency
 from qcourse.serve.ports import choose_port
 from qcourse.serve.process import ServerProcess
 from qcourse.serve.server import Server
+from qcourse.serve.timing import random_prompts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,6 +52,20 @@ class LlamaCppServer(Server):
             content = self.post("/logits", tokens=window).content
             rows.append(np.frombuffer(content, dtype=np.float32).reshape(len(window), -1))
         return torch.from_numpy(np.stack(rows))
+
+    def latency(self, batch: int, prompt_tokens: int, new_tokens: int) -> Latency:
+        """Return the times of `batch` prompts of which llama.cpp here runs one after another.
+
+        The worker times its own tokens: random ones rarely make whole characters, and a stream of text
+        brings only those.
+        """
+        rounds = [random_prompts(self.vocabulary, batch, prompt_tokens, seed) for seed in range(2)]
+        for prompts in rounds:  # the first round warms up
+            times = [self.post("/times", tokens=ids, new_tokens=new_tokens).json() for ids in prompts]
+        waits = [sum(run[-1] for run in times[:index]) for index in range(batch)]
+        ttft = median(wait + run[0] for wait, run in zip(waits, times, strict=True))
+        tpot = median((run[-1] - run[0]) / (new_tokens - 1) for run in times)
+        return Latency.of(batch, prompt_tokens, new_tokens, ttft, batch * tpot)
 
 
 def llama_cpp(

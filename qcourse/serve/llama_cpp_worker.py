@@ -61,6 +61,16 @@ class Engine:
             self.scorer.eval(tokens)
             return self.scorer.scores[: len(tokens)].copy()
 
+    def times(self, tokens: list[int], new_tokens: int) -> list[float]:
+        """Return the seconds from the start to each of the greedily decoded tokens."""
+        with self.lock:
+            self.generator.reset()
+            start, found = time.perf_counter(), []
+            for _ in self.generator.generate(tokens, temp=0):
+                found.append(time.perf_counter() - start)
+                if len(found) == new_tokens:
+                    return found
+
     def complete(self, body: dict, chat: bool) -> Iterator[dict]:
         """Yield the answer's events; a single one unless the body asks for a stream."""
         settings = {name: body[name] for name in SAMPLING if body.get(name) is not None}
@@ -107,11 +117,13 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def do_POST(self) -> None:
-        """Answer /logits, /v1/completions and /v1/chat/completions."""
+        """Answer /logits, /times, /v1/completions and /v1/chat/completions."""
         try:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
             if self.path == "/logits":
                 self.send(self.engine.logits(body["tokens"]).tobytes(), "application/octet-stream")
+            elif self.path == "/times":
+                self.reply(self.engine.times(body["tokens"], body["new_tokens"]))
             elif self.path in ("/v1/completions", "/v1/chat/completions"):
                 events = self.engine.complete(body, chat="chat" in self.path)
                 self.stream(events) if body.get("stream") else self.reply(next(events))
@@ -133,7 +145,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
         self.wfile.write(b"data: [DONE]\n\n")
 
-    def reply(self, value: dict, status: int = 200) -> None:
+    def reply(self, value: dict | list, status: int = 200) -> None:
         """Send a JSON object."""
         self.send(json.dumps(value).encode(), "application/json", status)
 

@@ -106,7 +106,7 @@ class Server:
         ]
 
     def latency(self, batch: int, prompt_tokens: int, new_tokens: int) -> Any:
-        """Return times at `batch` concurrent streams; fields as in `qcourse.measure.Latency`."""
+        """Return the Latency of `batch` concurrent streams."""
         from qcourse.serve.timing import server_latency
 
         return server_latency(self, batch, prompt_tokens, new_tokens)

@@ -52,9 +52,9 @@ class Fixed:
 
     def latency(self, batch, prompt_tokens, new_tokens):
         """Return made-up times."""
-        from qcourse.measure.latency import summary
+        from qcourse.measure import Latency
 
-        return summary(batch, prompt_tokens, new_tokens, 0.5, 0.01)
+        return Latency.of(batch, prompt_tokens, new_tokens, 0.5, 0.01)
 
 
 @pytest.fixture

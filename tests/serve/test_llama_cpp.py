@@ -38,6 +38,14 @@ def test_it_is_a_source_for_the_yardstick(llama_server, small, tokens):
     assert times.ttft > 0 and times.tpot > 0 and times.prefill_tokens_per_second > 0
 
 
+def test_every_token_is_timed_where_it_is_made(llama_server, tokens):
+    """Also tokens that end a text or are half a character, which a stream of text passes over."""
+    found = llama_server.post("/times", tokens=tokens[0].tolist(), new_tokens=9).json()
+    assert len(found) == 9 and sorted(set(found)) == found and found[0] > 0
+    two = llama_server.latency(2, 16, 5)
+    assert two.ttft > two.tpot > 0 and two.decode_tokens_per_second == pytest.approx(2 / two.tpot)
+
+
 def test_greedy_answers_are_the_models_own(llama_server, small):
     chats = [[{"role": "user", "content": text}] for text in ("the scale of a group", "round 4 weights")]
     found = llama_server.generate(chats, [6, 9])
