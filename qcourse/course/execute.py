@@ -55,14 +55,12 @@ def run_cells(source: Path, target: Path, home: Path) -> str:
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-    from traitlets.config import Config
 
     notebook = nbformat.read(source, as_version=4)
     target.parent.mkdir(parents=True, exist_ok=True)
-    transport = "ipc" if os.name == "posix" else "tcp"  # a socket file is no other user's to read
     client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3",
                             resources={"metadata": {"path": str(target.parent)}},
-                            config=Config(KernelManager={"transport": transport}))
+                            extra_arguments=["--IPKernelApp.log_level=40"])
     error = ""
     try:
         client.execute(env={**os.environ, "QCOURSE_HOME": str(home)})
