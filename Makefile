@@ -5,7 +5,7 @@ WORKERS ?= 2
 # Two test processes of one thread each; a module's tests, and the servers they share, stay together.
 TESTS := OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup
 export TOKENIZERS_PARALLELISM := false
-.PHONY: help course lab test test-fast bench main serving peers doctor clean
+.PHONY: help course lab test test-fast bench bench-quality main serving peers doctor clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -38,6 +38,10 @@ test-fast:       ## the part under five minutes, with every engine started once
 bench:           ## ours beside llm-compressor: seconds and KL of GPTQ and AWQ on pico (about 10 minutes)
 	@$(PYTHON) qcourse/bootstrap.py main
 	@$(VENV)/python -m qcourse.course.bench
+
+bench-quality:   ## ours beside six libraries: KL and perplexity at the same bits (two hours; later runs less)
+	@$(PYTHON) qcourse/bootstrap.py main peers
+	@$(VENV)/python -m qcourse.course.bench_quality $(MODEL)
 
 doctor:          ## what this machine can run, and the command that mends each lack
 	@$(VENV)/qcourse doctor

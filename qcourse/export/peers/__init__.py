@@ -19,13 +19,15 @@ LIBRARIES = (*ARCHIVED, "gptqmodel")
 
 
 def quantize(
-    library: str, model: Path | str, tokens: Tensor, target: Path | str, bits: int = 4, group_size: int = 128
-) -> Path:
+    library: str, model: Path | str, tokens: Tensor, target: Path | str, bits: int = 4,
+    group_size: int = 128, desc_act: bool = False,
+) -> Path:  # fmt: skip
     """Quantize a model folder with one of LIBRARIES and return the folder of its checkpoint.
 
-    tokens: calibration, int [n_samples, length]. Beside the checkpoint lies
-    dequantized/weights.safetensors: the weights as the library itself
-    dequantizes them, float16, by linear. Raises QCourseError if the
+    tokens: calibration, int [n_samples, length]; desc_act: GPTQ's order of columns, ignored by AutoAWQ.
+    Beside the checkpoint lies dequantized/weights.safetensors: the weights as the library itself
+    dequantizes them, float16, by linear. AutoAWQ packs 4 bits only; for others the folder is
+    a dense checkpoint of the weights that its search, clipping and rounding give. Raises QCourseError if the
     environment is missing or the library fails.
     """
     if library not in LIBRARIES:
@@ -46,6 +48,7 @@ def quantize(
             str(temporary / "checkpoint"),
             str(bits),
             str(group_size),
+            str(int(desc_act)),
         ]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode:

@@ -1,10 +1,11 @@
-"""Quantize with AutoAWQ 0.2.9 on a CPU: run_autoawq.py MODEL TOKENS.json TARGET BITS GROUP_SIZE.
+"""Quantize with AutoAWQ 0.2.9 on a CPU: run_autoawq.py MODEL TOKENS.json TARGET BITS GROUP_SIZE -.
 
 Runs in .venv-peers, in bfloat16, which is several times faster there than float32.
 """
 
 import json
 import os
+import shutil
 import sys
 
 import torch
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 from transformers import AutoTokenizer
 
 
-def main(source: str, tokens: str, target: str, bits: str, group_size: str) -> None:
+def main(source: str, tokens: str, target: str, bits: str, group_size: str, _: str) -> None:
     """Quantize the model in `source` on the token ids and save checkpoint, tokenizer and dense weights."""
     model = AutoAWQForCausalLM.from_pretrained(
         source, device_map="cpu", torch_dtype=torch.bfloat16, use_cache=False, safetensors=True
@@ -25,12 +26,29 @@ def main(source: str, tokens: str, target: str, bits: str, group_size: str) -> N
     settings = {"zero_point": True, "q_group_size": int(group_size), "w_bit": int(bits), "version": "GEMM"}
     model.quantize(
         tokenizer, quant_config=settings, calib_data=samples, max_calib_samples=len(samples),
-        max_calib_seq_len=len(samples[0]),
+        max_calib_seq_len=len(samples[0]), export_compatible=bits != "4",
     )  # fmt: skip
+    if bits != "4":  # its files hold 4 bits only: the rounded weights are kept as a dense checkpoint
+        return save_rounded(model, source, target)
     model.save_quantized(target)
     tokenizer.save_pretrained(target)
     os.mkdir(os.path.join(target, "dequantized"))
     save_file(dense(model), os.path.join(target, "dequantized", "weights.safetensors"))
+
+
+@torch.no_grad()
+def save_rounded(model: torch.nn.Module, source: str, target: str) -> None:
+    """Save the scaled and clipped model with its decoder linears rounded as the library rounds, float32."""
+    tensors = {name: tensor.float().contiguous() for name, tensor in model.model.state_dict().items()}
+    for name, module in model.model.named_modules():
+        if isinstance(module, torch.nn.Linear) and ".layers." in name:
+            rounded = model.quantizer.pseudo_quantize_tensor(module.weight.data.half())[0]
+            tensors[f"{name}.weight"] = rounded.float().contiguous()
+    if model.model.config.tie_word_embeddings:
+        tensors.pop("lm_head.weight", None)
+    os.makedirs(target)
+    save_file(tensors, os.path.join(target, "model.safetensors"))
+    shutil.copy(os.path.join(source, "config.json"), target)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Quantize with AutoGPTQ 0.7.1 on a CPU: run_autogptq.py MODEL TOKENS.json TARGET BITS GROUP_SIZE.
+"""Quantize with AutoGPTQ 0.7.1 on a CPU: run_autogptq.py MODEL TOKENS.json TARGET BITS GROUP_SIZE DESC_ACT.
 
 Runs in .venv-peers. AutoGPTQ supposes CUDA in three places; each is bypassed here.
 """
@@ -21,10 +21,10 @@ from auto_gptq.modeling.auto import GPTQ_CAUSAL_LM_MODEL_MAP  # noqa: E402
 base.CUDA_0 = torch.device("cpu")
 
 
-def main(source: str, tokens: str, target: str, bits: str, group_size: str) -> None:
+def main(source: str, tokens: str, target: str, bits: str, group_size: str, desc_act: str) -> None:
     """Quantize the model in `source` on the token ids and save checkpoint, tokenizer and dense weights."""
     model = AutoModelForCausalLM.from_pretrained(source, torch_dtype=torch.float16)
-    settings = BaseQuantizeConfig(bits=int(bits), group_size=int(group_size), desc_act=False)
+    settings = BaseQuantizeConfig(bits=int(bits), group_size=int(group_size), desc_act=desc_act == "1")
     assert model.config.model_type in SUPPORTED_MODELS, model.config.model_type
     wrapper = GPTQ_CAUSAL_LM_MODEL_MAP[model.config.model_type](model, False, settings)
     with open(tokens) as stream:

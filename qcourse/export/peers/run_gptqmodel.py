@@ -1,4 +1,4 @@
-"""Quantize with GPTQModel on a CPU: run_gptqmodel.py MODEL TOKENS.json TARGET BITS GROUP_SIZE.
+"""Quantize with GPTQModel on a CPU: run_gptqmodel.py MODEL TOKENS.json TARGET BITS GROUP_SIZE DESC_ACT.
 
 Runs in the main environment. The checkpoint is loaded once more, in float16, for the library's own weights.
 """
@@ -16,9 +16,11 @@ from gptqmodel import BACKEND, GPTQModel, QuantizeConfig  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 
-def main(source: str, tokens: str, target: str, bits: str, group_size: str) -> None:
+def main(source: str, tokens: str, target: str, bits: str, group_size: str, desc_act: str) -> None:
     """Quantize the model in `source` on the token ids and save checkpoint and dense weights."""
-    model = GPTQModel.load(source, QuantizeConfig(bits=int(bits), group_size=int(group_size)), device="cpu")
+    order = {"desc_act": True, "act_group_aware": False} if desc_act == "1" else {}
+    settings = QuantizeConfig(bits=int(bits), group_size=int(group_size), **order)
+    model = GPTQModel.load(source, settings, device="cpu")
     with open(tokens) as stream:
         samples = [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in json.load(stream)]
     model.quantize(samples, batch_size=1)

@@ -1,0 +1,68 @@
+"""The weights of GPTQModel, AutoGPTQ, AutoAWQ, llm-compressor, llama.cpp and bitsandbytes, by our readers."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from qcourse.course.quality.cases import Case
+from qcourse.course.quality.ours import importance
+
+
+def weights(peer: str, case: Case, folder: Path, tokens: Tensor, bf16: Path) -> dict[str, Tensor]:
+    """Return the dense weights that a library gives a model, float32 by name.
+
+    folder: the unquantized model; tokens: calibration, all used; bf16: its GGUF, for llama.cpp.
+    Raises QCourseError when the library is not installed or fails.
+    """
+    from qcourse.export import gguf, peers, read
+
+    settings = case.peers[peer]
+    with tempfile.TemporaryDirectory() as place:
+        target = Path(place) / "theirs"
+        if peer == "llama.cpp":
+            matrix = importance(folder, tokens)
+            return gguf.read(gguf.quantize(bf16, target.with_suffix(".gguf"), settings["kind"], matrix))
+        if peer == "llm-compressor":
+            return read(llm_compressor(folder, tokens, target, **settings))
+        if peer == "bitsandbytes":
+            return read(bitsandbytes(folder, target, **settings))
+        return read(peers.quantize(peer.lower(), folder, tokens, target, **settings))
+
+
+def llm_compressor(
+    folder: Path, tokens: Tensor, target: Path, method: str, bits: int = 8, scheme: str = ""
+) -> Path:
+    """Write llm-compressor's checkpoint: "gptq" or "awq" in groups of 128, or plain rounding by a scheme."""
+    from qcourse import models
+    from qcourse.course import library
+
+    base = models.load(folder)
+    if method == "gptq":
+        library.llmcompressor_gptq(base.model, base.tokenizer, tokens, bits)
+    elif method == "awq":
+        library.llmcompressor_awq(base.model, base.tokenizer, tokens, bits)
+    else:
+        with library.silent():
+            from llmcompressor import oneshot
+            from llmcompressor.modifiers.quantization import QuantizationModifier
+        with library.silent():
+            rounding = QuantizationModifier(targets="Linear", scheme=scheme, ignore=["lm_head"])
+            oneshot(model=base.model, recipe=rounding)
+    with library.silent():
+        base.model.save_pretrained(target, save_compressed=True)
+    return target
+
+
+def bitsandbytes(folder: Path, target: Path, int8: bool = False, double: bool = True) -> Path:
+    """Write the checkpoint that transformers makes by bitsandbytes: NF4 in blocks of 64, or int8 rows."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": double,
+            "bnb_4bit_compute_dtype": torch.bfloat16}  # fmt: skip
+    settings: Any = BitsAndBytesConfig(**({"load_in_8bit": True} if int8 else four))
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, quantization_config=settings)
+    model.save_pretrained(target)
+    return target
