@@ -3,7 +3,14 @@
 from qcourse.models.checkpoint import check_checkpoint, check_safetensors
 from qcourse.models.load import LoadedModel, load, loaded
 from qcourse.models.mapped import mapped_model
-from qcourse.models.modules import SUPPORTED, check_architecture, check_finite, decoder_layers, linears
+from qcourse.models.modules import (
+    SUPPORTED,
+    check_architecture,
+    check_finite,
+    decoder_layers,
+    fused_groups,
+    linears,
+)
 from qcourse.models.resolve import resolve
 from qcourse.models.shape import ModelShape, known_models, shape
 
@@ -16,6 +23,7 @@ __all__ = [
     "check_finite",
     "check_safetensors",
     "decoder_layers",
+    "fused_groups",
     "known_models",
     "linears",
     "load",

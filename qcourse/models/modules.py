@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from qcourse.common import QCourseError
@@ -9,6 +10,7 @@ from qcourse.common import QCourseError
 if TYPE_CHECKING:
     from torch import nn
 
+FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 SUPPORTED = ("llama", "mistral", "qwen2", "qwen3")
 
 
@@ -36,6 +38,19 @@ def linears(model: nn.Module) -> dict[str, nn.Linear]:
         for name, module in layer.named_modules()
         if isinstance(module, nn.Linear)
     }
+
+
+def fused_groups(names: Iterable[str]) -> list[list[str]]:
+    """Group names of linears that engines store as one matrix (q, k, v; gate, up); others stand alone.
+
+    A fused matrix has one width of codes and one tensor-wide scale, whatever its parts were given.
+    """
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        parent, _, last = name.rpartition(".")
+        key = next((parts for parts in FUSED if last in parts), (last,))
+        groups.setdefault((parent, *key), []).append(name)
+    return list(groups.values())
 
 
 def check_finite(model: nn.Module) -> None:

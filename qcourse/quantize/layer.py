@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from qcourse.calibrate import InputStatistics
 from qcourse.common import QCourseError
 from qcourse.methods import fp8, gptq, llm_int8, nf4, rtn, w8a8_int8
+from qcourse.models import fused_groups
 from qcourse.numerics import QuantizedWeight
 from qcourse.numerics.fp4 import quantize_mxfp4, quantize_nvfp4
 from qcourse.numerics.fp8 import LARGEST
@@ -19,6 +20,7 @@ from qcourse.recipe import Recipe
 from qcourse.transforms import awq, smoothquant
 from qcourse.transforms.clip import clip
 
+STACKED = ("gptq", "rtn", "nvfp4")
 Statistics = list[InputStatistics] | None
 
 
@@ -44,7 +46,8 @@ def quantize_layer(
     """Yield name, codes and manifest record of each linear that the recipe quantizes.
 
     Linears with the same input and the same settings are stacked and quantized as one: rows never
-    influence each other, so the codes are the same and the Hessian is factorized once.
+    influence each other, so the codes are the same and the Hessian is factorized once. NVFP4's
+    tensor-wide scale becomes the same for all of them, which engines that fuse q, k, v and gate, up need.
     """
     for names, item in shared(modules, statistics):
         settings: dict[str, tuple[Recipe, list[str]]] = {}
@@ -52,16 +55,16 @@ def quantize_layer(
             if chosen := recipe.for_layer(prefix + name):
                 settings.setdefault(chosen.hash, (chosen, []))[1].append(name)
         for chosen, members in settings.values():
-            for batch in [members] if chosen.method in ("gptq", "rtn") else [[name] for name in members]:
+            for batch in [members] if chosen.method in STACKED else [[name] for name in members]:
                 yield from quantize_together(modules, batch, chosen, prefix, item)
 
 
 def shared(
     modules: dict[str, nn.Linear], statistics: Statistics
 ) -> Iterator[tuple[list[str], InputStatistics | None]]:
-    """Yield the names of linears that share an input, with their statistics; each alone without any."""
+    """Yield the names of linears that share an input, with their statistics; without any, by name."""
     if statistics is None:
-        yield from (([name], None) for name in modules)
+        yield from ((names, None) for names in fused_groups(modules))
         return
     if missing := sorted(set(modules) - {name for item in statistics for name in item.names}):
         raise QCourseError(
@@ -120,7 +123,8 @@ def static_scale(recipe: Recipe, item: InputStatistics) -> Tensor:
 
 
 def rows_of(whole: QuantizedWeight, rows: slice) -> QuantizedWeight:
-    """Return some rows of a quantized weight; g_idx and extras are shared."""
+    """Return some rows of a quantized weight with copies of its extras; g_idx is shared."""
+    extra = {key: value.clone() if isinstance(value, Tensor) else value for key, value in whole.extra.items()}
     zero = whole.zero_point[rows].clone() if whole.zero_point is not None else None
     return QuantizedWeight(
         whole.codes[rows].clone(),
@@ -131,5 +135,5 @@ def rows_of(whole: QuantizedWeight, rows: slice) -> QuantizedWeight:
         whole.kind,
         whole.symmetric,
         whole.g_idx,
-        dict(whole.extra),
+        extra,
     )

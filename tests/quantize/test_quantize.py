@@ -57,6 +57,20 @@ def test_every_family_is_quantized_well(small_folders, small_model, small_tokens
     )
 
 
+def test_fused_linears_share_the_tensor_scale_of_nvfp4(small_model, llama_gqa):
+    result = quantize(small_model(llama_gqa), named("nvfp4"), progress=False)
+    for layer in range(2):
+        for names in ([f"self_attn.{part}_proj" for part in "qkv"], ["mlp.gate_proj", "mlp.up_proj"]):
+            layers = [result.layers[f"model.layers.{layer}.{name}"] for name in names]
+            plain = models.linears(small_model(llama_gqa))
+            whole = torch.cat([plain[f"model.layers.{layer}.{name}"].weight.detach() for name in names])
+            assert len({float(item.extra["global_scale"]) for item in layers}) == 1
+            assert float(layers[0].extra["global_scale"]) == pytest.approx(448 * 6 / float(whole.abs().max()))
+    kept = Recipe("nvfp4", group_size=16, overrides={"*.k_proj": {"skip": True}})
+    part = quantize(small_model(llama_gqa), kept, progress=False)
+    assert "model.layers.0.self_attn.k_proj" not in part.layers and len(part.layers) == 12
+
+
 def test_reference_holds_exactly_the_codes(small_model, llama_gqa, small_tokens):
     result = quantize(
         small_model(llama_gqa, torch.bfloat16), named("gptq-w4g128"), small_tokens, progress=False
