@@ -8,20 +8,29 @@ from qcourse.common import QCourseError, content_hash
 from qcourse.recipe import Recipe
 
 SAMPLES, SEQUENCE = 64, 512  # calibration windows and their tokens
+MEASURED = 8  # of these windows, those that a bit budget's sensitivities are measured on
 
 
 def build(model: str, recipe: Recipe, form: str, output: Path, revision: str | None = None,
-          calibration: Path | None = None, stream: bool = False) -> Path:  # fmt: skip
+          calibration: Path | None = None, stream: bool = False,
+          bit_budget: float | None = None) -> Path:  # fmt: skip
     """Write the artefact of a recipe and return its path; QCourseError says what cannot be.
 
     stream: one decoder layer in memory at a time; finished layers wait beside `output`, so that the
-    same command goes on where it was interrupted.
+    same command goes on where it was interrupted. bit_budget: choose the width of each layer by its
+    measured sensitivity, within this average of stored bits a weight.
     """
     from qcourse import models
 
+    if stream and bit_budget is not None:
+        raise QCourseError(
+            "a bit budget measures the whole model, and --stream holds one layer: leave one out"
+        )
     if stream:
         return build_streamed(model, recipe, form, output, revision, calibration)
     source = models.load(model, revision=revision)
+    if bit_budget is not None:
+        recipe = mixed(source, recipe, calibration, bit_budget)
     if form == "gguf":
         return build_gguf(source, recipe, output, calibration)
     from qcourse.quantize import quantize
@@ -29,6 +38,14 @@ def build(model: str, recipe: Recipe, form: str, output: Path, revision: str | N
     tokens = calibration_tokens(source.tokenizer, calibration) if recipe.needs_calibration else None
     made = quantize(source.model, recipe, tokens)
     return write(made, source.tokenizer, output, form, origin(model, source.hash, revision))
+
+
+def mixed(source: Any, recipe: Recipe, calibration: Path | None, bit_budget: float) -> Recipe:
+    """Return the recipe with a width for each layer, measured on part of the calibration windows."""
+    from qcourse.quantize import mixed_recipe, sensitivities
+
+    tokens = calibration_tokens(source.tokenizer, calibration)[:MEASURED]
+    return mixed_recipe(recipe, sensitivities(source.model, recipe, tokens), bit_budget)
 
 
 def build_streamed(model: str, recipe: Recipe, form: str, output: Path, revision: str | None,

@@ -26,6 +26,9 @@ def command(
     calibration: Annotated[
         Path | None, typer.Option(help="text file; default: the course's own prose")
     ] = None,
+    bit_budget: Annotated[
+        float | None, typer.Option(help="mixed widths: average stored bits a quantized weight, with scales")
+    ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="one decoder layer in memory at a time")] = False,
 ) -> None:
     """Quantize MODEL and write an artefact that an engine loads; nothing is left half-written."""
@@ -35,5 +38,5 @@ def command(
     changes = {"bits": bits, "group_size": group_size, "symmetric": sym, "desc_act": desc_act or None}
     wanted = chosen_recipe(method, recipe, changes)
     form = chosen_format(wanted, format)
-    made = build(model, wanted, form, output_place(output), revision, calibration, stream)
+    made = build(model, wanted, form, output_place(output), revision, calibration, stream, bit_budget)
     print(f"{made}: {wanted.name} as {form}; qcourse ship {made} says how to serve it")

@@ -2,7 +2,17 @@
 
 from qcourse.quantize.memory import predicted_peak_bytes
 from qcourse.quantize.quantize import QuantizedModel, quantize
+from qcourse.quantize.sensitivity import Sensitivity, mixed_recipe, sensitivities
 from qcourse.quantize.simulate import reference
 from qcourse.quantize.stream import quantize_folder
 
-__all__ = ["QuantizedModel", "predicted_peak_bytes", "quantize", "quantize_folder", "reference"]
+__all__ = [
+    "QuantizedModel",
+    "Sensitivity",
+    "mixed_recipe",
+    "predicted_peak_bytes",
+    "quantize",
+    "quantize_folder",
+    "reference",
+    "sensitivities",
+]

@@ -63,6 +63,18 @@ def test_streamed_from_disk_the_codes_are_the_same(cli, llama_gqa, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["memory", "stream"]
 
 
+def test_a_bit_budget_gives_widths_that_differ(cli, llama_gqa, tmp_path):
+    from qcourse.export import read_layers
+
+    output = tmp_path / "artefact"
+    made = cli("quantize", llama_gqa, "--method", "gptq", "--bit-budget", 3.6, "--output", output)
+    assert made.code == 0, made.err
+    layers = read_layers(output).values()
+    stored = sum(layer.bits_per_weight() * layer.codes.numel() for layer in layers)
+    assert len({layer.bits for layer in layers}) > 1
+    assert 3.2 < stored / sum(layer.codes.numel() for layer in layers) <= 3.6
+
+
 REFUSALS = [
     (["nowhere", "--method", "rtn"], "unknown model 'nowhere'"),
     (["acme/absent-7b", "--method", "rtn"], "acme/absent-7b"),
@@ -73,6 +85,8 @@ REFUSALS = [
     (["MODEL", "--method", "nf4", "--format", "awq"], "has no awq form"),
     (["MODEL", "--method", "rtn", "--format", "zip"], "unknown format 'zip'"),
     (["MODEL", "--method", "gptq", "--calibration", "absent.txt"], "absent.txt"),
+    (["MODEL", "--method", "gptq", "--bit-budget", "1.5"], "below the least, 2.125 with scales"),
+    (["MODEL", "--method", "gptq", "--bit-budget", "4", "--stream"], "leave one out"),
     (["MODEL", "--recipe", "absent.json"], "absent.json cannot be read"),
 ]  # fmt: skip
 
