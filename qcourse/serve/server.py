@@ -92,7 +92,7 @@ class Server:
 
     def generate(self, messages: list[list[dict]], max_new_tokens: list[int]) -> list[str]:
         """Return greedy answers to chats, in order; a model without chat template gets the bare prompt."""
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(32) as pool:
             return list(pool.map(self.answer, messages, max_new_tokens))
 
     def answer(self, chat: list[dict], limit: int) -> str:
