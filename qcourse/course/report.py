@@ -54,7 +54,7 @@ def cells(row: dict) -> dict[str, object]:
     for name in ("file_bytes", "peak_memory_bytes"):
         known[name] = (row.get(name) or 0) / 1e6 or None
     low, high = (row.get("intervals") or {}).get("kl_mean", (None, None))
-    known["kl_interval"] = "" if low is None else f"{short(low)} to {short(high)}"
+    known["kl_interval"] = "" if low is None else f"{low:.2g} to {high:.2g}"
     accuracies = [value for value in (accuracy(entry) for entry in (row.get("skills") or {}).values())
                   if value is not None]
     mean = 100 * sum(accuracies) / max(len(accuracies), 1)

@@ -1,14 +1,14 @@
 """The Pareto figure: bits per weight against KL divergence, lower left is better."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qcourse.measure.scoreboard import Row, comparable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MARKERS = "osD^vP*X<>"
+LOOKS = {"transformers": ("C0", "o"), "vllm": ("C1", "s"), "llama.cpp": ("C2", "^")}
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -28,46 +28,52 @@ def pareto(rows: Sequence[Row], title: str = "") -> "Figure":
     from matplotlib.figure import Figure
 
     comparable(rows)
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(10, 5.5), layout="constrained")
+    axes = figure.add_subplot(yscale="log", title=title)
+    axes.set_xlabel("bits per weight (all stored bits / all parameters)")
+    axes.set_ylabel("mean KL(bf16 || quantized), nats a token")
     shown = [row for row in rows if row.bits_per_weight and row.kl_mean and row.lane != "noise"]
-    lanes = list(dict.fromkeys(row.lane for row in shown))
-    for row in shown:
-        draw_point(axes, row, lanes.index(row.lane))
-    front = pareto_front([(row.bits_per_weight, row.kl_mean) for row in shown])
-    line = sorted((shown[i].bits_per_weight, shown[i].kl_mean) for i in front)
-    axes.plot([x for x, _ in line], [y for _, y in line], color="0.6", zorder=0)
     for row in rows:
         if row.lane == "noise" and row.kl_mean:
-            axes.axhline(row.kl_mean, color="0.6", linestyle=":", label="bf16 against fp32")
-    axes.set(
-        xlabel="bits per weight (all stored bits / all parameters)",
-        yscale="log",
-        title=title,
-        ylabel="mean KL(bf16 || quantized), nats a token",
-    )
+            axes.axhline(row.kl_mean, color="0.6", linestyle=":", label="noise: bf16 against fp32")
+    draw_front(axes, shown)
+    for engine in dict.fromkeys(row.engine for row in shown):
+        draw_points(axes, engine, [row for row in shown if row.engine == engine])
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="upper right")
+    name_points(figure, axes, shown)
     return figure
 
 
-def draw_point(axes, row: Row, lane: int) -> None:
-    """Draw one row with its interval and name; the lane decides colour and marker."""
-    low, high = row.intervals.get("kl_mean", (row.kl_mean, row.kl_mean))
-    spread = [[max(0.0, row.kl_mean - low)], [max(0.0, high - row.kl_mean)]]
-    axes.errorbar(
-        row.bits_per_weight,
-        row.kl_mean,
-        yerr=spread,
-        color=f"C{lane}",
-        marker=MARKERS[lane % len(MARKERS)],
-        label=lane_label(axes, row.lane),
-        capsize=2,
-        linestyle="none",
-    )
-    axes.annotate(f" {row.recipe}", (row.bits_per_weight, row.kl_mean), fontsize="x-small", va="center")
+def draw_front(axes: Any, rows: Sequence[Row]) -> None:
+    """Join the points that no other beats in both coordinates."""
+    points = [(row.bits_per_weight, row.kl_mean) for row in rows]
+    line = sorted(points[i] for i in pareto_front(points))
+    axes.plot([x for x, _ in line], [y for _, y in line], color="0.8", zorder=0)
 
 
-def lane_label(axes, lane: str) -> str:
-    """Return the lane's legend text the first time, and matplotlib's sign for "no entry" afterwards."""
-    return "_nolegend_" if lane in axes.get_legend_handles_labels()[1] else lane
+def draw_points(axes: Any, engine: str, rows: Sequence[Row]) -> None:
+    """Draw the rows of one engine with their intervals, in its colour and marker."""
+    low, high = zip(*(row.intervals.get("kl_mean", (row.kl_mean, row.kl_mean)) for row in rows), strict=True)
+    means = [row.kl_mean for row in rows]
+    spread = [[max(0.0, mean - end) for mean, end in zip(means, low, strict=True)],
+              [max(0.0, end - mean) for mean, end in zip(means, high, strict=True)]]
+    colour, marker = LOOKS.get(engine, ("C7", "D"))
+    axes.errorbar([row.bits_per_weight for row in rows], means, yerr=spread, color=colour, marker=marker,
+                  label=engine, capsize=2, linestyle="none", markersize=5)
+
+
+def name_points(figure: "Figure", axes: Any, rows: Sequence[Row]) -> None:
+    """Write lane or recipe beside each point, moved apart where names would overlap."""
+    from adjustText import adjust_text
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure).draw()  # names are placed by their drawn size
+    names = [axes.text(row.bits_per_weight, row.kl_mean, point_name(row), fontsize="small") for row in rows]
+    if len(names) > 1:
+        adjust_text(names, ax=axes, expand=(1.15, 1.4), arrowprops={"arrowstyle": "-", "color": "0.7"})
+
+
+def point_name(row: Row) -> str:
+    """Return the recipe, and the lane where its name says more."""
+    return row.recipe if row.recipe.startswith(row.lane) else f"{row.lane}: {row.recipe}"

@@ -81,7 +81,7 @@ def test_the_report_shows_rows_reasons_and_the_next_step(tmp_path, monkeypatch):
     write_rows(tmp_path, [ROW, {**ROW, "engine": "transformers", "kl_mean": 0.0211}])
     outcomes = [Outcome("06_gptq", "failed", 3.0, "2026-01-01", "ValueError: <no>")]
     text = report.write_report(tmp_path, outcomes, {"fp8 on vLLM": "no <kernel> here"}).read_text()
-    for part in ("gptq", "4.5", "0.0211", "70.0%", "n/a", "0.018 to 0.0222",
+    for part in ("gptq", "4.5", "0.0211", "70.0%", "n/a", "0.018 to 0.022",
                  "no &lt;kernel&gt; here", "ValueError: &lt;no&gt;", "make lab",
                  "data:image/png;base64,", "S1-32"):
         assert part in text

@@ -115,6 +115,6 @@ def test_figure_shows_every_row_and_the_noise(tmp_path):
     figure = measure.pareto(rows, "pico")
     axes = figure.axes[0]
     assert [text.get_text().strip() for text in axes.texts] == ["gptq-w4g128", "rtn-w4g128"]
-    assert "bf16 against fp32" in [text.get_text() for text in axes.get_legend().get_texts()]
+    assert "noise: bf16 against fp32" in [text.get_text() for text in axes.get_legend().get_texts()]
     figure.savefig(tmp_path / "pareto.png")
     assert (tmp_path / "pareto.png").stat().st_size > 5000
