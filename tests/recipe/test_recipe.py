@@ -76,7 +76,7 @@ def test_unknown_name_lists_known_ones():
 def test_engine_check_gives_reason_and_way_out():
     check_engine(named("gptq-w4g128"), "gptq", "vllm")
     with pytest.raises(
-        QCourseError, match="4 or 8 bits, symmetric, only; it loads as: .*gptq in transformers"
+        QCourseError, match='4 or 8 bits, symmetric, only: ".*bits=3"; it loads as: .*gptq in transformers'
     ):
         check_engine(named("gptq-w3g128"), "gptq", "vllm")
     with pytest.raises(QCourseError, match="has no awq form; it can be written as"):
