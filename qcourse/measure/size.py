@@ -1,17 +1,14 @@
 """How many bits an artefact stores a weight: from the headers of its files, nothing is loaded."""
 
-import json
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qcourse.common import QCourseError
+from qcourse.common.tensor_header import read_header
 from qcourse.models import shape
 
 FLOATS = ("F64", "F32", "F16", "BF16")
-LARGEST_HEADER = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ def folder_size(folder: Path) -> Size:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise QCourseError(f"{folder} holds no .safetensors file; give a checkpoint folder or a .gguf file")
-    tensors = [tensor for file in files for tensor in read_header(file)]
+    tensors = [tensor for file in files for tensor in stored(file)]
     model = shape(folder)
     per_linear = quantized_linears(tensors)
     quantized_bits = sum(tensor.bits for group in per_linear.values() for tensor in group)
@@ -66,20 +63,10 @@ def folder_size(folder: Path) -> Size:
     )
 
 
-def read_header(file: Path) -> Iterator[Stored]:
-    """Yield the tensors that a safetensors file declares (format: 8 bytes of length, then JSON)."""
-    try:
-        with file.open("rb") as stream:
-            length = struct.unpack("<Q", stream.read(8))[0]
-            if length > LARGEST_HEADER:
-                raise ValueError("header too long")
-            header = json.loads(stream.read(length))
-        for name, entry in header.items():
-            if name != "__metadata__":
-                start, end = entry["data_offsets"]
-                yield Stored(name, entry["dtype"], 8 * (end - start))
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
-        raise QCourseError(f"{file} is no readable safetensors file; write or download it again") from error
+def stored(file: Path) -> list[Stored]:
+    """Return the tensors that a safetensors file declares."""
+    return [Stored(name, entry.dtype, 8 * (entry.end - entry.start))
+            for name, entry in read_header(file).items()]
 
 
 def quantized_linears(tensors: list[Stored]) -> dict[str, list[Stored]]:

@@ -1,6 +1,6 @@
 """Models in: by name, folder or hub id; their linears, their layers, and their shapes without weights."""
 
-from qcourse.models.checkpoint import check_checkpoint, check_safetensors
+from qcourse.models.checkpoint import check_checkpoint
 from qcourse.models.load import LoadedModel, load, loaded
 from qcourse.models.mapped import mapped_model
 from qcourse.models.modules import (
@@ -21,7 +21,6 @@ __all__ = [
     "check_architecture",
     "check_checkpoint",
     "check_finite",
-    "check_safetensors",
     "decoder_layers",
     "fused_groups",
     "known_models",

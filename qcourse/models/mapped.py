@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qcourse.common import QCourseError
-from qcourse.models.checkpoint import check_checkpoint, check_safetensors
+from qcourse.common.tensor_header import read_header
+from qcourse.models.checkpoint import check_checkpoint
 
 if TYPE_CHECKING:
     import torch
@@ -52,18 +54,16 @@ def mapped_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Return the tensors of a safetensors file as views of its mapping; QCourseError names an odd dtype."""
     import torch
 
-    header = check_safetensors(path)
+    header = read_header(path)
     with path.open("rb") as stream:
-        start = 8 + int.from_bytes(stream.read(8), "little")
         buffer = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
     tensors = {}
     for name, entry in header.items():
-        if entry["dtype"] not in DTYPES:
+        if entry.dtype not in DTYPES:
             raise QCourseError(
                 f"{path} holds {name} as {entry['dtype']}; only F32, F16 and BF16 can be streamed"
             )
-        count = (entry["data_offsets"][1] - entry["data_offsets"][0]) // (4 if entry["dtype"] == "F32" else 2)
-        view = torch.frombuffer(buffer, dtype=getattr(torch, DTYPES[entry["dtype"]]), count=count,
-                                offset=start + entry["data_offsets"][0])  # fmt: skip
-        tensors[name] = view.reshape(entry["shape"])
+        view = torch.frombuffer(buffer, dtype=getattr(torch, DTYPES[entry.dtype]),
+                                count=math.prod(entry.shape), offset=entry.start)  # fmt: skip
+        tensors[name] = view.reshape(entry.shape)
     return tensors

@@ -10,6 +10,7 @@ import torch
 
 from qcourse import models
 from qcourse.common import QCourseError
+from qcourse.common.tensor_header import read_header
 from qcourse.models.load import release
 
 
@@ -126,8 +127,8 @@ def test_two_hundred_mutated_files_are_refused(tmp_path, llama_tied):
     path = tmp_path / "model.safetensors"
     for _ in range(200):
         path.write_bytes(mutate(data, rng))
-        with pytest.raises(QCourseError, match="is damaged|is truncated"):
-            models.check_safetensors(path)
+        with pytest.raises(QCourseError, match="is damaged"):
+            read_header(path)
     os.truncate(path, 3)
     with pytest.raises(QCourseError, match="is damaged"):
-        models.check_safetensors(path)
+        read_header(path)
