@@ -1,9 +1,10 @@
 """Calibration: text to token batches, and a model run layer by layer while statistics are collected."""
 
 from qcourse.calibrate.batches import batches, read_texts, tokens_hash
-from qcourse.calibrate.gram import accumulate_gram, bf16_products
+from qcourse.calibrate.gram import accumulate_gram, symmetric
 from qcourse.calibrate.statistics import InputStatistics
 from qcourse.calibrate.walk import LayerStep, importance_matrix, walk
+from qcourse.models.products import bf16_products
 
 __all__ = [
     "InputStatistics",
@@ -13,6 +14,7 @@ __all__ = [
     "bf16_products",
     "importance_matrix",
     "read_texts",
+    "symmetric",
     "tokens_hash",
     "walk",
 ]

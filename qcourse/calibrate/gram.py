@@ -1,44 +1,36 @@
-"""The Gram matrix of activations, X.T @ X: GPTQ's Hessian and AWQ's yardstick, at bf16 speed in fp32."""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""Products of activations summed over tokens: GPTQ's Hessian and AWQ's yardstick, at bf16 speed in fp32."""
 
 import torch
 from torch import Tensor
 
-BLOCK = 512
+from qcourse.models.products import bf16_products
+
+BLOCK = 128
 
 
-@contextmanager
-def bf16_products() -> Iterator[None]:
-    """Let fp32 matrix products on the CPU multiply in bf16 and add in fp32; restored afterwards.
+def accumulate_gram(upper: Tensor, inputs: Tensor) -> None:
+    """Add x x^T of every token to the blocks of `upper` on and above its diagonal, in place.
 
-    Exact products for operands that hold bf16 values; elsewhere operands are rounded to bf16.
-    A torch without the setting (before 2.9) keeps plain fp32.
+    upper: float32 [in, in]; inputs: [..., in], used as bf16 values. `symmetric` fills in the rest.
     """
-    setting = getattr(getattr(torch.backends, "mkldnn", None), "matmul", None)
-    if setting is None or not torch.backends.mkldnn.is_available():
-        yield
-        return
-    before = setting.fp32_precision
-    setting.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        setting.fp32_precision = before
-
-
-def accumulate_gram(total: Tensor, inputs: Tensor) -> None:
-    """Add x x^T of every token to `total` in place.
-
-    total: float32 [in, in], symmetric; inputs: [..., in], used as bf16 values.
-    Only blocks on and above the diagonal are computed, then mirrored.
-    """
-    rows = inputs.reshape(-1, inputs.shape[-1]).to(torch.bfloat16).float()
-    columns = rows.shape[1]
+    rows = bf16_rows(inputs)
     with bf16_products():
-        for start in range(0, columns, BLOCK):
-            stop = min(start + BLOCK, columns)
-            product = rows[:, start:stop].T @ rows[:, start:]
-            total[start:stop, start:] += product
-            total[stop:, start:stop] += product[:, stop - start :].T
+        for start in range(0, rows.shape[1], BLOCK):
+            stop = start + BLOCK
+            upper[start:stop, start:] += rows[:, start:stop].T @ rows[:, start:]
+
+
+def accumulate_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add l r^T of every token to `total` in place; left, right: [..., in], used as bf16 values."""
+    with bf16_products():
+        total += bf16_rows(left).T @ bf16_rows(right)
+
+
+def symmetric(upper: Tensor) -> Tensor:
+    """Return the symmetric matrix with this upper triangle."""
+    return upper.triu() + upper.triu(1).T
+
+
+def bf16_rows(inputs: Tensor) -> Tensor:
+    """Return [tokens, columns] in float32, rounded to values that bf16 holds."""
+    return inputs.reshape(-1, inputs.shape[-1]).to(torch.bfloat16).float()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from qcourse.calibrate.gram import accumulate_gram
+from qcourse.calibrate.gram import accumulate_gram, accumulate_product, symmetric
 
 
 @dataclass
@@ -14,12 +14,14 @@ class InputStatistics:
 
     names: of the linears, relative to the decoder layer; columns: width of x; gram: whether x x^T is kept;
     magnitudes: whether |x| is (mean and largest), which costs as much as a pass over the activations.
+    drift: whether (t - x) x^T is, t the same input in the unquantized model.
     """
 
     names: list[str]
     columns: int
     gram: bool = True
     magnitudes: bool = True
+    drift: bool = False
     device: torch.device = torch.device("cpu")
     n_tokens: int = 0
     sums: dict[str, Tensor] = field(default_factory=dict)
@@ -27,11 +29,12 @@ class InputStatistics:
     def __post_init__(self) -> None:
         for name in ("abs", "square", "max"):
             self.sums[name] = torch.zeros(self.columns, device=self.device)
-        if self.gram:
-            self.sums["gram"] = torch.zeros(self.columns, self.columns, device=self.device)
+        for name in ("gram", "drift"):
+            if getattr(self, name):
+                self.sums[name] = torch.zeros(self.columns, self.columns, device=self.device)
 
-    def add(self, inputs: Tensor) -> None:
-        """Account for inputs [..., columns] of any floating dtype."""
+    def add(self, inputs: Tensor, target: Tensor | None = None) -> None:
+        """Account for inputs [..., columns] of any floating dtype; target: the unquantized model's."""
         rows = inputs.detach().reshape(-1, self.columns)
         self.n_tokens += rows.shape[0]
         if self.magnitudes:
@@ -40,13 +43,20 @@ class InputStatistics:
             self.sums["max"] = torch.maximum(self.sums["max"], magnitude.amax(0).float())
         if self.gram:
             accumulate_gram(self.sums["gram"], rows)
-        elif self.magnitudes:
+        if self.drift:
+            accumulate_product(self.sums["drift"], target.detach().float() - inputs.detach().float(), rows)
+        if self.magnitudes and not self.gram:
             self.sums["square"] += rows.float().square().sum(0)
 
     @property
     def hessian(self) -> Tensor:
         """Mean over tokens of x x^T, float32 [columns, columns] (factor 1; GPTQ's paper writes 2 X X^T)."""
-        return self.sums["gram"] / max(self.n_tokens, 1)
+        return symmetric(self.sums["gram"]) / max(self.n_tokens, 1)
+
+    @property
+    def mean_drift(self) -> Tensor:
+        """Mean over tokens of (t - x) x^T, t the unquantized model's input: float32 [columns, columns]."""
+        return self.sums["drift"] / max(self.n_tokens, 1)
 
     @property
     def mean_abs(self) -> Tensor:

@@ -1,22 +1,24 @@
 """Running a model one decoder layer at a time: each sees what the layers before it, as they are now, give.
 
-A walk holds the hidden states of all calibration tokens at one depth. At each layer the caller collects
-statistics, changes the layer as it likes, and the walk then computes the next depth with the changed layer.
+A walk holds the hidden states of all calibration tokens at one depth. Each layer runs in stages: the caller
+sees what a set of linears reads, changes those linears as it likes, and the walk goes on with the changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from qcourse.calibrate.stages import STAGES, check_reached, stage_inputs
 from qcourse.calibrate.statistics import InputStatistics
 from qcourse.models import decoder_layers
 
-TOKENS_AT_ONCE = 4096
+TOKENS_AT_ONCE = 2048
 
 
 class _ReachedLayers(Exception):
@@ -25,12 +27,17 @@ class _ReachedLayers(Exception):
 
 @dataclass
 class LayerStep:
-    """One decoder layer of a walk: its index, its module, and the hidden states that enter it."""
+    """One decoder layer of a walk: its index, its module, and the hidden states that enter it.
+
+    target: the hidden states that enter it in the unquantized model, or [] where nobody asks for them.
+    """
 
     index: int
     layer: nn.Module
     hidden: list[Tensor]
     arguments: list[dict[str, Any]]
+    target: list[Tensor] = field(default_factory=list)
+    results: tuple[list[Tensor], list[Tensor]] | None = None
 
     def linears(self) -> dict[str, nn.Linear]:
         """Return the layer's linears by name relative to the layer, in forward order."""
@@ -41,74 +48,74 @@ class LayerStep:
         for module in self.linears().values():
             module.weight.data = module.weight.data.to(dtype)
 
-    def collect(self, gram: bool = True, magnitudes: bool = True) -> list[InputStatistics]:
-        """Run the layer over all tokens; return statistics for each set of linears that share an input."""
-        shared = self.shared_inputs()
-        statistics = []
-        for names in shared:
-            module = self.linears()[names[0]]
-            statistics.append(
-                InputStatistics(names, module.in_features, gram, magnitudes, module.weight.device)
+    def stages(self, gram: bool = True, magnitudes: bool = True) -> Iterator[InputStatistics]:
+        """Yield the statistics of each input that linears share; later ones see those linears as changed.
+
+        Raises QCourseError when the layer has linears that no stage reads.
+        """
+        linears = self.linears()
+        check_reached(linears)
+        runs = [stage_inputs(self.layer, self.hidden, self.arguments)]
+        if self.target:
+            runs.append(stage_inputs(copy.deepcopy(self.layer), self.target, self.arguments))
+        for names in STAGES:
+            module = linears[names[0]]
+            item = InputStatistics(
+                list(names), module.in_features, gram, magnitudes, bool(self.target), module.weight.device
             )
-        handles = [
-            self.linears()[item.names[0]].register_forward_pre_hook(_adder(item)) for item in statistics
-        ]
-        self._run_discarding(handles, len(self.hidden))
+            for batch in zip(*map(next, runs), strict=True):
+                item.add(*batch)
+            yield item
+        results = [finish(run) for run in runs]
+        self.results = results[0], results[1] if self.target else []
+
+    def collect(self, gram: bool = True, magnitudes: bool = True) -> list[InputStatistics]:
+        """Return the statistics of all shared inputs of the layer as it is; it may be changed afterwards."""
+        statistics = list(self.stages(gram, magnitudes))
+        self.results = None
         return statistics
 
-    def shared_inputs(self) -> list[list[str]]:
-        """Return the linears grouped by the activation they read, found by running one small batch."""
-        seen: list[tuple[str, Tensor]] = []  # holds the tensors, so that no memory address is used twice
-        handles = [
-            module.register_forward_pre_hook(lambda _, args, name=name: seen.append((name, args[0])))
-            for name, module in self.linears().items()
-        ]
-        self._run_discarding(handles, 1)
-        groups: list[tuple[Tensor, list[str]]] = []
-        for name, tensor in seen:
-            match = next((names for other, names in groups if other is tensor), None)
-            match.append(name) if match is not None else groups.append((tensor, [name]))
-        return [names for _, names in groups]
-
-    @torch.no_grad()
-    def _run_discarding(self, handles: list[Any], n_batches: int) -> None:
-        try:
-            for hidden, arguments in list(zip(self.hidden, self.arguments, strict=True))[:n_batches]:
-                self.layer(hidden, **arguments)
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def outputs(self) -> Iterator[Tensor]:
-        """Yield the layer's output for each batch, with the layer as it is now."""
-        for hidden, arguments in zip(self.hidden, self.arguments, strict=True):
-            result = self.layer(hidden, **arguments)
-            yield result[0] if isinstance(result, tuple) else result
+    def outputs(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the layer's outputs and those of the unquantized model, computed now unless stages did."""
+        if self.results is None:
+            finish(self.stages(gram=False, magnitudes=False))
+        return self.results
 
 
-def _adder(item: InputStatistics) -> Callable:
-    return lambda _, args: item.add(args[0])
+def finish(run: Iterator) -> Any:
+    """Run a generator to its end and return its result."""
+    try:
+        while True:
+            next(run)
+    except StopIteration as end:
+        return end.value
 
 
 @torch.no_grad()
 def walk(
-    model: nn.Module, tokens: Tensor, start: int = 0, states: list[Tensor] | None = None
+    model: nn.Module,
+    tokens: Tensor,
+    start: int = 0,
+    states: list[Tensor] | None = None,
+    with_target: bool = False,
 ) -> Iterator[LayerStep]:
     """Yield each decoder layer with its inputs; the layer, as changed then, computes the next one's.
 
     tokens: LongTensor [n_sequences, seq_len]. start, states: go on at a later layer with the hidden states
-    that enter it, from an earlier walk over the same tokens.
-    Peak extra memory: the hidden states of all tokens, twice.
+    (and then the target's) that enter it, from an earlier walk over the same tokens.
+    with_target: carry the hidden states of the unquantized model beside the others.
+    Peak extra memory: the hidden states of all tokens three times and the widest input once.
     """
     layers = decoder_layers(model)
     hidden, arguments = first_inputs(model, tokens)
-    hidden = hidden if states is None else states
+    target = [batch.clone() for batch in hidden] if with_target else []
+    if states is not None:
+        hidden, target = states[: len(hidden)], states[len(hidden) :]
     for index in range(start, len(layers)):
-        step = LayerStep(index, layers[index], hidden, arguments)
+        step = LayerStep(index, layers[index], hidden, arguments, target)
         yield step
         if index + 1 < len(layers):
-            for position, output in enumerate(step.outputs()):
-                hidden[position] = output
+            hidden, target = step.outputs()
 
 
 def first_inputs(model: nn.Module, tokens: Tensor) -> tuple[list[Tensor], list[dict[str, Any]]]:
@@ -138,7 +145,7 @@ def importance_matrix(model: nn.Module, tokens: Tensor) -> dict[str, Tensor]:
     """Return, by full name of linear, the mean of x**2 over tokens, float32 [in]: llama.cpp's imatrix."""
     result = {}
     for step in walk(model, tokens):
-        for item in step.collect(gram=False):
+        for item in step.stages(gram=False):
             for name in item.names:
                 result[f"model.layers.{step.index}.{name}"] = item.mean_square
     return result

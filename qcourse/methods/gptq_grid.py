@@ -29,4 +29,4 @@ def static_grids(
     if search:
         low, high = search_range(groups, low, high, bits, symmetric, importance.reshape(1, -1, group))
     scale, zero_point = grid(low, high, bits, symmetric)
-    return scale.T, zero_point.T
+    return scale.T.contiguous(), zero_point.T.contiguous()

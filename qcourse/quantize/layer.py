@@ -66,11 +66,6 @@ def shared(
     if statistics is None:
         yield from ((names, None) for names in fused_groups(modules))
         return
-    if missing := sorted(set(modules) - {name for item in statistics for name in item.names}):
-        raise QCourseError(
-            f"calibration never reached {', '.join(missing)}; give other calibration text, "
-            'or keep them with an override {"skip": true}'
-        )
     yield from ((item.names, item) for item in statistics)
 
 
@@ -80,8 +75,9 @@ def quantize_together(
     """Quantize the stacked weights of `names` by one recipe and hand out each one's rows."""
     weights = [modules[name].weight.detach() for name in names]
     hessian = item.hessian if item is not None and item.gram else None
+    drift = item.mean_drift if item is not None and item.drift else None
     try:
-        whole = codes_of(torch.cat(weights), recipe, hessian)
+        whole = codes_of(torch.cat(weights), recipe, hessian, drift)
     except ValueError as error:
         raise QCourseError(f"{prefix}{names[0]}: {error}") from error
     if recipe.activations == "static" and item is not None:
@@ -94,12 +90,16 @@ def quantize_together(
         yield name, part, record_of(part, weight, recipe, hessian, item)
 
 
-def codes_of(weight: Tensor, recipe: Recipe, hessian: Tensor | None) -> QuantizedWeight:
+def codes_of(
+    weight: Tensor, recipe: Recipe, hessian: Tensor | None, drift: Tensor | None = None
+) -> QuantizedWeight:
     """Return the codes of one weight [out, in] by the recipe's method."""
     grid = dict(bits=recipe.bits, group_size=recipe.group_size, symmetric=recipe.symmetric)
     if recipe.method == "gptq":
         order = "full" if recipe.desc_act else recipe.act_order
-        return gptq.quantize_layer(weight, **grid, hessian=hessian, damping=recipe.damping, act_order=order)
+        return gptq.quantize_layer(
+            weight, **grid, hessian=hessian, drift=drift, damping=recipe.damping, act_order=order
+        )
     if recipe.method == "rtn":
         if recipe.transform == "awq":
             weight = clip(weight, hessian, **grid)

@@ -18,9 +18,9 @@ def predicted_peak_bytes(
 ) -> int:
     """Return the bytes a run needs beside the model itself, at its largest moment.
 
-    Counted: hidden states of all tokens, one layer's activations for a batch, the Gram matrices of one layer
-    with the factors of the widest, fp32 copies of the widest stacked weight, and the codes of all layers
-    (of one when streaming).
+    Counted: hidden states of all tokens at three places and the widest input of a linear (twice for GPTAQ),
+    one layer's activations for a batch, the Gram matrices of one layer with the factors of the widest, fp32
+    copies of the widest stacked weight, and the codes of all layers (of one when streaming).
     """
     modules = [module for module in decoder_layers(model)[0].modules() if isinstance(module, nn.Linear)]
     widest = max(module.in_features for module in modules)
@@ -30,10 +30,11 @@ def predicted_peak_bytes(
     )
     needed = every + 4 * 4 * 2 * largest
     if recipe.needs_calibration and tokens is not None:
-        hidden = tokens.numel() * model.config.hidden_size * model.dtype.itemsize
+        states = tokens.numel() * (3 * model.config.hidden_size + widest) * model.dtype.itemsize
+        states *= 2 if recipe.variant == "gptaq" else 1
         widths = {module.in_features for module in modules}
         grams = 4 * (sum(width**2 for width in widths) * 2 + 3 * widest**2)
-        needed += hidden + grams + TOKENS_AT_ONCE * widest * 4 * 6
+        needed += states + grams + TOKENS_AT_ONCE * widest * 4 * 6
     return needed
 
 

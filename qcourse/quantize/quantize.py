@@ -21,6 +21,8 @@ from qcourse.quantize.simulate import install
 from qcourse.recipe import Recipe
 from qcourse.transforms import rotation
 
+LAYERWISE = ("awq", "smoothquant")  # transforms of one decoder layer; rotation is one of the whole model
+
 
 @dataclass
 class QuantizedModel:
@@ -81,34 +83,49 @@ def quantize(
 def steps(model: nn.Module, recipe: Recipe, tokens: Tensor | None):
     """Yield the decoder layers, with calibration inputs when the recipe needs them."""
     if recipe.needs_calibration:
-        yield from walk(model, tokens)
+        yield from walk(model, tokens, with_target=recipe.variant == "gptaq")
     else:
         yield from (LayerStep(index, layer, [], []) for index, layer in enumerate(decoder_layers(model)))
 
 
 def quantize_step(step: LayerStep, result: QuantizedModel) -> None:
-    """Transform and quantize one decoder layer in place; add its codes and its record to the result."""
+    """Transform and quantize one decoder layer in place; add its codes and its record to the result.
+
+    Without a layer-wise transform each set of linears is quantized as soon as its input is known, so that
+    later linears are calibrated on what the earlier ones give once quantized. A transform changes linears
+    across such sets and so needs the statistics of the whole layer first.
+    """
     recipe, prefix = result.recipe, f"model.layers.{step.index}."
-    statistics = collected(step, recipe)
-    dtype = next(iter(step.linears().values())).weight.dtype
-    if recipe.transform:  # scales and rotations would be rounded twice if they passed through 16 bits
-        step.cast(torch.float32)
-    record = transform_layer(step.layer, recipe, prefix, statistics)
-    if record:
+    if not recipe.needs_calibration:
+        install_codes(step.linears(), None, prefix, result)
+    elif recipe.transform in LAYERWISE:
+        dtype = next(iter(step.linears().values())).weight.dtype
+        statistics = step.collect(gram=needs_gram(recipe))
+        step.cast(torch.float32)  # scales would be rounded twice if they passed through 16 bits
+        record = transform_layer(step.layer, recipe, prefix, statistics)
         result.manifest["transforms"][prefix.rstrip(".")] = record
-    modules = step.linears()
-    for name, layer, note in quantize_layer(modules, recipe, prefix, statistics):
-        install(modules[name], layer, recipe)
+        install_codes(step.linears(), statistics, prefix, result)
+        step.cast(dtype)
+    else:
+        linears = step.linears()
+        for item in step.stages(needs_gram(recipe), magnitudes=recipe.method != "gptq"):
+            install_codes({name: linears[name] for name in item.names}, [item], prefix, result)
+
+
+def install_codes(
+    modules: dict[str, nn.Linear],
+    statistics: list[InputStatistics] | None,
+    prefix: str,
+    result: QuantizedModel,
+) -> None:
+    """Quantize linears of one decoder layer in place; add codes and records, or the names that are kept."""
+    for name, layer, note in quantize_layer(modules, result.recipe, prefix, statistics):
+        install(modules[name], layer, result.recipe)
         result.layers[prefix + name] = layer
         result.manifest["layers"][prefix + name] = note
-    step.cast(dtype)
-    kept = [prefix + name for name in modules if prefix + name not in result.layers]
-    result.manifest["kept"] += kept
+    result.manifest["kept"] += [prefix + name for name in modules if prefix + name not in result.layers]
 
 
-def collected(step: LayerStep, recipe: Recipe) -> list[InputStatistics] | None:
-    """Return the statistics that the recipe needs of a layer's inputs, and no others; None when none."""
-    if not recipe.needs_calibration:
-        return None
-    gram = recipe.method == "gptq" or recipe.transform == "awq"
-    return step.collect(gram, magnitudes=bool(recipe.transform) or recipe.method != "gptq")
+def needs_gram(recipe: Recipe) -> bool:
+    """Return whether the recipe needs x x^T of a layer's inputs."""
+    return recipe.method == "gptq" or recipe.transform == "awq"

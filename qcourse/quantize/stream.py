@@ -85,7 +85,7 @@ def remaining_steps(model, recipe: Recipe, tokens: Tensor | None, state: Progres
         return
     start, hidden = state.hidden()
     bar.n = start
-    yield from walk(model, tokens, start, hidden)
+    yield from walk(model, tokens, start, hidden, with_target=recipe.variant == "gptaq")
 
 
 def finish_step(step: LayerStep, result: QuantizedModel, state: Progress) -> None:
@@ -94,7 +94,7 @@ def finish_step(step: LayerStep, result: QuantizedModel, state: Progress) -> Non
     The layer before is put back to its mapped file: that frees its dequantized weights.
     """
     if step.hidden:
-        state.save_hidden(step.index, step.hidden)
+        state.save_hidden(step.index, step.hidden + step.target)
     if step.index:
         unload(result.model, step.index - 1, state)
     originals = {name: module.weight.data for name, module in step.linears().items()}

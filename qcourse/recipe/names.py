@@ -27,24 +27,25 @@ ALIASES = {
     "fp8": "fp8-dynamic",
     "smoothquant": "smoothquant+w8a8-int8",
     "gptq": "gptq-w4g128",
+    "gptaq": "gptaq-w4g128",
     "awq": "awq-w4g128",
     "rtn": "rtn-w4g128",
 }
 INTEGER = re.compile(
-    r"(?:(?P<transform>awq|rotation)\+)?(?P<method>rtn|gptq|awq)-w(?P<bits>\d)"
+    r"(?:(?P<transform>awq|rotation)\+)?(?P<method>rtn|gptq|gptaq|awq)-w(?P<bits>\d)"
     r"(?:g(?P<group>\d+)|-(?P<channel>channel))(?P<rest>(?:-(?:sym|asym|act|plain|aware))*)"
 )
 GGUF = re.compile(r"gguf-(bf16|f16|q\d_[01k](?:_[sml])?|iq\d_\w+)")
 KNOWN = (*FIXED, *(f"{method}-w{bits}g{group}" for method in ("rtn", "gptq") for bits in (2, 3, 4, 8)
-                   for group in (32, 64, 128)), "awq-w4g128", "awq-w3g128", "awq+gptq-w3g128",
+                   for group in (32, 64, 128)), "gptaq-w4g128", "awq-w4g128", "awq-w3g128", "awq+gptq-w3g128",
          "rotation+rtn-w4g128", "gguf-q8_0", "gguf-q4_k_m")  # fmt: skip
 
 
 def named(name: str) -> Recipe:
     """Return the recipe of a name.
 
-    Integers: [awq+|rotation+]rtn|gptq|awq-wBgG, or -wB-channel, with the suffixes -sym, -asym
-    and for GPTQ -act (desc_act), -aware (group-aware), -plain (orders of columns).
+    Integers: [awq+|rotation+]rtn|gptq|gptaq|awq-wBgG, or -wB-channel, with the suffixes -sym, -asym
+    and for GPTQ and GPTAQ -act (desc_act), -aware (group-aware), -plain (orders of columns).
     AWQ is asymmetric unless told.
     Raises QCourseError for an unknown name, listing the known ones.
     """
@@ -65,13 +66,14 @@ def from_match(match: re.Match) -> Recipe:
     symmetric = "sym" in suffixes or (not awq and match["transform"] != "awq" and "asym" not in suffixes)
     order = "none" if "plain" in suffixes else "group-aware" if "aware" in suffixes else "static"
     return Recipe(
-        method="rtn" if awq else match["method"],
+        method={"awq": "rtn", "gptaq": "gptq"}.get(match["method"], match["method"]),
         transform="awq" if awq else match["transform"],
         bits=int(match["bits"]),
         group_size=int(match["group"]) if match["group"] else -1,
         symmetric=symmetric,
         desc_act="act" in suffixes,
         act_order=order,
+        variant="gptaq" if match["method"] == "gptaq" else "",
     )
 
 
@@ -91,7 +93,7 @@ def name_of(recipe: Recipe) -> str:
 
 def integer_name(recipe: Recipe) -> str:
     """Return the name of an integer recipe from its parts."""
-    method = "awq" if (recipe.transform, recipe.method) == ("awq", "rtn") else recipe.method
+    method = "awq" if (recipe.transform, recipe.method) == ("awq", "rtn") else recipe.variant or recipe.method
     prefix = f"{recipe.transform}+" if recipe.transform and method != "awq" else ""
     grid = f"w{recipe.bits}-channel" if recipe.group_size == -1 else f"w{recipe.bits}g{recipe.group_size}"
     sign = "" if recipe.symmetric else "-asym"

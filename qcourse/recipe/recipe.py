@@ -38,7 +38,8 @@ class Recipe:
         are permuted and the columns inside them), neither of which needs g_idx.
     activations: "dynamic" or "static" scales of w8a8-int8; alpha: smoothquant's strength;
         threshold: the magnitude from which llm-int8 keeps an input feature in 16 bits.
-    variant: the GGUF type for method "gguf", "single" for NF4 without double quantization.
+    variant: the GGUF type for method "gguf", "single" for NF4 without double quantization, "gptaq" for GPTQ
+        calibrated against the unquantized model's activations.
     overrides: pattern of linear names (fnmatch) -> some of bits, group_size, symmetric, skip.
     ignore: names of modules kept as they are. Only linears in decoder layers are ever touched.
     Raises QCourseError on construction when the settings contradict each other.

@@ -34,6 +34,11 @@ def check(recipe: Recipe) -> None:
         )
     if recipe.desc_act and recipe.method != "gptq":
         raise QCourseError(f"desc_act is GPTQ's order of columns; {recipe.method} has none: leave it out")
+    if recipe.variant == "gptaq" and (recipe.method != "gptq" or recipe.transform == "awq"):
+        raise QCourseError(
+            "gptaq is GPTQ with the unquantized model's activations as its target; "
+            "it goes with the method gptq and without awq: use gptaq-w4g128"
+        )
     if not 0 < recipe.damping < 1:
         raise QCourseError(f"damping must lie between 0 and 1, not {recipe.damping}; 0.01 is usual")
     if not 0 <= recipe.alpha <= 1:

@@ -5,6 +5,7 @@ import torch
 
 from qcourse.methods import gptq, rtn
 from qcourse.methods.gptq import block_width
+from qcourse.methods.gptq_drift import drift_feedback
 from qcourse.methods.gptq_factor import inverse_factor
 from qcourse.methods.gptq_order import column_order
 from qcourse.numerics import quantize_affine
@@ -70,6 +71,41 @@ def test_output_error_is_below_rounding_s(bits, group_size, act_order, symmetric
     assert (ours.g_idx is not None) == (act_order == "full" and group_size != -1)
     assert int(ours.codes.max()) < 2**bits and ours.scale.shape == plain.scale.shape
     assert torch.equal(ours.scale, ours.scale.to(torch.float16).float())
+
+
+def target_error(quantized, weight, inputs, target) -> float:
+    """Mean squared distance of the quantized weight on its inputs from the weight on the target's inputs."""
+    return float((inputs @ quantized.dequantize().T - target @ weight.T).square().mean())
+
+
+@pytest.mark.parametrize("act_order", ORDERS)
+@pytest.mark.parametrize("bits", [3, 8])
+def test_drift_feedback_aims_at_the_output_of_the_unquantized_inputs(bits, act_order):
+    weight, _ = layer()
+    generator = torch.Generator().manual_seed(1)
+    target = torch.randn(4096, 256, generator=generator) @ torch.randn(256, 256, generator=generator) / 16
+    inputs = target + 0.2 * torch.randn(4096, 256, generator=generator) * target.abs()
+    inputs = inputs + 0.1 * target.roll(1, dims=1)
+    hessian, drift = inputs.T @ inputs / 4096, (target - inputs).T @ inputs / 4096
+    plain = gptq.quantize_layer(weight, bits=bits, hessian=hessian, act_order=act_order)
+    ours = gptq.quantize_layer(weight, bits=bits, hessian=hessian, drift=drift, act_order=act_order)
+    away = gptq.quantize_layer(weight, bits=bits, hessian=hessian, drift=-drift, act_order=act_order)
+    errors = [target_error(each, weight, inputs, target) for each in (ours, plain, away)]
+    assert errors[0] < 0.98 * errors[1] < errors[1] < 0.98 * errors[2]
+
+
+def test_whole_drift_feedback_reaches_least_squares_where_rounding_is_fine():
+    """Column j's missing output, made up by the later columns: the closed form solved by lstsq."""
+    generator = torch.Generator().manual_seed(2)
+    target = torch.randn(512, 24, generator=generator).double()
+    inputs = target + 0.3 * torch.randn(512, 24, generator=generator).double()
+    hessian, drift = inputs.T @ inputs / 512, (target - inputs).T @ inputs / 512
+    U = torch.linalg.cholesky(torch.linalg.inv(hessian), upper=True)
+    P = drift_feedback(drift, U, strength=1.0)
+    for j in (0, 7, 22):
+        moved = (target - inputs)[:, j]
+        best = torch.linalg.lstsq(inputs[:, j + 1 :], moved[:, None]).solution[:, 0]
+        assert torch.allclose(P[j, j + 1 :], best, atol=1e-6) and not P[j, : j + 1].any()
 
 
 def test_rounding_is_what_identical_uncorrelated_inputs_give():

@@ -13,7 +13,15 @@ from qcourse.recipe import Recipe, named
 
 RECIPES = [
     *("rtn-w4g128", "rtn-w2g32", "rtn-w4-channel", "gptq-w4g128", "gptq-w3g64-act", "gptq-w4g128-asym"),
-    *("awq-w4g128", "awq+gptq-w3g128", "nf4", "llm-int8", "w8a8-int8", "w8a8-int8-static"),
+    *(
+        "gptaq-w3g64-asym",
+        "awq-w4g128",
+        "awq+gptq-w3g128",
+        "nf4",
+        "llm-int8",
+        "w8a8-int8",
+        "w8a8-int8-static",
+    ),
     *("smoothquant+w8a8-int8", "fp8-dynamic", "fp8-static", "fp8-block", "mxfp4", "nvfp4"),
     "rotation+rtn-w4g128",
 ]
@@ -69,6 +77,36 @@ def test_fused_linears_share_the_tensor_scale_of_nvfp4(small_model, llama_gqa):
     kept = Recipe("nvfp4", group_size=16, overrides={"*.k_proj": {"skip": True}})
     part = quantize(small_model(llama_gqa), kept, progress=False)
     assert "model.layers.0.self_attn.k_proj" not in part.layers and len(part.layers) == 12
+
+
+def test_later_linears_are_calibrated_on_quantized_outputs(small_model, llama_gqa, small_tokens):
+    """The damage of skipping the first linears' codes shows in the Hessian of o_proj, in the same layer."""
+    skipped = Recipe("gptq", bits=2, group_size=32, overrides={"*.0.self_attn.[qkv]_proj": {"skip": True}})
+    ours, kept = (
+        quantize(small_model(llama_gqa), recipe, small_tokens, progress=False).layers
+        for recipe in (named("gptq-w2g32"), skipped)
+    )
+    assert not torch.equal(
+        ours["model.layers.0.self_attn.o_proj"].codes, kept["model.layers.0.self_attn.o_proj"].codes
+    )
+
+
+@torch.no_grad()
+def test_gptaq_lowers_the_distance_to_the_unquantized_output(small_model, small_folders, small_tokens):
+    for name in ("llama_gqa", "qwen3"):
+        plain = small_model(small_folders[name])
+        wanted = plain.model(small_tokens).last_hidden_state
+        error = {}
+        for recipe in ("gptq-w3g64", "gptaq-w3g64"):
+            result = quantize(small_model(small_folders[name]), named(recipe), small_tokens, progress=False)
+            error[recipe] = float((result.model.model(small_tokens).last_hidden_state - wanted).norm())
+        assert error["gptaq-w3g64"] < 0.99 * error["gptq-w3g64"]
+
+
+def test_linear_that_calibration_never_reaches_is_named(small_model, llama_gqa, small_tokens):
+    model = small_model(llama_gqa)
+    model.model.layers[1].mlp.adapter = torch.nn.Linear(256, 256)
+    refused("calibration never reaches mlp.adapter", model, "gptq-w4g128", small_tokens)
 
 
 def test_reference_holds_exactly_the_codes(small_model, llama_gqa, small_tokens):
@@ -189,8 +227,10 @@ def test_run_that_does_not_fit_is_refused_with_numbers(small_model, llama_gqa, s
 
     model, recipe = small_model(llama_gqa), named("gptq-w4g128")
     needed = predicted_peak_bytes(model, recipe, small_tokens)
-    assert needed > 4 * 512**2
+    assert needed > 4 * 512**2 and predicted_peak_bytes(model, named("gptaq-w4g128"), small_tokens) > needed
     monkeypatch.setattr(memory, "available_bytes", lambda device: needed - 1)
-    refused(r"needs about 0.1 GiB beside the model and 0.1 GiB are free", model, "gptq-w4g128", small_tokens)
+    refused(
+        r"needs about \d\.\d GiB beside the model and \d\.\d GiB are free", model, "gptq-w4g128", small_tokens
+    )
     monkeypatch.setattr(memory, "available_bytes", lambda device: needed)
     quantize(model, recipe, small_tokens, progress=False)

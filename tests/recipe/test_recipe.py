@@ -27,6 +27,7 @@ def test_names_mean_what_they_say():
     assert awq.name == "awq-w4g128-asym" and named("awq-w4g128-sym").symmetric
     assert named("gptq-w3g64-act").desc_act and named("gptq-w4-channel").group_size == -1
     assert named("awq+gptq-w3g128").method == "gptq" and named("awq+gptq-w3g128").transform == "awq"
+    assert (named("gptaq-w3g64-act").method, named("gptaq-w3g64-act").variant) == ("gptq", "gptaq")
     assert named("gguf-q4_k_m").variant == "Q4_K_M"
 
 
@@ -56,6 +57,7 @@ def test_overrides_apply_by_pattern():
     (dict(method="gptq", overrides={"q_proj": {"bit": 3}}), "unknown fields bit"),
     (dict(method="gptq", overrides={"q_proj": {"bits": 9}}), "no 9-bit form"),
     (dict(method="gptq", damping=0), "damping"),
+    (dict(method="gptq", transform="awq", variant="gptaq"), "goes with the method gptq and without awq"),
 ])  # fmt: skip
 def test_contradictions_are_refused(settings, words):
     with pytest.raises(QCourseError, match=words):

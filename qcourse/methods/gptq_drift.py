@@ -1,0 +1,17 @@
+"""GPTAQ: aim at the output of the unquantized model, whose inputs are not those of the quantized one."""
+
+from torch import Tensor
+
+STRENGTH = 0.25
+
+
+def drift_feedback(drift: Tensor, U: Tensor, strength: float = STRENGTH) -> Tensor:
+    """Return P, strictly upper triangular [in, in]: what the columns after j take over from column j.
+
+    drift: float32 [in, in], mean of (t - x) x^T; U: the upper factor of the inverse of H. Column j
+    of the weight times what its input has moved is missing in the output; of that the later columns, read
+    through their own inputs x, can make up w_j P[j, j+1:]. strength: the share of it that is done
+    (GPTQModel's alpha); later layers make up for the same drift again.
+    Source: Li et al. 2025 (arXiv 2504.02692), algorithm 1; GPTQModel 7.5, GPTAQConfig.
+    """
+    return strength * (drift @ U.T).triu(1) @ U
