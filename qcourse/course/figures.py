@@ -34,7 +34,7 @@ def bars(values: Mapping[str, float], y: str, title: str = "", errors: Mapping[s
             ax.vlines(index, *errors[name], color="black")
     if log:
         ax.set_yscale("log")
-    if len(values) > 6:
+    if sum(len(part) for name in values for part in name.splitlines()[:1]) > 45:
         ax.tick_params(axis="x", rotation=30)
     return figure
 

@@ -14,7 +14,7 @@ from qcourse.common.latency import Latency
 from qcourse.serve.ports import choose_port
 from qcourse.serve.process import ServerProcess
 from qcourse.serve.server import Server
-from qcourse.serve.timing import random_prompts
+from qcourse.serve.timing import ROUNDS, random_prompts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,13 +59,17 @@ class LlamaCppServer(Server):
         The worker times its own tokens: random ones rarely make whole characters, and a stream of text
         brings only those.
         """
-        rounds = [random_prompts(self.vocabulary, batch, prompt_tokens, seed) for seed in range(2)]
-        for prompts in rounds:  # the first round warms up
-            times = [self.post("/times", tokens=ids, new_tokens=new_tokens).json() for ids in prompts]
-        waits = [sum(run[-1] for run in times[:index]) for index in range(batch)]
-        ttft = median(wait + run[0] for wait, run in zip(waits, times, strict=True))
-        tpot = median((run[-1] - run[0]) / (new_tokens - 1) for run in times)
+        runs = [self.times(batch, prompt_tokens, new_tokens, seed) for seed in range(ROUNDS)][1:]
+        ttft, tpot = (median(column) for column in zip(*runs, strict=True))
         return Latency.of(batch, prompt_tokens, new_tokens, ttft, batch * tpot)
+
+    def times(self, batch: int, prompt_tokens: int, new_tokens: int, seed: int) -> tuple[float, float]:
+        """Return the median seconds to the first token, waiting included, and per further token."""
+        prompts = random_prompts(self.vocabulary, batch, prompt_tokens, seed)
+        runs = [self.post("/times", tokens=ids, new_tokens=new_tokens).json() for ids in prompts]
+        waits = [sum(run[-1] for run in runs[:index]) for index in range(batch)]
+        ttft = median(wait + run[0] for wait, run in zip(waits, runs, strict=True))
+        return ttft, median((run[-1] - run[0]) / (new_tokens - 1) for run in runs)
 
 
 def llama_cpp(

@@ -1,6 +1,7 @@
 """A server's times at a fixed batch size, comparable with those of a model in memory."""
 
 import random
+from statistics import median
 from typing import Any
 
 from qcourse.common import QCourseError
@@ -8,17 +9,26 @@ from qcourse.common.latency import Latency
 from qcourse.serve.loadtest import loadtest
 
 
+ROUNDS = 4  # the first warms up; each has prompts of its own, so that no prefix is cached
+
+
 def server_latency(server: Any, batch: int, prompt_tokens: int, new_tokens: int) -> Latency:
-    """Time `batch` streams of random token ids against a server, after one run to warm up.
+    """Time `batch` streams of random token ids against a server: medians of three runs after one to warm up.
 
     Raises QCourseError if requests fail.
     """
-    for seed in range(2):  # the first round warms up; both have prompts of their own, so no prefix is cached
-        prompts = random_prompts(server.vocabulary, batch, prompt_tokens, seed)
-        found = loadtest(server.url, batch, batch, prompts=prompts, new_tokens=new_tokens, model=server.model)
-    if found.errors:
-        raise QCourseError(f"timing {server.engine} failed: {found.errors[0]}")
-    return Latency.of(batch, prompt_tokens, new_tokens, found.ttft["p50"], found.tpot["p50"])
+    runs = [
+        loadtest(
+            server.url, batch, batch, new_tokens=new_tokens, model=server.model,
+            prompts=random_prompts(server.vocabulary, batch, prompt_tokens, seed),
+        )
+        for seed in range(ROUNDS)
+    ]  # fmt: skip
+    for run in runs:
+        if run.errors:
+            raise QCourseError(f"timing {server.engine} failed: {run.errors[0]}")
+    ttft, tpot = (median(getattr(run, name)["p50"] for run in runs[1:]) for name in ("ttft", "tpot"))
+    return Latency.of(batch, prompt_tokens, new_tokens, ttft, tpot)
 
 
 def random_prompts(vocabulary: int, batch: int, prompt_tokens: int, seed: int) -> list[list[int]]:
