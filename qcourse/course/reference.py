@@ -1,4 +1,4 @@
-"""python -m qcourse.course.reference: keep the rows of build/scoreboard.jsonl, and their figure, in data/reference.
+"""python -m qcourse.course.reference: keep build/scoreboard.jsonl and its figure in data/reference.
 
 What the README shows is what one run measured on one machine; the rows say when and where.
 """

@@ -8,7 +8,6 @@ from qcourse.common import QCourseError
 from qcourse.common.latency import Latency
 from qcourse.serve.loadtest import loadtest
 
-
 ROUNDS = 4  # the first warms up; each has prompts of its own, so that no prefix is cached
 
 
