@@ -43,10 +43,16 @@ def html_table(rows: list[dict]) -> str:
     """Return rows that share the first one's keys as an HTML table, every text escaped."""
     head = "".join(f"<th>{escape(str(key))}</th>" for key in rows[0])
     lines = [
-        "".join(f"<td style='text-align:left'>{escape(str(row.get(key, '')))}</td>" for key in rows[0])
+        "".join(cell(str(row.get(key, ""))) for key in rows[0])
         for row in rows
     ]
     return f"<table><tr>{head}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+
+
+def cell(text: str) -> str:
+    """Return one cell; a short text, such as a claim's number, is not broken into lines."""
+    wrap = "" if len(text) > 16 else ";white-space:nowrap"
+    return f"<td style='text-align:left{wrap}'>{escape(text)}</td>"
 
 
 def short(value: object) -> object:
