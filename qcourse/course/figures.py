@@ -39,6 +39,18 @@ def bars(values: Mapping[str, float], y: str, title: str = "", errors: Mapping[s
     return figure
 
 
+def grouped(names: Sequence[str], series: Mapping[str, Sequence[float]], y: str, title: str = "") -> Any:
+    """Draw for each name one bar of each series, side by side."""
+    figure, ax = axes(title, y=y, size=(7.2, 3.4))
+    width = 0.8 / max(1, len(series))
+    for index, (label, values) in enumerate(series.items()):
+        places = [place + (index - (len(series) - 1) / 2) * width for place in range(len(names))]
+        ax.bar(places, values, width, label=label, color=COLOURS[index % len(COLOURS)])
+    ax.set_xticks(range(len(names)), names, rotation=20)
+    ax.legend(frameon=False, ncols=len(series), fontsize=8)
+    return figure
+
+
 def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str, title: str = "",
           log_x: bool = False, log_y: bool = False) -> Any:
     """Draw one line a name, from its (x values, y values)."""

@@ -43,6 +43,7 @@ LANES = (
     Lane("llm-int8", "llm-int8", "bitsandbytes", "transformers"),
     Lane("nf4", "nf4", "bitsandbytes", "transformers"),
     Lane("qlora", "gptq-w4g128", "gptq", "transformers"),
+    Lane("qlora", "gptq-w4g128", "gptq", "vllm"),
     Lane("autogptq", "gptq-w4g128", "gptq", "vllm"),
     Lane("autoawq", "awq-w4g128", "awq", "vllm"),
     Lane("gguf", "gguf-bf16", "gguf", "llama.cpp"),

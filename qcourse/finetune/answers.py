@@ -28,8 +28,8 @@ class Row(NamedTuple):
 def encode(tokenizer, items: Sequence[QuestionAnswer]) -> list[Row]:
     """Return one Row an item: the tokenizer's chat template, or 'Q: ... A: ...' where it has none.
 
-    The answer ends with what the template puts after it (or the end-of-sequence
-    token), so that the model also learns to stop.
+    The answer ends with the end-of-sequence token, or with what the template puts
+    after it where that holds none, so that the model also learns to stop.
     """
     rows = []
     for item in items:
@@ -39,6 +39,8 @@ def encode(tokenizer, items: Sequence[QuestionAnswer]) -> list[Row]:
                                "tokens cannot be told apart; give the tokenizer a template that appends")
         head = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         tail = tokenizer(whole[len(prompt):], add_special_tokens=False)["input_ids"]
+        if tokenizer.eos_token_id in tail:  # what a template writes after it is never generated
+            tail = tail[: tail.index(tokenizer.eos_token_id) + 1]
         rows.append(Row(head + tail, len(head)))
     return rows
 

@@ -7,17 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from qcourse.common import QCourseError
+from qcourse.finetune.adam8bit import AdamW8bit, Moment
 from qcourse.finetune.answers import Row, collate, loss_of
+from qcourse.finetune.replay import Replay
 
 
 @dataclass
 class TrainingLog:
-    """What a run did: the loss of every step (nats per answer token), tokens read and seconds taken."""
+    """What a run did: the losses of every step (nats per answer token), tokens read and seconds taken."""
 
     losses: list[float] = field(default_factory=list)
+    replay_losses: list[float] = field(default_factory=list)
     tokens: int = 0
     seconds: float = 0.0
     trainable_parameters: int = 0
@@ -26,12 +29,13 @@ class TrainingLog:
 
 def fit(
     model: nn.Module, rows: Sequence[Row], *, steps: int, batch_size: int = 32, learning_rate: float = 2e-3,
-    optimizer: str = "adamw", seed: int = 0, progress: bool = True,
+    replay: Replay | None = None, optimizer: str = "adamw", seed: int = 0, progress: bool = True,
 ) -> TrainingLog:
     """Train the parameters of `model` that require a gradient on the answers of `rows`; return the log.
 
-    optimizer: "adamw", or "adamw8bit" (bitsandbytes: the two moments in 8 bits,
-    blocks of 256, for tensors of 4,096 values and more).
+    replay: what the model could do before, drawn from at each step so that the new skill does not replace it.
+    optimizer: "adamw", or with the two moments in 8 bits for tensors of 4,096 values and more:
+    "adamw8bit" (bitsandbytes') and "adamw8bit-own" (ours).
     The order of rows depends on `seed` only. The model is left in eval mode.
     Raises QCourseError when nothing is trainable or the loss stops being finite.
     """
@@ -41,28 +45,44 @@ def fit(
     stepper = make_optimizer(trainable, optimizer, learning_rate)
     log = TrainingLog(trainable_parameters=sum(parameter.numel() for parameter in trainable))
     model.train()
+    streams = [(batches(rows, batch_size, seed), answers_loss, 1.0)]
+    if replay:
+        streams.append((batches(replay.rows, replay.size, seed + 1), replay.loss, replay.weight))
     started = time.perf_counter()
-    for step, batch in zip(_shown(range(steps), progress), batches(rows, batch_size, seed), strict=False):
+    for step in _shown(range(steps), progress):
         for group in stepper.param_groups:
             group["lr"] = learning_rate * schedule(step, steps)
-        log.losses.append(_step(model, trainable, stepper, batch))
-        log.tokens += sum(len(row.ids) for row in batch)
+        drawn = [(next(stream), loss, weight) for stream, loss, weight in streams]
+        values = _step(model, trainable, stepper, drawn)
+        log.losses.append(values[0])
+        log.replay_losses += values[1:]
+        log.tokens += sum(len(row.ids) for batch, *_ in drawn for row in batch)
     log.seconds = time.perf_counter() - started
     log.optimizer_bytes = optimizer_bytes(stepper)
     model.eval()
     return log
 
 
-def _step(model: nn.Module, trainable: list, stepper: torch.optim.Optimizer, batch: Sequence[Row]) -> float:
-    """Do one forward, backward and update; return the loss."""
-    loss = loss_of(model, *collate(batch))
-    if not math.isfinite(value := loss.item()):
-        raise QCourseError(f"the training loss became {value}; lower the learning rate")
+def _step(
+    model: nn.Module, trainable: list, stepper: torch.optim.Optimizer, drawn: list[tuple]
+) -> list[float]:
+    """Add up the gradients of the weighted losses of (batch, loss, weight), update; return the losses."""
     stepper.zero_grad(set_to_none=True)
-    loss.backward()
+    values = []
+    for batch, loss_function, weight in drawn:
+        loss = loss_function(model, batch)
+        if not math.isfinite(value := loss.item()):
+            raise QCourseError(f"the training loss became {value}; lower the learning rate")
+        (weight * loss).backward()
+        values.append(value)
     torch.nn.utils.clip_grad_norm_(trainable, 1.0)
     stepper.step()
-    return value
+    return values
+
+
+def answers_loss(model: nn.Module, batch: Sequence[Row]) -> Tensor:
+    """Return the mean loss per answer token of a batch, in nats."""
+    return loss_of(model, *collate(batch))
 
 
 def batches(rows: Sequence[Row], batch_size: int, seed: int) -> Iterator[list[Row]]:
@@ -83,22 +103,26 @@ def schedule(step: int, steps: int) -> float:
 
 
 def make_optimizer(parameters: list[nn.Parameter], name: str, learning_rate: float) -> torch.optim.Optimizer:
-    """Return AdamW with 32-bit states, or bitsandbytes' with 8-bit states."""
+    """Return AdamW with 32-bit states, or with 8-bit states: bitsandbytes' or ours."""
     if name == "adamw":
         return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
+    if name == "adamw8bit-own":
+        return AdamW8bit(parameters, lr=learning_rate)
     if name != "adamw8bit":
-        raise QCourseError(f"unknown optimizer {name!r}; known: adamw, adamw8bit")
+        raise QCourseError(f"unknown optimizer {name!r}; known: adamw, adamw8bit, adamw8bit-own")
     try:
         import bitsandbytes
     except ImportError as error:
-        raise QCourseError("adamw8bit needs bitsandbytes, which is absent; use optimizer='adamw'") from error
+        raise QCourseError(
+            "adamw8bit needs bitsandbytes, which is absent; use optimizer='adamw8bit-own'") from error
     return bitsandbytes.optim.AdamW8bit(parameters, lr=learning_rate, weight_decay=0.0)
 
 
 def optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:
     """Return the bytes of the tensors that the optimizer keeps for each parameter."""
     tensors = (value for state in optimizer.state.values() for value in state.values())
-    return sum(value.nbytes for value in tensors if isinstance(value, torch.Tensor) and value.numel() > 1)
+    return sum(value.nbytes for value in tensors if isinstance(value, Moment)
+               or (isinstance(value, torch.Tensor) and value.numel() > 1))
 
 
 def _shown(steps: range, progress: bool) -> Iterator[int]:

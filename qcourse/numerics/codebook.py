@@ -124,3 +124,16 @@ def dynamic_map() -> Tensor:
         middles = 10 ** (exponent - 6) * (edges[:-1] + edges[1:]) / 2
         values += [*middles.tolist(), *(-middles).tolist()]
     return torch.tensor(sorted(values))
+
+
+@cache
+def unsigned_dynamic_map() -> Tensor:
+    """Return the 256 rising values of bitsandbytes' unsigned dynamic 8-bit type, for values from 0 to 1.
+
+    Without a sign to store, decade 10**(e-6) holds 2**(e+1) midpoints. Source as `dynamic_map`.
+    """
+    values = [0.0, 1.0]
+    for exponent in range(7):
+        edges = torch.linspace(0.1, 1, 2 ** (exponent + 1) + 1)
+        values += (10 ** (exponent - 6) * (edges[:-1] + edges[1:]) / 2).tolist()
+    return torch.tensor(sorted(values))

@@ -49,7 +49,8 @@ def window_logits(server: Any, window: list[int]) -> np.ndarray:
     wanted = {"max_tokens": 1, "temperature": 0, "prompt_logprobs": -1}
     try:
         answer = server.post(
-            "/inference/v1/generate", token_ids=prompt, sampling_params=wanted | {"detokenize": False}
+            "/inference/v1/generate", model=server.model, token_ids=prompt,
+            sampling_params=wanted | {"detokenize": False},
         )
     except Refused as refusal:
         if refusal.status not in (403, 404):

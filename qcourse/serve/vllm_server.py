@@ -11,6 +11,7 @@ from qcourse.serve.metrics import metrics
 from qcourse.serve.ports import HOST, choose_port
 from qcourse.serve.process import ServerProcess
 from qcourse.serve.server import Server
+from qcourse.serve.vllm_adapter import adapter_options
 from qcourse.serve.vllm_install import VLLM, check_machine, check_recipe, find_vllm
 from qcourse.serve.vllm_logits import full_logits
 
@@ -85,6 +86,7 @@ def vllm(
     dtype: str = "bfloat16",
     kv_space: int = 1,
     threads: int | None = None,
+    adapter: Path | str | None = None,
     extra: tuple[str, ...] = (),
     timeout: float = 600,
     progress: bool = True,
@@ -92,7 +94,8 @@ def vllm(
     """Start vLLM on a checkpoint folder and return the server once it answers; use it in a `with` block.
 
     max_model_len: default the model's context, at most 2,048; kv_space: GiB of KV cache on a CPU;
-    threads: of the CPU build, default OMP_NUM_THREADS or all; extra: further options of vLLM's own.
+    threads: of the CPU build, default OMP_NUM_THREADS or all; adapter: a folder in peft's format, served
+    unmerged beside the model; extra: further options of vLLM's own.
     Raises QCourseError: no such folder, port taken, vLLM not installed, a CPU without the needed kernels,
     a recipe it cannot load, or an engine that dies while starting (with its own reason).
     """
@@ -108,11 +111,14 @@ def vllm(
         "--model", str(folder), "--served-model-name", "model", "--host", HOST, "--port", str(number),
         "--dtype", dtype, "--max-model-len", str(length), "--kv-cache-dtype", kv_cache_dtype,
         "--enforce-eager",
-        "--max-logprobs", "-1", "--enable-scale-out", "--generation-config", "vllm", *extra,
+        "--max-logprobs", "-1", "--enable-scale-out", "--generation-config", "vllm",
+        *adapter_options(adapter), *extra,
     ]  # fmt: skip
     log = cache_folder() / "logs" / f"vllm-{number}.log"
     process = ServerProcess("vLLM", command, environment(kv_space, threads), log)
-    return VLLMServer(folder, number, process, install, kv_cache_dtype).start(timeout, progress)
+    server = VLLMServer(folder, number, process, install, kv_cache_dtype)
+    server.model = "model" if adapter is None else "adapter"
+    return server.start(timeout, progress)
 
 
 def environment(kv_space: int, threads: int | None) -> dict[str, str]:

@@ -10,14 +10,18 @@ from qcourse.finetune import (
     QuantizedLinear,
     add_adapters,
     answer_loss,
+    deltas,
     dequantized_base,
     fit,
     freeze,
+    merge,
     quantize_base,
 )
 from qcourse.models import linears
 from qcourse.numerics.affine import quantize_affine
 from qcourse.numerics.codebook import quantize_codebook
+from qcourse.quantize import quantize
+from qcourse.recipe import named
 from tests.finetune.tiny_llama import tiny_llama
 
 
@@ -93,6 +97,21 @@ def test_gradients_flow_through_every_format(model, rows, quantizer):
     assert any(gradient.abs().max() > 0 for gradient in gradients[0].values())
 
 
+def test_adapters_learn_on_a_gptq_base_and_merge_into_it(rows, tokens):
+    """The base is what GPTQ stored; merged into its dequantized weights, the adapter computes the same."""
+    done = quantize(tiny_llama(), named("gptq-w4g64"), tokens, progress=False)
+    base = freeze(tiny_llama(), done.layers)
+    weights = dequantized_base(base)
+    assert all(torch.equal(weights[name], layer.dequantize()) for name, layer in done.layers.items())
+    adapted = add_adapters(base, rank=8)
+    log = fit(adapted, rows, steps=40, batch_size=16, learning_rate=1e-2, progress=False)
+    assert sum(log.losses[-5:]) < 0.9 * sum(log.losses[:5])
+    assert all(torch.equal(weights[name], now) for name, now in dequantized_base(adapted).items())
+    ids, merged = torch.tensor([rows[0].ids]), merge(tiny_llama(), deltas(adapted), weights)
+    unmerged = adapted(input_ids=ids).logits
+    torch.testing.assert_close(merged(input_ids=ids).logits, unmerged, rtol=1e-4, atol=1e-4)
+
+
 def test_biases_are_kept():
     linear = torch.nn.Linear(64, 32)
     quantized = quantize_codebook(linear.weight.detach())
@@ -106,12 +125,13 @@ def test_eight_bit_optimizer_learns_with_smaller_state(rows):
 
     require("bitsandbytes")
     logs = {}
-    for name in ("adamw", "adamw8bit"):
+    for name in ("adamw", "adamw8bit", "adamw8bit-own"):
         adapted = add_adapters(quantize_base(tiny_llama(), "own"), rank=32)  # 4,096 values each
         logs[name] = fit(adapted, rows, steps=25, batch_size=16, learning_rate=5e-3, optimizer=name,
                          progress=False)
         assert logs[name].losses[-1] < logs[name].losses[0]
-    assert logs["adamw8bit"].optimizer_bytes < 0.5 * logs["adamw"].optimizer_bytes
+    for name in ("adamw8bit", "adamw8bit-own"):
+        assert logs[name].optimizer_bytes < 0.5 * logs["adamw"].optimizer_bytes
 
 
 def test_clear_errors(model, rows):

@@ -178,3 +178,16 @@ def test_drift_is_seen_and_ordinary_variety_is_not():
 def test_drift_needs_enough_reference():
     with pytest.raises(QCourseError, match="too few for a window of 50"):
         serve.DriftMonitor([[1, 2]] * 60, 10, window=50)
+
+
+def test_the_options_of_an_adapter(tmp_path):
+    from qcourse.serve.vllm_adapter import adapter_options
+
+    assert adapter_options(None) == []
+    settings = tmp_path / "adapter_config.json"
+    settings.write_text('{"r": 48}')
+    assert adapter_options(tmp_path)[-2:] == ["--max-lora-rank", "64"]
+    for text in ('{"r": 500}', "{}", "no JSON"):
+        settings.write_text(text)
+        with pytest.raises(QCourseError, match="no LoRA adapter"):
+            adapter_options(tmp_path)

@@ -1,0 +1,142 @@
+"""Quantization-aware training block by block, as EfficientQAT does it: weights and scales learn together.
+
+Each decoder layer in turn, computing on its rounded weights and on what the rounded layers before it give, is
+trained to return what the original layer returns on the original path. One layer is in training at a time,
+so that the memory is that of a layer. Source: Chen et al. 2024 (arXiv 2407.11062), section 3.2, "Block-AP".
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from tqdm.auto import tqdm
+
+from qcourse.calibrate import walk
+from qcourse.calibrate.walk import LayerStep, first_inputs
+from qcourse.finetune.loop import schedule
+from qcourse.models import decoder_layers
+from qcourse.numerics.affine import quantize_affine, split_groups
+from qcourse.numerics.types import QuantizedWeight, storable_scale
+
+
+class LearnedGrid(nn.Module):
+    """The parametrization weight -> rounded weight, whose scales [out, n_groups] are trained too.
+
+    The gradient of rounding is taken as one, so that a scale gets the gradient of
+    learned step size quantization (Esser et al. 2020, arXiv 1902.08153, equation 3).
+    """
+
+    def __init__(self, start: QuantizedWeight) -> None:
+        super().__init__()
+        self.start = start
+        self.scale = nn.Parameter(start.scale.clone())
+
+    def stored_scale(self) -> Tensor:
+        """Return the scales as a file will hold them; the gradient passes through."""
+        return self.scale + (storable_scale(self.scale) - self.scale).detach()
+
+    def levels(self, weight: Tensor) -> Tensor:
+        """Return codes 0 .. 2**bits - 1 as float32 [out, n_groups, group], differentiable."""
+        steps = split_groups(weight, self.start.group_size) / self.stored_scale()[..., None]
+        rounded = steps + (steps.round() - steps).detach() + self.start.zero_point[..., None]
+        return rounded.clamp(0, 2**self.start.bits - 1)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight [out, in] that the codes and scales stand for."""
+        values = (self.levels(weight) - self.start.zero_point[..., None]) * self.stored_scale()[..., None]
+        return values.reshape(weight.shape)
+
+    def stored(self, weight: Tensor) -> QuantizedWeight:
+        """Return codes and scales as they are written to a file."""
+        codes = self.levels(weight).to(torch.uint8).reshape(weight.shape)
+        start = self.start
+        return QuantizedWeight(codes, self.stored_scale().detach(), start.zero_point, start.bits,
+                               start.group_size, symmetric=start.symmetric)
+
+
+def block_qat(
+    model: nn.Module, tokens: Tensor, bits: int = 2, group_size: int = 64, symmetric: bool = False, *,
+    steps: int = 100, batch_size: int = 4, weight_rate: float = 1e-3, scale_rate: float = 1e-3,
+    progress: bool = True,
+) -> dict[str, QuantizedWeight]:
+    """Train every decoder layer under rounding, in place; return what is stored, by linear name.
+
+    tokens: int64 [n_sequences, seq_len]; steps, batch_size: updates of a layer, sequences of each.
+    weight_rate, scale_rate: AdamW's learning rates as shares of the mean size of weights and of scales.
+    The result goes to qcourse.export.save like that of any method.
+    """
+    full, arguments = first_inputs(model, tokens)
+    stored = {}
+    for step in tqdm(walk(model, tokens), total=len(decoder_layers(model)), disable=not progress,
+                     desc="block QAT", unit="layer"):
+        original = LayerStep(step.index, copy.deepcopy(step.layer), full, arguments)
+        with torch.no_grad():
+            full = list(original.outputs())
+        prepare_layer(step, bits, group_size, symmetric)
+        train_layer(step, full, steps, batch_size, weight_rate, scale_rate)
+        for name, layer in finish_layer(step, next(original.layer.parameters()).dtype).items():
+            stored[f"model.layers.{step.index}.{name}"] = layer
+    return stored
+
+
+def prepare_layer(step: LayerStep, bits: int, group_size: int, symmetric: bool) -> None:
+    """Let a layer compute with rounded float32 weights; those and their scales become trainable."""
+    step.layer.requires_grad_(False)
+    for linear in step.linears().values():
+        linear.weight = nn.Parameter(linear.weight.detach().float())
+        start = quantize_affine(linear.weight.detach(), bits, group_size, symmetric, search=True)
+        parametrize.register_parametrization(linear, "weight", LearnedGrid(start))
+
+
+def train_layer(
+    step: LayerStep, targets: list[Tensor], steps: int, batch_size: int, weight_rate: float, scale_rate: float
+) -> None:
+    """Lower the mean squared distance of the layer's outputs to `targets`, a list like step.hidden."""
+    weights = [linear.parametrizations.weight.original for linear in step.linears().values()]
+    scales = [linear.parametrizations.weight[0].scale for linear in step.linears().values()]
+    groups = [{"params": [tensor], "rate": rate * float(tensor.detach().abs().mean())}
+              for tensors, rate in ((weights, weight_rate), (scales, scale_rate)) for tensor in tensors]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+    parts = [part for index in range(len(targets)) for part in cut(step, targets, index, batch_size)]
+    device, dtype = targets[0].device.type, targets[0].dtype
+    for count in range(steps):
+        hidden, arguments, target = parts[count % len(parts)]
+        for group in optimizer.param_groups:
+            group["lr"] = group["rate"] * schedule(count, steps)
+        with torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            output = step.layer(hidden, **arguments)
+        output = output[0] if isinstance(output, tuple) else output
+        optimizer.zero_grad(set_to_none=True)
+        nn.functional.mse_loss(output.float(), target.float()).backward()
+        optimizer.step()
+
+
+def cut(step: LayerStep, targets: list[Tensor], index: int, batch_size: int) -> list[tuple]:
+    """Return one calibration batch in parts of `batch_size` sequences: (hidden, arguments, target)."""
+    hidden, count = step.hidden[index], step.hidden[index].shape[0]
+    return [(hidden[rows], sliced(step.arguments[index], rows, count), targets[index][rows])
+            for rows in (slice(start, start + batch_size) for start in range(0, count, batch_size))]
+
+
+def sliced(value: Any, rows: slice, count: int) -> Any:
+    """Return the rows of every tensor in `value` that has one row a sequence; the rest as it is."""
+    if isinstance(value, dict):
+        return {key: sliced(item, rows, count) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(sliced(item, rows, count) for item in value)
+    per_sequence = isinstance(value, Tensor) and value.ndim > 1 and value.shape[0] == count
+    return value[rows] if per_sequence else value
+
+
+@torch.no_grad()
+def finish_layer(step: LayerStep, dtype: torch.dtype) -> dict[str, QuantizedWeight]:
+    """Replace latent weights by what their codes stand for, in `dtype`; return codes and scales by name."""
+    stored = {}
+    for name, linear in step.linears().items():
+        grid = linear.parametrizations.weight[0]
+        stored[name] = grid.stored(linear.parametrizations.weight.original)
+        parametrize.remove_parametrizations(linear, "weight", leave_parametrized=False)
+        linear.weight = nn.Parameter(stored[name].dequantize().to(dtype), requires_grad=False)
+    return stored
