@@ -5,7 +5,6 @@ trained to return what the original layer returns on the original path. One laye
 so that the memory is that of a layer. Source: Chen et al. 2024 (arXiv 2407.11062), section 3.2, "Block-AP".
 """
 
-import copy
 from typing import Any
 
 import torch
@@ -13,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from tqdm.auto import tqdm
 
-from qcourse.calibrate import walk
-from qcourse.calibrate.walk import LayerStep, first_inputs
+from qcourse.calibrate import LayerStep, walk
 from qcourse.finetune.loop import schedule
 from qcourse.models import decoder_layers
 from qcourse.numerics.affine import quantize_affine, split_groups
@@ -67,18 +65,24 @@ def block_qat(
     weight_rate, scale_rate: AdamW's learning rates as shares of the mean size of weights and of scales.
     The result goes to qcourse.export.save like that of any method.
     """
-    full, arguments = first_inputs(model, tokens)
     stored = {}
-    for step in tqdm(walk(model, tokens), total=len(decoder_layers(model)), disable=not progress,
-                     desc="block QAT", unit="layer"):
-        original = LayerStep(step.index, copy.deepcopy(step.layer), full, arguments)
-        with torch.no_grad():
-            full = list(original.outputs())
+    for step in tqdm(walk(model, tokens, with_target=True), total=len(decoder_layers(model)),
+                     disable=not progress, desc="block QAT", unit="layer"):
+        dtype, targets = next(step.layer.parameters()).dtype, outputs(step, step.target)
         prepare_layer(step, bits, group_size, symmetric)
-        train_layer(step, full, steps, batch_size, weight_rate, scale_rate)
-        for name, layer in finish_layer(step, next(original.layer.parameters()).dtype).items():
+        train_layer(step, targets, steps, batch_size, weight_rate, scale_rate)
+        for name, layer in finish_layer(step, dtype).items():
             stored[f"model.layers.{step.index}.{name}"] = layer
+        step.results = outputs(step, step.hidden), targets  # what the walk goes on with
     return stored
+
+
+@torch.no_grad()
+def outputs(step: LayerStep, hidden: list[Tensor]) -> list[Tensor]:
+    """Return what the layer, as it is now, gives for each batch of hidden states."""
+    pairs = zip(hidden, step.arguments, strict=True)
+    results = [step.layer(batch, **arguments) for batch, arguments in pairs]
+    return [result[0] if isinstance(result, tuple) else result for result in results]
 
 
 def prepare_layer(step: LayerStep, bits: int, group_size: int, symmetric: bool) -> None:
