@@ -1,7 +1,7 @@
 """llama.cpp's block formats: what the bytes of Q4_0, Q5_0, Q8_0, Q4_K, Q6_K and IQ4_NL stand for.
 
 A row of weights is cut into blocks of 32 (or super-blocks of 256); each becomes a fixed number of bytes.
-`dequantize` equals gguf-py to the last bit; `quantize` chooses codes nearly as well as llama.cpp does.
+`dequantize` equals gguf-py to the last bit; `quantize` chooses codes that err no more than llama.cpp's own.
 Source: ggml-quants.c and gguf-py/gguf/quants.py of llama.cpp.
 """
 

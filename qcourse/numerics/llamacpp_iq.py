@@ -19,7 +19,7 @@ IQ4_NL_VALUES = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69
 def pack_iq4_nl(blocks: Tensor, importance: Tensor | None = None) -> Tensor:
     """Pack [n, 32] into 18 bytes a block: float16 scale, nibbles that index sixteen uneven levels.
 
-    Tried are scales that send the largest weight near the end of the table; for each choice of codes the
+    Tried are scales that send the largest weight near either end of the table; for each choice of codes the
     scale is the weighted least-squares one, as in ggml's quantize_row_iq4_nl_impl.
     """
     values = torch.tensor(IQ4_NL_VALUES, dtype=torch.float32)
@@ -28,10 +28,8 @@ def pack_iq4_nl(blocks: Tensor, importance: Tensor | None = None) -> Tensor:
     )
     largest = signed_largest(blocks)
     best_scale, best_gain = torch.zeros_like(largest), torch.full_like(largest, -1)
-    for step in range(-7, 8):
-        levels = values[
-            nearest_value(blocks * reciprocal(largest / (step + float(values[0]))), values).long()
-        ]
+    for end in [sign * (step - 127) for sign in (1, -1) for step in range(-7, 8)]:
+        levels = values[nearest_value(blocks * end * reciprocal(largest), values).long()]
         along, norm = (
             (weight * levels * blocks).sum(1, keepdim=True),
             (weight * levels.square()).sum(1, keepdim=True),

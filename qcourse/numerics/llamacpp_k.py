@@ -24,6 +24,7 @@ def pack_q4_k(blocks: Tensor, importance: Tensor | None = None) -> Tensor:
     scales = torch.round(scale * reciprocal(d)).clamp(0, 63).to(torch.uint8)
     minima = torch.round(minimum * reciprocal(dmin)).clamp(0, 63).to(torch.uint8)
     d, dmin = d.half().float(), dmin.half().float()
+    scales, minima = better_neighbours(subs, weight, d, dmin, scales, minima)
     step, low = (d * scales)[..., None], (dmin * minima)[..., None]
     codes = torch.round((subs + low) * reciprocal(step)).clamp(0, 15).to(torch.uint8).unflatten(1, (4, 2))
     packed = (codes[:, :, 0] | (codes[:, :, 1] << 4)).flatten(1)
@@ -65,6 +66,23 @@ def fit_affine(subs: Tensor, weight: Tensor, largest: int) -> tuple[Tensor, Tens
         best = torch.where(better, error, best)
         best_scale, best_low = torch.where(better, scale, best_scale), torch.where(better, start, best_low)
     return best_scale.squeeze(-1), -best_low.squeeze(-1)
+
+
+def better_neighbours(
+    subs: Tensor, weight: Tensor, d: Tensor, dmin: Tensor, scales: Tensor, minima: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return 6-bit scales and minima, uint8 [n, sub-blocks], moved by at most one where that errs less.
+
+    Rounding each to the nearest ignores that a larger scale wants a larger minimum; llama.cpp leaves it so.
+    """
+    best, found = None, (scales, minima)
+    for move in ((0, 0), (0, 1), (0, -1), (1, 0), (1, 1), (1, -1), (-1, 0), (-1, 1), (-1, -1)):
+        scale, low = ((part.int() + by).clamp(0, 63) for part, by in zip((scales, minima), move, strict=True))
+        error = grid_error(subs, weight, (d * scale)[..., None], -(dmin * low)[..., None], 15).squeeze(-1)
+        better = error < (torch.inf if best is None else best)
+        best = error if best is None else torch.where(better, error, best)
+        found = tuple(torch.where(better, new, old) for new, old in zip((scale, low), found, strict=True))
+    return found[0].to(torch.uint8), found[1].to(torch.uint8)
 
 
 def grid_error(subs: Tensor, weight: Tensor, scale: Tensor, low: Tensor, largest: int) -> Tensor:

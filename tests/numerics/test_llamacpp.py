@@ -80,14 +80,14 @@ def ggml_quantize(name: str, weight: torch.Tensor, importance: torch.Tensor | No
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_error_is_within_two_percent_of_llama_cpp_s(name, weighted):
+def test_error_is_no_more_than_llama_cpp_s(name, weighted):
     pytest.importorskip("llama_cpp")
     weight = rows(4)[3:]
     importance = torch.exp(torch.randn(512, generator=torch.Generator().manual_seed(5))) if weighted else None
     theirs = llamacpp.dequantize(ggml_quantize(name, weight, importance), name)
     ours = llamacpp.dequantize(llamacpp.quantize(weight, name, importance), name)
     counted = importance.sqrt() if weighted else torch.ones(512)
-    assert rmse(weight * counted, ours * counted) < 1.02 * rmse(weight * counted, theirs * counted)
+    assert rmse(weight * counted, ours * counted) < 1.001 * rmse(weight * counted, theirs * counted)
 
 
 def test_bad_input_is_named():
