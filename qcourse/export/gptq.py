@@ -96,7 +96,10 @@ def configuration(
 
 
 def _exceptions(layers: dict[str, QuantizedWeight], model: nn.Module) -> dict[str, Any]:
-    """Return GPTQModel's `dynamic` table and transformers' list of linears, where not all are alike."""
+    """Return GPTQModel's `dynamic` table and transformers' list of linears, where not all are alike.
+
+    transformers (optimum 2.3) reads no `dynamic`: files of several widths are for GPTQModel and vLLM.
+    """
     common = common_grid(layers)
     changed = {
         f"+:^{re.escape(name)}$": {"bits": layer.bits, "group_size": layer.group_size, "sym": layer.symmetric}

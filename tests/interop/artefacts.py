@@ -11,16 +11,22 @@ from qcourse import export
 from qcourse.numerics import QuantizedWeight, quantize_int8
 from qcourse.quantize import QuantizedModel, quantize, reference
 from qcourse.quantize.simulate import SimulatedLinear
-from qcourse.recipe import named
+from qcourse.recipe import Recipe, named
 
+MIXED = {"*.self_attn.[qkv]_proj": {"bits": 8}, "*.layers.1.mlp.*": {"bits": 3}, "*.o_proj": {"bits": 2}}
+"""Widths as a bit budget gives them: q, k and v share one, gate and up too."""
 FORMS = {
     "gptq": ("gptq-w4g128", "gptq"),
+    "gptq 2 bits": ("gptq-w2g128", "gptq"),
+    "gptq 8 bits": ("gptq-w8g128", "gptq"),
     "gptq 3 bits": ("gptq-w3g128", "gptq"),
     "gptq asymmetric": ("gptq-w4g128-asym", "gptq"),
     "gptq desc_act": ("gptq-w4g128-act", "gptq"),
+    "gptq mixed widths": (Recipe("gptq", overrides=MIXED), "gptq"),
     "awq": ("awq-w4g128", "awq"),
     "w4a16": ("rtn-w4g128", "compressed-tensors"),
     "w4a16 asymmetric": ("rtn-w4g128-asym", "compressed-tensors"),
+    "mixed widths": (Recipe("rtn", overrides=MIXED), "compressed-tensors"),
     "w8a8 int8": ("w8a8-int8", "compressed-tensors"),
     "fp8 dynamic": ("fp8-dynamic", "compressed-tensors"),
     "fp8 static": ("fp8-static", "compressed-tensors"),
@@ -29,7 +35,7 @@ FORMS = {
     "nf4": ("nf4", "bitsandbytes"),
     "llm.int8": ("llm-int8", "bitsandbytes"),
 }
-"""Name -> recipe and file format."""
+"""Name -> recipe (or its name) and file format."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ def make(source: Path, form: str, folder: Path, tokens: Tensor) -> Artefact:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
-    recipe, format = named(FORMS[form][0]), FORMS[form][1]
+    recipe, format = FORMS[form]
+    recipe = named(recipe) if isinstance(recipe, str) else recipe
     done = quantize(model, recipe, tokens, progress=False)
     tokenizer = AutoTokenizer.from_pretrained(source)
     export.save(done.layers, done.model, tokenizer, folder, format, recipe, done.manifest)
