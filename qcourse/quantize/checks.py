@@ -13,7 +13,8 @@ from qcourse.numerics import valid_group_sizes
 from qcourse.numerics.codebook import BLOCK_SIZES
 from qcourse.recipe import Recipe
 
-GROUPED = ("rtn", "gptq", "mxfp4", "nvfp4")
+FIXED = ("mxfp4", "nvfp4", "fp8-block")  # engines take inputs in whole groups of one size
+GROUPED = ("rtn", "gptq", *FIXED)
 
 
 def check_model(model: nn.Module) -> None:
@@ -55,7 +56,7 @@ def group_sentence(recipe: Recipe, bad: dict[int, list[str]]) -> str:
     """Say which widths the group size does not divide, and which sizes would work for all of those."""
     widths = ", ".join(f"{columns} columns ({names[0]})" for columns, names in sorted(bad.items()))
     usable = [size for size in valid_group_sizes(math.gcd(*bad)) if size <= 1024][:6]
-    if recipe.method in ("mxfp4", "nvfp4"):
+    if recipe.method in FIXED:
         fix = f"{recipe.method} has groups of {recipe.group_size} only: keep those layers with an override"
     else:
         fix = f"these divide: {', '.join(map(str, usable)) or 'none'}, or -1 for one scale a row"

@@ -203,6 +203,7 @@ def test_width_that_the_group_does_not_divide_is_refused_with_sizes(small_model,
     words = r"group size 128 does not divide 172 columns \(.*q_proj\), 300 columns \(.*\); these divide: 4, 2"
     refused(words, small_model(odd_width), "rtn-w4g128")
     refused("mxfp4 has groups of 32 only", small_model(odd_width), "mxfp4")
+    refused("fp8-block has groups of 128 only", small_model(odd_width), "fp8-block")
     assert quantize(small_model(odd_width), named("rtn-w4-channel"), progress=False).layers
 
 
