@@ -9,6 +9,7 @@ from typing import Any
 
 from qcourse.common import QCourseError, repository
 from qcourse.course.artefacts import archived_artefact, artefact
+from qcourse.course.lesson import muted
 
 ITEMS = 50
 WINDOWS, CONTEXT = 8, 256  # vLLM sends 4,096 log-probabilities a token as text: 9 ms each
@@ -161,8 +162,8 @@ def in_transformers(path: Path) -> Iterator[Any]:
     from qcourse import models
     from qcourse.models.load import release
 
-    loaded = models.load(path)
-    with torch.inference_mode():
+    with muted(), torch.inference_mode():
+        loaded = models.load(path)
         loaded.model(input_ids=torch.tensor([[0, 1]], device=loaded.model.device))
     try:
         yield loaded

@@ -1,9 +1,11 @@
 """The first line of every lesson: what this run is made of."""
 
+import contextlib
 import logging
 import os
 import platform
 import warnings
+from collections.abc import Iterator
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,3 +43,11 @@ def quiet() -> None:
     for name in ("transformers", "gptqmodel", "bitsandbytes", "compressed_tensors", "torchao",
                  "torch.utils._pytree", "torch.fx._symbolic_trace", "httpx", "gguf"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Drop what the block prints: some libraries write notices past any log level. Errors still raise."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere), \
+            contextlib.redirect_stdout(nowhere):
+        yield

@@ -1,11 +1,12 @@
 """The production libraries as the lessons call them: on a model in memory, with the lesson's own tokens."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
+
+from qcourse.course.lesson import muted
 
 
 def llmcompressor_gptq(
@@ -73,8 +74,7 @@ def silent() -> Iterator[None]:
         logger.level("METRIC")
     except ValueError:  # llm-compressor makes its own level only where its log is wanted
         logger.level("METRIC", no=38)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere), \
-            contextlib.redirect_stdout(nowhere):
+    with muted():
         try:
             yield
         finally:

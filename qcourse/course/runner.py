@@ -1,6 +1,7 @@
 """`make course`: measure every lane, execute every lesson, write the report."""
 
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ def run(only: list[str] | None = None, lanes: bool | None = None) -> list[Outcom
     What an earlier run left in build/ and still fits is reused.
     """
     quiet()
+    os.environ.setdefault("TQDM_DISABLE", "1")  # progress is a line each; bars fill logs
     build = repository() / "build"
     start = time.perf_counter()
     skipped = run_lanes() if (lanes if lanes is not None else not only) else {}

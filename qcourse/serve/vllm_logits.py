@@ -37,7 +37,8 @@ def full_logits(server: Any, tokens: "Tensor") -> "Tensor":
         rows = list(
             tqdm(
                 pool.map(lambda window: window_logits(server, window), tokens.tolist()),
-                total=len(tokens), desc="log-probabilities over HTTP", leave=False, disable=len(tokens) < 2,
+                total=len(tokens), desc="log-probabilities over HTTP", leave=False,
+                **({"disable": True} if len(tokens) < 2 else {}),
             )
         )  # fmt: skip
     return torch.from_numpy(np.stack(rows))
