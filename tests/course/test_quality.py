@@ -6,7 +6,7 @@ import torch
 from qcourse import measure, models, recipe
 from qcourse.common import QCourseError
 from qcourse.course import bench_quality
-from qcourse.course.quality import ours, texts
+from qcourse.course.quality import ours, texts, theirs
 from qcourse.course.quality.cases import CASES, PEERS
 from qcourse.course.quality.score import Scorer
 from qcourse.measure import Estimate
@@ -92,3 +92,22 @@ def test_our_blocks_take_the_types_of_llama_cpps_file(base, tmp_path):
     for name, weight in weights.items():
         difference = (weight - base.model.state_dict()[name]).abs().max()
         assert (difference == 0) == ("norm" in name) and difference < 0.05 * weight.abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("engine", "peer", "name"),
+    [
+        ("bitsandbytes", "bitsandbytes", "nf4"),
+        ("llmcompressor", "llm-compressor", "mxfp4"),
+        ("llama.cpp", "llama.cpp", "Q4_0"),
+    ],
+)
+def test_a_library_is_read_and_scored_like_ours(engine, peer, name, base, scorer, tmp_path):
+    require(engine)
+    tokens = torch.randint(5, 512, (2, 64), generator=torch.Generator().manual_seed(1))
+    bf16 = ours.bf16_gguf(models.load(base.folder), tmp_path / "bf16.gguf")
+    case = next(case for case in CASES if case.name == name)
+    other = bench_quality.mean(scorer.score(theirs.weights(peer, case, base.folder, tokens, bf16))["kl"])
+    mine = bench_quality.mean(scorer.score(ours.weights(case, base.folder, tokens, bf16))["kl"])
+    assert mine == pytest.approx(other, rel=0.05) and other > 0.005
