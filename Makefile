@@ -35,7 +35,7 @@ test-fast:       ## the part under five minutes, with every engine started once
 	@$(PYTHON) qcourse/bootstrap.py main serving peers
 	@$(TESTS) -m "not slow or engine"
 
-bench:           ## ours beside llm-compressor: seconds and KL of GPTQ and AWQ on pico (about 10 minutes)
+bench:           ## speed and memory against their bars: GPTQ, AWQ, streaming, packing, evaluation (an hour)
 	@$(PYTHON) qcourse/bootstrap.py main
 	@$(VENV)/python -m qcourse.course.bench
 

@@ -1,7 +1,7 @@
 """Calibration: text to token batches, and a model run layer by layer while statistics are collected."""
 
 from qcourse.calibrate.batches import batches, read_texts, tokens_hash
-from qcourse.calibrate.gram import accumulate_gram, symmetric
+from qcourse.calibrate.gram import accumulate_gram, mirror
 from qcourse.calibrate.statistics import InputStatistics
 from qcourse.calibrate.walk import LayerStep, importance_matrix, walk
 from qcourse.models.products import bf16_products
@@ -13,8 +13,8 @@ __all__ = [
     "batches",
     "bf16_products",
     "importance_matrix",
+    "mirror",
     "read_texts",
-    "symmetric",
     "tokens_hash",
     "walk",
 ]

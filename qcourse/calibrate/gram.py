@@ -11,7 +11,7 @@ BLOCK = 128
 def accumulate_gram(upper: Tensor, inputs: Tensor) -> None:
     """Add x x^T of every token to the blocks of `upper` on and above its diagonal, in place.
 
-    upper: float32 [in, in]; inputs: [..., in], used as bf16 values. `symmetric` fills in the rest.
+    upper: float32 [in, in]; inputs: [..., in], used as bf16 values. `mirror` fills in the rest.
     """
     rows = bf16_rows(inputs)
     with bf16_products():
@@ -26,9 +26,12 @@ def accumulate_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total += bf16_rows(left).T @ bf16_rows(right)
 
 
-def symmetric(upper: Tensor) -> Tensor:
-    """Return the symmetric matrix with this upper triangle."""
-    return upper.triu() + upper.triu(1).T
+def mirror(upper: Tensor) -> Tensor:
+    """Copy what `accumulate_gram` added above the diagonal to below it, in place; return the same tensor."""
+    for start in range(0, len(upper), BLOCK):
+        stop = start + BLOCK
+        upper[stop:, start:stop] = upper[start:stop, stop:].T
+    return upper
 
 
 def bf16_rows(inputs: Tensor) -> Tensor:

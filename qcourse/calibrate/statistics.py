@@ -1,11 +1,12 @@
 """What calibration remembers of the inputs of linears that read the same activation."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from qcourse.calibrate.gram import accumulate_gram, accumulate_product, symmetric
+from qcourse.calibrate.gram import accumulate_gram, accumulate_product, mirror
 
 
 @dataclass
@@ -48,10 +49,13 @@ class InputStatistics:
         if self.magnitudes and not self.gram:
             self.sums["square"] += rows.float().square().sum(0)
 
-    @property
+    @cached_property
     def hessian(self) -> Tensor:
-        """Mean over tokens of x x^T, float32 [columns, columns] (factor 1; GPTQ's paper writes 2 X X^T)."""
-        return symmetric(self.sums["gram"]) / max(self.n_tokens, 1)
+        """Mean over tokens of x x^T, float32 [columns, columns] (factor 1; GPTQ's paper writes 2 X X^T).
+
+        It takes the place of the sum in memory, so nothing can be added once it has been asked for.
+        """
+        return mirror(self.sums.pop("gram")).div_(max(self.n_tokens, 1))
 
     @property
     def mean_drift(self) -> Tensor:
@@ -66,8 +70,7 @@ class InputStatistics:
     @property
     def mean_square(self) -> Tensor:
         """Mean over tokens of x**2, float32 [columns]: llama.cpp's importance matrix."""
-        total = self.sums["gram"].diagonal() if self.gram else self.sums["square"]
-        return total / max(self.n_tokens, 1)
+        return self.hessian.diagonal() if self.gram else self.sums["square"] / max(self.n_tokens, 1)
 
     @property
     def absmax(self) -> Tensor:
@@ -80,4 +83,4 @@ class InputStatistics:
             self.sums[name] = self.sums[name] / scale
         self.sums["square"] = self.sums["square"] / scale.square()
         if self.gram:
-            self.sums["gram"] = self.sums["gram"] / scale[:, None] / scale[None, :]
+            self.hessian.div_(scale[:, None]).div_(scale[None, :])

@@ -47,7 +47,7 @@ def save(
 def _encode(layers: dict[str, QuantizedWeight], model: nn.Module, format: str) -> tuple[Encoded, dict | None]:
     """Return the tensors of every layer and the quantization_config of the format."""
     if format == "merged":
-        return {name: {"weight": layer.dequantize().to(model.dtype)} for name, layer in layers.items()}, None
+        return {name: {"weight": layer.dequantize_to(model.dtype)} for name, layer in layers.items()}, None
     if format in ("gptq", "gptq_v2"):
         symmetric = all(layer.symmetric for layer in layers.values())
         version = 1 if format == "gptq" and symmetric else 2

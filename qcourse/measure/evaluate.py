@@ -1,5 +1,6 @@
 """One model, one row: perplexity, divergence, skills, speed and memory by the one yardstick."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,20 +47,21 @@ def evaluate(
     row = identity(source, base, evaluation, recipe, lane, model_hash)
     hashes = {"model": getattr(source, "hash", None), "reference": getattr(base, "hash", None)}
     key = asdict(row) | hashes | {"plan": asdict(plan), "yardstick": YARDSTICK}
-    size = stored_size(model, source, artefact)
-
-    def measured() -> dict:
-        return measure_row(source, base, evaluation, plan, progress)
-
-    if hashes["model"] and (base is None or hashes["reference"]):
-        found = cached("rows", key, measured)
-        values, seconds, date = found.value, found.seconds, found.date
-    else:
-        values, seconds, date = measured(), None, datetime.now(UTC).isoformat(timespec="seconds")
-    row = Row.from_dict(asdict(row) | values | size_fields(size) | {"date": date, "build_seconds": seconds})
+    known = bool(hashes["model"]) and (base is None or bool(hashes["reference"]))
+    values = once(key, known, lambda: measure_row(source, base, evaluation, plan, progress))
+    size = size_fields(stored_size(model, source, artefact))
+    row = Row.from_dict(asdict(row) | values | size)
     if scoreboard:
         append(scoreboard, row)
     return row
+
+
+def once(key: dict, known: bool, measured: Callable[[], dict]) -> dict:
+    """Return what `measured` gives with its date and seconds, from the cache where the key is known."""
+    if not known:
+        return measured() | {"date": datetime.now(UTC).isoformat(timespec="seconds"), "build_seconds": None}
+    found = cached("rows", key, measured)
+    return found.value | {"date": found.date, "build_seconds": found.seconds}
 
 
 def identity(

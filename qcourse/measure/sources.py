@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from qcourse.common import QCourseError
+from qcourse.models.attention import blockwise_attention
 
 CHUNK_VALUES = 2**22  # logits handled at once: 16 MB in float32, which the C library keeps for reuse
 BATCH_TOKENS = 2048
@@ -41,7 +42,8 @@ class HFSource:
     @torch.inference_mode()
     def logits(self, tokens: Tensor) -> Tensor:
         """Return float32 [B, T, V] on the CPU."""
-        return self.model(input_ids=tokens.to(self.model.device), use_cache=False).logits.float().cpu()
+        with blockwise_attention(self.model.config):
+            return self.model(input_ids=tokens.to(self.model.device), use_cache=False).logits.float().cpu()
 
     @torch.inference_mode()
     def chunks(self, tokens: Tensor, rows: int) -> Iterator[Tensor]:
@@ -61,7 +63,8 @@ class HFSource:
             return None  # some libraries unpack the weights in the whole model's first forward only
         if not plain or not hasattr(decoder, "layers") or not hasattr(self.model, "lm_head"):
             return None
-        return decoder(input_ids=tokens, use_cache=False).last_hidden_state
+        with blockwise_attention(self.model.config):
+            return decoder(input_ids=tokens, use_cache=False).last_hidden_state
 
     def generate(self, messages: list[list[dict]], max_new_tokens: list[int]) -> list[str]:
         """Return greedy answers to chat messages, in order."""

@@ -46,8 +46,8 @@ def quantize_layer(
     check_input(weight, hessian, bits)
     group = columns_of_a_group(weight.shape[1], group_size)
     order = column_order(hessian.diagonal(), group, act_order)
-    U, used = inverse_factor(hessian.float()[order][:, order], damping)
-    P = None if drift is None or used is None else drift_feedback(drift[order][:, order], U)
+    U, used = inverse_factor(hessian, damping, order)
+    P = None if drift is None or used is None else drift_feedback(drift[order[:, None], order], U)
     grids = None
     if act_order == "static":
         grids = static_grids(weight, bits, group, symmetric, hessian.diagonal(), search)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-STRENGTH = 0.25
+STRENGTH = 0.5  # KL of pico at 3 bits with 0, 0.25 (GPTQModel), 0.5, 1: 0.227, 0.213, 0.207, 0.207 nats
 
 
 def drift_feedback(drift: Tensor, U: Tensor, strength: float = STRENGTH) -> Tensor:

@@ -6,20 +6,27 @@ from torch import Tensor
 LARGEST_DAMPING = 1.0
 
 
-def inverse_factor(hessian: Tensor, damping: float = 0.01) -> tuple[Tensor, float | None]:
+def inverse_factor(
+    hessian: Tensor, damping: float = 0.01, order: Tensor | None = None
+) -> tuple[Tensor, float | None]:
     """Return U, upper triangular with U^T U = (H + damping * mean(diag) I)^-1, and the damping used.
 
-    hessian: float32 [in, in]. Columns that calibration never activated get a diagonal of one mean value: they
-    neither send nor receive errors, so they are rounded, not zeroed. Where the factorization
-    fails the damping grows tenfold; beyond 1 the identity is returned with None: plain rounding.
+    hessian: float32 [in, in]; order: int64 [in], the order that its rows and columns are taken in.
+    Columns that calibration never activated get a diagonal of one mean value: they neither send nor receive
+    errors, so they are rounded, not zeroed. Where the factorization fails the damping grows tenfold; beyond 1
+    the identity is returned with None: plain rounding. At most two matrices of H's size are made.
     """
-    diagonal = hessian.diagonal()
+    back = (torch.arange(len(hessian), device=hessian.device) if order is None else order).flip(0)
+    diagonal = hessian.diagonal()[back]
     mean = diagonal.mean()
     while damping <= LARGEST_DAMPING and mean > 0:
-        damped = hessian + torch.diag(damping * mean + mean * (diagonal == 0))
-        factor, failed = torch.linalg.cholesky_ex(damped.flip(0, 1))
+        factor = hessian[back[:, None], back].float()
+        factor.diagonal().add_(damping * mean + mean * (diagonal == 0))
+        failed = torch.empty((), dtype=torch.int32, device=hessian.device)
+        torch.linalg.cholesky_ex(factor, out=(factor, failed))
         if not failed and factor.isfinite().all():
-            return inverse_of(factor).flip(0, 1), damping
+            factor = inverse_of(factor)
+            return factor.flip(0, 1), damping
         damping *= 10
     return torch.eye(len(hessian), device=hessian.device), None
 
@@ -31,4 +38,4 @@ def inverse_of(factor: Tensor) -> Tensor:
     triangular, H = L L^T, so H^-1 = (L^-1)^T L^-1 and U = L^-1, without ever forming H^-1.
     """
     identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
-    return torch.linalg.solve_triangular(factor, identity, upper=False)
+    return torch.linalg.solve_triangular(factor, identity, upper=False, out=identity)

@@ -5,11 +5,14 @@ lowest bits first; AWQ packs eight output columns in the order its kernel wants;
 packs along the input columns of the weight as it is. `codes` are always [out, in] offset binary.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+PART = 2**18  # bytes handled at once
 
 
 def pack_words(codes: Tensor, bits: int) -> Tensor:
@@ -19,59 +22,53 @@ def pack_words(codes: Tensor, bits: int) -> Tensor:
     in words 0 and 1), as in GPTQ's 3-bit files; the last word is filled with zeros.
     """
     count = codes.shape[-1]
-    codes = pad(codes.to(torch.uint8), (0, -count % 32))
-    words = pack_bytes(codes, bits) if 8 % bits == 0 else pack_straddling(codes, bits)
+    codes = pad(codes.to(torch.uint8), (0, -count % 32)).contiguous()
+    words = in_parts(join, codes, bits).view(torch.int32)
     return words[..., : -(-count * bits // 32)].contiguous()
 
 
-def pack_bytes(codes: Tensor, bits: int) -> Tensor:
-    """Pack 1, 2, 4 or 8 bits: fill each byte from its lowest bits, then view four bytes as a word."""
-    per_byte = 8 // bits
-    filled = codes[..., 0::per_byte].clone()
-    for index in range(1, per_byte):
-        filled |= codes[..., index::per_byte] << (bits * index)
-    return filled.contiguous().view(torch.int32)
+def in_parts(step: Callable[[Tensor, int], Tensor], values: Tensor, bits: int) -> Tensor:
+    """Apply `step` to some rows of uint8 [..., n] at a time: what it keeps meanwhile stays in cache."""
+    rows = values.reshape(-1, values.shape[-1])
+    parts = rows.split(max(1, PART // max(values.shape[-1], 1)))
+    return torch.cat([step(part, bits) for part in parts]).reshape(*values.shape[:-1], -1)
 
 
-def pack_straddling(codes: Tensor, bits: int) -> Tensor:
-    """Pack any number of bits, 32 codes into `bits` words at a time."""
-    lanes = codes.to(torch.int32).unflatten(-1, (-1, 32))
-    words = torch.zeros(*lanes.shape[:-1], bits, dtype=torch.int32)
-    for index in range(32):
-        word, shift = divmod(index * bits, 32)
-        words[..., word] |= lanes[..., index] << shift
-        if shift + bits > 32:
-            words[..., word + 1] |= lanes[..., index] >> (32 - shift)
-    return words.flatten(-2)
+def join(codes: Tensor, bits: int) -> Tensor:
+    """Return eight codes, uint8 [..., 8 * n], as `bits` bytes, uint8 [..., bits * n]: neighbours first.
+
+    An int64 holds eight codes a byte apart. Each step moves the upper of two neighbouring fields down to the
+    lower, until all eight are one field of 8 * bits bits.
+    """
+    fields, width = codes.view(torch.int64), bits
+    for space in (8, 16, 32):
+        lower = fields & every(width, 2 * space)
+        fields = (fields >> (space - width)).bitwise_and_(every(width, 2 * space, width)).bitwise_or_(lower)
+        width *= 2
+    return fields.view(torch.uint8).unflatten(-1, (-1, 8))[..., :bits].flatten(-2)
 
 
 def unpack_words(packed: Tensor, bits: int, count: int | None = None) -> Tensor:
     """Undo `pack_words`: int32 [..., words] to uint8 [..., count], by default all that the words hold."""
     count = packed.shape[-1] * 32 // bits if count is None else count
-    if 8 % bits == 0:
-        return unpack_bytes(packed, bits)[..., :count]
-    return unpack_straddling(pad(packed, (0, -packed.shape[-1] % bits)), bits)[..., :count]
+    stored = pad(packed, (0, -packed.shape[-1] % bits)).contiguous().view(torch.uint8)
+    return in_parts(split, stored, bits)[..., :count]
 
 
-def unpack_bytes(packed: Tensor, bits: int) -> Tensor:
-    """Undo `pack_bytes`."""
-    stored, mask = packed.contiguous().view(torch.uint8), 2**bits - 1
-    lanes = [(stored >> shift) & mask for shift in range(0, 8, bits)]
-    return torch.stack(lanes, -1).flatten(-2)
+def split(stored: Tensor, bits: int) -> Tensor:
+    """Undo `join`: uint8 [..., bits * n] to uint8 [..., 8 * n]."""
+    fields = pad(stored.unflatten(-1, (-1, bits)), (0, 8 - bits)).view(torch.int64).squeeze(-1)
+    for space in (32, 16, 8):
+        width = bits * space // 8
+        lower = fields & every(width, 2 * space)
+        fields = (fields << (space - width)).bitwise_and_(every(width, 2 * space, space)).bitwise_or_(lower)
+    return fields.view(torch.uint8)
 
 
-def unpack_straddling(packed: Tensor, bits: int) -> Tensor:
-    """Undo `pack_straddling`; the mask also clears the sign that a right shift drags in."""
-    words = packed.unflatten(-1, (-1, bits))
-    codes = torch.empty(*words.shape[:-1], 32, dtype=torch.uint8)
-    for index in range(32):
-        word, shift = divmod(index * bits, 32)
-        first = min(bits, 32 - shift)
-        value = (words[..., word] >> shift) & (2**first - 1)
-        if first < bits:
-            value |= (words[..., word + 1] & (2 ** (bits - first) - 1)) << first
-        codes[..., index] = value.to(torch.uint8)
-    return codes.flatten(-2)
+def every(width: int, space: int, start: int = 0) -> int:
+    """Return the int64 that has `width` bits set from bit `start` of each `space` bits on."""
+    mask = sum((2**width - 1) << bit for bit in range(start, 64, space))
+    return mask - 2**64 if mask >= 2**63 else mask
 
 
 def pack_gptq(codes: Tensor, bits: int) -> Tensor:
@@ -108,15 +105,19 @@ def pack_awq(codes: Tensor) -> Tensor:
 
     Used for qweight and, from [out, n_groups], for qzeros. Source: AutoAWQ 0.2.9, WQLinear_GEMM.
     """
-    eights = codes.T.unflatten(-1, (-1, 8))
-    return pack_words(eights[..., list(AWQ_ORDER)].flatten(-2), 4)
+    eights = codes.to(torch.uint8).unflatten(0, (-1, 8))[:, list(AWQ_ORDER)]  # [out / 8, 8, in]
+    planes = eights[:, 0::2] | eights[:, 1::2] << 4  # [out / 8, 4, in]: the bytes of each word
+    return torch.stack(planes.unbind(1), -1).view(torch.int32).squeeze(-1).T.contiguous()
 
 
 def unpack_awq(packed: Tensor) -> Tensor:
     """Undo `pack_awq`: int32 [in, out / 8] to uint8 [out, in]."""
-    eights = unpack_words(packed, 4).unflatten(-1, (-1, 8))
-    inverse = torch.argsort(torch.tensor(AWQ_ORDER))
-    return eights[..., inverse].flatten(-2).T.contiguous()
+    words = packed.T.clone(memory_format=torch.contiguous_format)
+    planes = words.view(torch.uint8).unflatten(-1, (-1, 4)).movedim(-1, 1)  # [out / 8, 4, in]
+    eights = planes.new_empty(len(words), 8, len(packed))
+    eights[:, list(AWQ_ORDER[0::2])] = planes & 15
+    eights[:, list(AWQ_ORDER[1::2])] = planes >> 4
+    return eights.flatten(0, 1)
 
 
 def pack_compressed_tensors(codes: Tensor, bits: int) -> Tensor:

@@ -37,7 +37,7 @@ class QuantizedWeight:
     def dequantize(self) -> Tensor:
         """Return the dense weight, float32 [out, in]; raises ValueError for an unknown kind."""
         if self.kind == "int":
-            return (self.codes.float() - self.per_column(self.zero_point)) * self.per_column(self.scale)
+            return self.integers() if self.contiguous_groups() else self.integers_by_column()
         if self.kind == "int8" or self.kind in FLOAT8_KINDS:
             return self.codes.float() * self.per_column(self.scale)
         if self.kind in CODE_BOOK_KINDS:
@@ -49,6 +49,31 @@ class QuantizedWeight:
 
             return dequantize_fp4(self)
         raise ValueError(f"unknown kind of quantized weight {self.kind!r}")
+
+    def dequantize_to(self, dtype: torch.dtype) -> Tensor:
+        """Return the dense weight in `dtype`, as `dequantize` gives it, rounded once.
+
+        Integers times scales that `dtype` holds are multiplied in it at once: a sixth of the memory traffic.
+        """
+        exact = self.kind == "int" and self.contiguous_groups() and dtype in (torch.float16, torch.bfloat16)
+        if exact and torch.equal(self.scale.to(dtype).float(), self.scale.float()):
+            return self.integers(dtype)
+        return self.dequantize().to(dtype)
+
+    def contiguous_groups(self) -> bool:
+        """Return whether each scale of a row covers consecutive columns, as many as every other."""
+        return self.g_idx is None and not self.extra.get("block_shape") and len(self.scale) == len(self.codes)
+
+    def integers(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return (code - zero point) * scale by views of groups, in `dtype`: [out, in]."""
+        small = torch.int8 if self.bits < 8 else torch.int16  # differences of codes fit
+        groups = self.codes.to(small).unflatten(1, (self.scale.shape[1], -1))
+        steps = (groups - self.zero_point.to(small)[..., None]).to(dtype)
+        return steps.mul_(self.scale.to(dtype)[..., None]).flatten(1)
+
+    def integers_by_column(self) -> Tensor:
+        """Return (code - zero point) * scale with both spread over the columns, float32 [out, in]."""
+        return (self.codes.float() - self.per_column(self.zero_point)) * self.per_column(self.scale)
 
     def per_column(self, groups: Tensor) -> Tensor:
         """Spread [out, n_groups] (scales, zero points) over the columns: [out, in], in float32."""

@@ -47,9 +47,8 @@ SIMULATED = ("llm-int8", "w8a8-int8", "fp8-dynamic", "fp8-static", "fp8-block")
 
 def install(module: nn.Linear, layer: QuantizedWeight, recipe: Recipe) -> None:
     """Give a linear its dequantized weight, in its own dtype, and the input quantization of the recipe."""
-    module.weight.data = layer.dequantize().to(
-        module.weight.dtype
-    )  # a new tensor: the old may be a mapped file
+    # a new tensor: the old may be a mapped file
+    module.weight.data = layer.dequantize_to(module.weight.dtype)
     if recipe.method in SIMULATED:
         module.__class__ = SimulatedLinear
         module.recipe, module.input_scale = recipe, layer.extra.get("input_scale")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from qcourse import calibrate, models
-from qcourse.calibrate import InputStatistics, accumulate_gram, batches, symmetric, walk
+from qcourse.calibrate import InputStatistics, accumulate_gram, batches, mirror, walk
 from qcourse.common import QCourseError
 
 TEXT = " ".join(
@@ -73,7 +73,7 @@ def test_gram_error_against_float64_is_that_of_fp32_sums(columns):
     setting = torch.backends.mkldnn.matmul.fp32_precision
     for chunk in inputs.split(500):
         accumulate_gram(total, chunk.reshape(5, 100, columns))
-    total = symmetric(total)
+    total = mirror(total)
     assert torch.backends.mkldnn.matmul.fp32_precision == setting
     exact = inputs.double().T @ inputs.double()
     assert (total.double() - exact).norm() / exact.norm() < 3e-6

@@ -8,6 +8,7 @@ import torch
 from qcourse import measure
 from qcourse.common import QCourseError
 from qcourse.measure import HFSource, sources
+from qcourse.models.attention import blockwise_attention
 
 
 def naive_loss(model, window):
@@ -68,7 +69,7 @@ def test_log_probabilities_and_impossible_tokens_serve_as_logits():
 
 def test_models_are_compared_where_they_predict(exact, rounded, tokens):
     found = measure.divergence(exact, rounded, tokens)
-    with torch.no_grad():
+    with torch.no_grad(), blockwise_attention(rounded.model.config):  # bf16 on the CPU attends in blocks
         reference, logits = (m.model(tokens).logits[:, :-1].double() for m in (exact, rounded))
     expected = (reference.softmax(-1) * (reference.log_softmax(-1) - logits.log_softmax(-1))).sum(-1)
     torch.testing.assert_close(found.kl.double(), expected, atol=2e-6, rtol=1e-2)

@@ -159,3 +159,22 @@ def test_int8_rows():
     assert codes.tolist() == [[-128, 64, 127], [0, 0, 0]]
     codes, scale = quantize_int8(torch.tensor([[-1.0, 0.5, 1.0], [0.0, 0.0, 0.0]]), levels=127)
     assert codes.tolist() == [[-127, 64, 127], [0, 0, 0]] and scale[0].item() == pytest.approx(1 / 127)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("group_size", [16, -1, 0])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_dequantizing_to_16_bits_rounds_once(bits, symmetric, group_size, dtype):
+    weight = torch.randn(8, 64, generator=torch.Generator().manual_seed(bits))
+    quantized = quantize_affine(weight, bits, group_size, symmetric)
+    plain = (quantized.codes.float() - quantized.per_column(quantized.zero_point)) * quantized.per_column(
+        quantized.scale
+    )
+    assert torch.equal(quantized.dequantize(), plain)
+    assert torch.equal(quantized.dequantize_to(dtype), plain.to(dtype))
+    quantized.scale = quantized.scale * 1.001  # no 16-bit dtype holds it
+    assert torch.equal(quantized.dequantize_to(dtype), quantized.dequantize().to(dtype))
+    if group_size == 16:
+        quantized.g_idx = torch.randperm(4).repeat_interleave(16).to(torch.int32)
+        assert torch.equal(quantized.dequantize_to(dtype), quantized.dequantize().to(dtype))

@@ -23,6 +23,14 @@ def test_words_round_trip(bits, rows, columns, seed):
     assert torch.equal(packing.unpack_words(packed, bits, columns), codes)
 
 
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_words_are_the_stream_of_bits(bits):
+    codes = codes_of(3, 37, bits)
+    for row, words in zip(codes.tolist(), packing.pack_words(codes, bits).tolist(), strict=True):
+        stream = sum(code << (bits * index) for index, code in enumerate(row))
+        assert stream == sum((word % 2**32) << (32 * index) for index, word in enumerate(words))
+
+
 def test_four_bits_by_hand():
     assert packing.pack_words(torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]]), 4).tolist() == [[0x87654321 - 2**32]]
 
