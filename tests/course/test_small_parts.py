@@ -78,6 +78,7 @@ def test_two_solutions_in_a_cell_leave_what_is_between():
 
 @pytest.mark.parametrize("draw", [
     lambda: figures.bars({"a": 1, "b": 2}, "KL (nats)", errors={"a": (0.5, 1.5)}),
+    lambda: figures.grouped(["x", "y"], {"a": [1, 2], "b": [2, 1]}, "share right"),
     lambda: figures.lines({"a": ([1, 2], [3, 4])}, "bits", "KL", log_x=True, log_y=True),
     lambda: figures.pareto({"a": (4, 0.1), "b": (3, 0.3), "c": (5, 0.2)}, "bits per weight", "KL"),
     lambda: figures.heatmap([[1, 2], [3, 4]], "column", "row"),
