@@ -46,11 +46,11 @@ def quantize_layer(
     check_input(weight, hessian, bits)
     group = columns_of_a_group(weight.shape[1], group_size)
     order = column_order(hessian.diagonal(), group, act_order)
-    U, used = inverse_factor(hessian, damping, order)
-    P = None if drift is None or used is None else drift_feedback(drift[order[:, None], order], U)
     grids = None
     if act_order == "static":
         grids = static_grids(weight, bits, group, symmetric, hessian.diagonal(), search)
+    U, used = inverse_factor(hessian, damping, order)
+    P = None if drift is None or used is None else drift_feedback(drift[order[:, None], order], U)
     W = weight.float().T[order].contiguous()  # a row of W is a column of the weight, and contiguous
     codes, scale, zero_point = round_columns(W, U, P, bits, group, symmetric, search, order, grids)
     quantized = restore_order(codes.T, scale.T, zero_point.T, order, bits, group_size, symmetric, act_order)

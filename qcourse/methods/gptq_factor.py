@@ -20,7 +20,9 @@ def inverse_factor(
     diagonal = hessian.diagonal()[back]
     mean = diagonal.mean()
     while damping <= LARGEST_DAMPING and mean > 0:
-        factor = hessian[back[:, None], back].float()
+        factor = (
+            hessian[back[:, None], back].float().mT
+        )  # LAPACK's memory order: it copies nothing
         factor.diagonal().add_(damping * mean + mean * (diagonal == 0))
         failed = torch.empty((), dtype=torch.int32, device=hessian.device)
         torch.linalg.cholesky_ex(factor, out=(factor, failed))
@@ -37,5 +39,5 @@ def inverse_of(factor: Tensor) -> Tensor:
     The factor comes from H with rows and columns reversed: H_r = L L^T. Reversed back, L is upper
     triangular, H = L L^T, so H^-1 = (L^-1)^T L^-1 and U = L^-1, without ever forming H^-1.
     """
-    identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+    identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device).mT
     return torch.linalg.solve_triangular(factor, identity, upper=False, out=identity)
