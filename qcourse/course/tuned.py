@@ -9,8 +9,8 @@ from qcourse.common import QCourseError, write_json
 from qcourse.course.artefacts import folder_of, is_current, one_builder
 from qcourse.recipe import named
 
-STEPS, BATCH, LEARNING_RATE, RANK = 100, 20, 3.5e-3, 48
-REPLAYED, REPLAY_WEIGHT = 5, 1.5
+STEPS, BATCH, LEARNING_RATE, RANK = 115, 18, 4e-3, 32
+REPLAYED, REPLAY_WEIGHT = 5, 1.0
 
 
 def settings() -> dict[str, Any]:

@@ -14,6 +14,8 @@ from qcourse.finetune.adam8bit import AdamW8bit, Moment
 from qcourse.finetune.answers import Row, collate, loss_of
 from qcourse.finetune.replay import Replay
 
+PIECE_TOKENS = 560
+
 
 @dataclass
 class TrainingLog:
@@ -45,18 +47,18 @@ def fit(
     stepper = make_optimizer(trainable, optimizer, learning_rate)
     log = TrainingLog(trainable_parameters=sum(parameter.numel() for parameter in trainable))
     model.train()
-    streams = [(batches(rows, batch_size, seed), answers_loss, 1.0)]
+    streams = [(batches(rows, batch_size, seed), Answers())]
     if replay:
-        streams.append((batches(replay.rows, replay.size, seed + 1), replay.loss, replay.weight))
+        streams.append((batches(replay.rows, replay.size, seed + 1), replay))
     started = time.perf_counter()
     for step in _shown(range(steps), progress):
         for group in stepper.param_groups:
             group["lr"] = learning_rate * schedule(step, steps)
-        drawn = [(next(stream), loss, weight) for stream, loss, weight in streams]
+        drawn = [(next(stream), objective) for stream, objective in streams]
         values = _step(model, trainable, stepper, drawn)
         log.losses.append(values[0])
         log.replay_losses += values[1:]
-        log.tokens += sum(len(row.ids) for batch, *_ in drawn for row in batch)
+        log.tokens += sum(len(row.ids) for batch, _ in drawn for row in batch)
     log.seconds = time.perf_counter() - started
     log.optimizer_bytes = optimizer_bytes(stepper)
     model.eval()
@@ -66,23 +68,43 @@ def fit(
 def _step(
     model: nn.Module, trainable: list, stepper: torch.optim.Optimizer, drawn: list[tuple]
 ) -> list[float]:
-    """Add up the gradients of the weighted losses of (batch, loss, weight), update; return the losses."""
+    """Add up the gradients of each (batch, objective), update; return each batch's mean loss."""
     stepper.zero_grad(set_to_none=True)
     values = []
-    for batch, loss_function, weight in drawn:
-        loss = loss_function(model, batch)
-        if not math.isfinite(value := loss.item()):
+    for batch, objective in drawn:
+        total, value = sum(map(objective.count, batch)), 0.0
+        for piece in pieces(batch):
+            loss = objective.loss(model, piece) * (sum(map(objective.count, piece)) / total)
+            (objective.weight * loss).backward()
+            value += loss.item()
+        if not math.isfinite(value):
             raise QCourseError(f"the training loss became {value}; lower the learning rate")
-        (weight * loss).backward()
         values.append(value)
     torch.nn.utils.clip_grad_norm_(trainable, 1.0)
     stepper.step()
     return values
 
 
-def answers_loss(model: nn.Module, batch: Sequence[Row]) -> Tensor:
-    """Return the mean loss per answer token of a batch, in nats."""
-    return loss_of(model, *collate(batch))
+def pieces(batch: Sequence[Row]) -> list[Sequence[Row]]:
+    """Return a batch in pieces of at most about 560 tokens: activations are held for one at a time."""
+    longest = max(len(row.ids) for row in batch)
+    count = math.ceil(len(batch) * longest / PIECE_TOKENS)
+    size = math.ceil(len(batch) / count)
+    return [batch[start : start + size] for start in range(0, len(batch), size)]
+
+
+class Answers:
+    """The objective of a batch of questions: the mean loss of the answers' tokens, in nats."""
+
+    weight = 1.0
+
+    def loss(self, model: nn.Module, batch: Sequence[Row]) -> Tensor:
+        """Return the mean loss per answer token (differentiable scalar)."""
+        return loss_of(model, *collate(batch))
+
+    def count(self, row: Row) -> int:
+        """Return how many tokens of a row the loss is a mean over."""
+        return len(row.ids) - max(row.prompt_length, 1)
 
 
 def batches(rows: Sequence[Row], batch_size: int, seed: int) -> Iterator[list[Row]]:

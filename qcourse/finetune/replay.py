@@ -34,6 +34,10 @@ class Replay:
         found = log_probabilities(model, ids)[real]
         return nn.functional.kl_div(found, wanted, reduction="batchmean", log_target=True)
 
+    def count(self, row: Row) -> int:
+        """Return how many tokens of a row the loss is a mean over."""
+        return len(row.ids)
+
 
 def log_probabilities(model: nn.Module, ids: Tensor) -> Tensor:
     """Return log-probabilities float32 [B, T, V]."""

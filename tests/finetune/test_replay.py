@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from qcourse.finetune import Replay, Row, add_adapters, fit, freeze
+from qcourse.finetune import Replay, Row, add_adapters, fit, freeze, loop
 from qcourse.finetune.replay import log_probabilities
 from qcourse.models import linears
 from qcourse.numerics.codebook import quantize_codebook
 from tests.finetune.tiny_llama import tiny_llama
+
+LAYER = "base_model.model.model.layers.0.self_attn.q_proj"
 
 
 def adapted_on_dense():
@@ -57,3 +59,23 @@ def test_it_keeps_the_old_while_the_new_is_learned(rows):
     assert log["replayed"].losses[-1] < 0.9 * log["replayed"].losses[0]
     assert len(log["replayed"].replay_losses) == 40 and log["alone"].replay_losses == []
     assert log["replayed"].tokens > log["alone"].tokens
+
+
+def test_pieces_of_a_batch_give_the_gradient_of_the_whole(rows, monkeypatch):
+    """Rows of unequal length, both objectives: how a batch is cut changes nothing but the memory."""
+    gradients = []
+    for limit in (10_000, 60):
+        monkeypatch.setattr(loop, "PIECE_TOKENS", limit)
+        adapted = adapted_on_dense()
+        torch.nn.init.normal_(adapted.get_submodule(LAYER).lora_B["default"].weight, std=0.5,
+                              generator=torch.Generator().manual_seed(0))
+        replay = Replay(old_rows(0, 7), tiny_llama(), weight=0.5)
+        assert (len(loop.pieces(rows[:9])) > 2) == (limit == 60)
+        trainable = [p for p in adapted.parameters() if p.requires_grad]
+        values = loop._step(adapted, trainable, torch.optim.SGD(trainable, lr=0.0),
+                            [(rows[:9], loop.Answers()), (replay.rows, replay)])
+        gradients.append((values, [p.grad for p in trainable]))
+    (whole, first), (cut, second) = gradients
+    assert whole[1] > 1e-4 and cut == pytest.approx(whole, rel=1e-3)
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)

@@ -1,6 +1,7 @@
 """A fine-tuned model in vLLM: merged and quantized again, and as base with its adapter beside it."""
 
 import copy
+import json
 
 import pytest
 import torch
@@ -8,7 +9,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qcourse import export, finetune, serve
 from qcourse.finetune import units
-from qcourse.measure import divergence
 from qcourse.quantize import quantize, reference
 from qcourse.recipe import named
 from tests.engines import require
@@ -64,11 +64,28 @@ def test_vllm_serves_the_merged_and_requantized_model(trained, windows, tmp_path
 
 
 def test_vllm_serves_the_adapter_beside_its_base(trained, windows):
+    """By the token it says next: vLLM 0.32's CPU build cannot give log-probabilities of a prompt with LoRA.
+
+    It then stops with "einsum(): subscript b has size 1 ... does not broadcast" in lora/ops/torch_ops.
+    """
     require("vllm", "adapter")
     base, merged, adapter, _ = trained
-    judge = Judge(merged, windows)
-    engine = served(base, windows, adapter=adapter)
-    untuned = judge.logits(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32))
-    distance = divergence(judge.unquantized, engine).kl_mean
-    assert distance < 0.05 * divergence(untuned, engine).kl_mean
-    assert distance < 5e-3
+    with serve.vllm(base, max_model_len=128, threads=1, adapter=adapter, progress=False) as server:
+        said = [next_token(server, window) for window in windows[:16].tolist()]
+    distance = {}
+    for folder in (base, merged):
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        with torch.no_grad():
+            expected = model(input_ids=windows[:16]).logits[:, -1].log_softmax(-1)
+        errors = [abs(expected[row, token] - value) for row, (token, value) in enumerate(said)]
+        distance[folder.name] = float(sum(errors) / len(errors))
+    print(distance)
+    assert distance["merged"] < 0.05 and distance["merged"] < 0.2 * distance["base"]
+
+
+def next_token(server, window):
+    """Return the id of the most likely next token and its log-probability."""
+    answer = server.post("/v1/completions", model=server.model, prompt=window, max_tokens=1, temperature=0,
+                         logprobs=1, return_tokens_as_token_ids=True)
+    found = json.loads(answer.content)["choices"][0]["logprobs"]
+    return int(found["tokens"][0].removeprefix("token_id:")), found["token_logprobs"][0]
