@@ -20,13 +20,11 @@ def inverse_factor(
     diagonal = hessian.diagonal()[back]
     mean = diagonal.mean()
     while damping <= LARGEST_DAMPING and mean > 0:
-        factor = (
-            hessian[back[:, None], back].float().mT
-        )  # LAPACK's memory order: it copies nothing
+        factor = hessian[back[:, None], back].float().mT  # LAPACK's memory order: it copies nothing
         factor.diagonal().add_(damping * mean + mean * (diagonal == 0))
         failed = torch.empty((), dtype=torch.int32, device=hessian.device)
         torch.linalg.cholesky_ex(factor, out=(factor, failed))
-        if not failed and factor.isfinite().all():
+        if not failed and factor.diagonal().isfinite().all():
             factor = inverse_of(factor)
             return factor.flip(0, 1), damping
         damping *= 10

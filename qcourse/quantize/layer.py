@@ -77,7 +77,7 @@ def quantize_together(
     hessian = item.hessian if item is not None and item.gram else None
     drift = item.mean_drift if item is not None and item.drift else None
     try:
-        whole = codes_of(torch.cat(weights), recipe, hessian, drift)
+        whole = codes_of(torch.cat(weights) if len(weights) > 1 else weights[0], recipe, hessian, drift)
     except ValueError as error:
         raise QCourseError(f"{prefix}{names[0]}: {error}") from error
     if recipe.activations == "static" and item is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
+import sys
 from pathlib import Path
 
 import torch
@@ -39,6 +41,7 @@ def quantize_folder(
     Raises QCourseError as `quantize` does, for rotation, and for a work folder of another run.
     """
     folder, work = Path(folder), Path(work)
+    give_memory_back()
     if recipe.transform == "rotation" or recipe.method == "bf16":
         raise QCourseError(
             f"{recipe.name} does not go layer by layer; quantize it in memory, without --stream"
@@ -60,6 +63,17 @@ def quantize_folder(
     result.layers = state.layers(model)
     result.manifest |= state.merged_manifest(total)
     return result
+
+
+def give_memory_back(bytes_: int = 2**20) -> None:
+    """Let the C library return freed blocks of this size to the system at once, from here on.
+
+    glibc otherwise keeps freed blocks of up to 32 MB, scattered, for later: a fifth of a streamed run's peak.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(-3, bytes_)  # M_MMAP_THRESHOLD
 
 
 def run_identity(folder: Path, recipe: Recipe, tokens: Tensor | None) -> dict:
