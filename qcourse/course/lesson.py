@@ -10,6 +10,7 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+NOWHERE = open(os.devnull, "w")  # never closed: a log handler made while muted keeps it  # noqa: SIM115
 LIBRARIES = ("torch", "transformers", "bitsandbytes", "gptqmodel", "llmcompressor", "llama-cpp-python")
 
 
@@ -48,6 +49,5 @@ def quiet() -> None:
 @contextlib.contextmanager
 def muted() -> Iterator[None]:
     """Drop what the block prints: some libraries write notices past any log level. Errors still raise."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere), \
-            contextlib.redirect_stdout(nowhere):
+    with contextlib.redirect_stderr(NOWHERE), contextlib.redirect_stdout(NOWHERE):
         yield

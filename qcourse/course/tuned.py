@@ -28,7 +28,7 @@ def tuned(base: Any) -> Any:
 
     folder = folder_of("bf16", "merged", base, "qlora-")
     with one_builder(folder):
-        if not (is_current(folder, named("bf16"), base.hash) and is_trained(adapter_folder(base), base)):
+        if not (is_current(folder, named("bf16"), base.hash) and is_merged(folder, base)):
             write(folder, base)
     return models.load(folder)
 
@@ -99,6 +99,14 @@ def is_trained(folder: Path, base: Any) -> bool:
     except QCourseError:
         return False
     return (log.get("model_hash"), log.get("settings")) == (base.hash, settings())
+
+
+def is_merged(folder: Path, base: Any) -> bool:
+    """Say whether `folder` was merged from the adapter that is there now."""
+    from qcourse.export import read_record
+
+    known = read_record(folder)["manifest"]
+    return is_trained(adapter_folder(base), base) and settings().items() <= known.items()
 
 
 def training_log(folder: Path) -> dict[str, Any]:

@@ -33,9 +33,16 @@ class PeakMemory:
 
 
 def resident(process: psutil.Process) -> int:
-    """Return a process's resident bytes; 0 for one of the serving environment or one that has ended."""
+    """Return a process's resident bytes; 0 for one of the serving environment or one that has ended.
+
+    A fork that has not become its program yet still shows all of its parent's pages: of it, its own count.
+    """
     try:
         line = " ".join(process.cmdline())  # vLLM's engine and workers title themselves VLLM::...
-        return 0 if ".venv-vllm" in line or line.startswith("VLLM::") else process.memory_info().rss
+        if ".venv-vllm" in line or line.startswith("VLLM::"):
+            return 0
+        parent = process.parent()
+        forked = parent is not None and parent.cmdline() == process.cmdline()
+        return process.memory_full_info().uss if forked else process.memory_info().rss
     except psutil.Error:
         return 0
