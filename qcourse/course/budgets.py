@@ -17,6 +17,9 @@ def available_memory() -> float:
     """Return the bytes this process may still take: the machine's, or the container's if that is less."""
     import psutil
 
+    from qcourse.models.load import trim_memory
+
+    trim_memory()  # what earlier cells freed is neither this block's nor lost to it
     free = float(psutil.virtual_memory().available)
     for limit, used in CGROUP_LIMITS:
         try:
@@ -35,6 +38,9 @@ def budget(what: str, seconds: float, gigabytes: float) -> Iterator[None]:
     """
     import psutil
 
+    from qcourse.models.load import trim_memory
+
+    trim_memory()  # what earlier cells freed is neither this block's nor lost to it
     free = available_memory() / 1e9
     if gigabytes > free:
         raise QCourseError(
@@ -46,6 +52,7 @@ def budget(what: str, seconds: float, gigabytes: float) -> Iterator[None]:
     before = process.memory_info().rss
     yield
     took = time.perf_counter() - start
+    trim_memory()
     grown = (process.memory_info().rss - before) / 1e9
     ratio = took / max(seconds, 1e-9)
     print(f"took {took:.1f} s ({ratio:.1f} x the prediction), memory {grown:+.2f} GB afterwards")

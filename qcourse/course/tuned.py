@@ -1,5 +1,6 @@
 """The fine-tuned model of the QLoRA lane: an adapter trained on an NF4 base, merged into it dequantized."""
 
+import gc
 import json
 from datetime import date
 from pathlib import Path
@@ -48,11 +49,14 @@ def write(folder: Path, base: Any) -> None:
 
 def trained(base: Any) -> Path:
     """Return the folder of the adapter, in peft's format with its log, trained now unless it is there."""
+    from qcourse.models.load import trim_memory
+
     folder = adapter_folder(base)
     with one_builder(folder):
         if not is_trained(folder, base):
-            adapted, log = train(base)
-            save(folder, adapted, log, base)
+            save(folder, *train(base), base)
+            gc.collect()
+            trim_memory()  # what training held would stay in a notebook's kernel, which shares 2 GB on Binder
     return folder
 
 

@@ -14,7 +14,7 @@ from qcourse.finetune.adam8bit import AdamW8bit, Moment
 from qcourse.finetune.answers import Row, collate, loss_of
 from qcourse.finetune.replay import Replay
 
-PIECE_TOKENS = 1000
+PIECE_TOKENS = 400
 
 
 @dataclass
@@ -86,7 +86,7 @@ def _step(
 
 
 def pieces(batch: Sequence[Row]) -> list[Sequence[Row]]:
-    """Return a batch in pieces of at most about 1,000 tokens: activations are held for one at a time."""
+    """Return a batch in pieces of at most about 400 tokens: activations are held for one at a time."""
     longest = max(len(row.ids) for row in batch)
     count = math.ceil(len(batch) * longest / PIECE_TOKENS)
     size = math.ceil(len(batch) / count)

@@ -102,7 +102,12 @@ def release(loaded_model: LoadedModel) -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    try:  # glibc keeps freed pages until asked; other C libraries have no such call
+    trim_memory()
+
+
+def trim_memory() -> None:
+    """Give freed pages back to the system; glibc keeps them until asked, others have no such call."""
+    try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     except (OSError, AttributeError):
         pass
