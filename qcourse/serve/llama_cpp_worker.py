@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from typing import Any
 
 import llama_cpp
@@ -65,11 +66,9 @@ class Engine:
         """Return the seconds from the start to each of the greedily decoded tokens."""
         with self.lock:
             self.generator.reset()
-            start, found = time.perf_counter(), []
-            for _ in self.generator.generate(tokens, temp=0):
-                found.append(time.perf_counter() - start)
-                if len(found) == new_tokens:
-                    return found
+            start = time.perf_counter()
+            made = islice(self.generator.generate(tokens, temp=0), new_tokens)
+            return [time.perf_counter() - start for _ in made]
 
     def complete(self, body: dict, chat: bool) -> Iterator[dict]:
         """Yield the answer's events; a single one unless the body asks for a stream."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LONGEST = 2048
+FIXED_OPTIONS = (
+    "--enforce-eager", "--max-logprobs", "-1", "--enable-scale-out", "--generation-config", "vllm",
+)  # fmt: skip
 
 
 class VLLMServer(Server):
@@ -107,11 +110,9 @@ def vllm(
     number = choose_port(port)
     length = max_model_len or min(LONGEST, config.get("max_position_embeddings", LONGEST))
     command = [
-        str(install.python), "-m", "vllm.entrypoints.openai.api_server",
+        str(install.python), "-m", "vllm.entrypoints.openai.api_server", *FIXED_OPTIONS,
         "--model", str(folder), "--served-model-name", "model", "--host", HOST, "--port", str(number),
         "--dtype", dtype, "--max-model-len", str(length), "--kv-cache-dtype", kv_cache_dtype,
-        "--enforce-eager",
-        "--max-logprobs", "-1", "--enable-scale-out", "--generation-config", "vllm",
         *adapter_options(adapter), *extra,
     ]  # fmt: skip
     log = cache_folder() / "logs" / f"vllm-{number}.log"

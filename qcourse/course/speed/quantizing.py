@@ -83,17 +83,15 @@ def llmcompressor(model: Any, method: str, subject: Subject) -> Any:
 
 def other(library: str, method: str, subject: Subject) -> Timing:
     """Time a library in its own environment once, loading and saving included, and read its weights back."""
-    from safetensors.torch import load_file
-
     from qcourse import models
-    from qcourse.export import peers
+    from qcourse.export import peers, tensor_file
 
     source = made(subject.name) if subject.name in SHAPES else models.resolve(subject.name)
     with tempfile.TemporaryDirectory() as work:
         start = time.perf_counter()
         folder = peers.quantize(library, source, subject.calibration, Path(work) / "artefact")
         taken = time.perf_counter() - start
-        weights = load_file(folder / "dequantized" / "weights.safetensors")
+        weights = tensor_file.load(folder / "dequantized" / "weights.safetensors")
     model = subject.fresh()
     for name, value in weights.items():
         module = model.get_submodule(name)

@@ -60,30 +60,26 @@ def quantize(
     check_kind(source, kind, imatrix)
     check_room(target, source.stat().st_size)
     with tempfile.TemporaryDirectory() as folder, atomic_path(target) as temporary:
-        arguments = [
-            sys.executable,
-            "-P",
-            str(SCRIPT),
-            str(source),
-            str(temporary),
-            str(TYPES[kind]),
-            str(threads),
-        ]
+        arguments = [str(source), str(temporary), str(TYPES[kind]), str(threads)]
         if imatrix:
             arguments.append(str(save_imatrix(imatrix, source, Path(folder) / "imatrix.safetensors")))
-        done = subprocess.run(arguments, capture_output=True, text=True, errors="replace")
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            telling = (
-                [line for line in lines if "rror" in line or "failed" in line] or lines or ["no message"]
-            )
-            raise QCourseError(
-                f"llama.cpp could not write {target.name} as {kind} (exit {done.returncode}): {telling[-1]}; "
-                "is llama-cpp-python installed and the disk free?"
-            )
+        run_quantizer(arguments, f"{target.name} as {kind}")
     if recipe is not None or manifest is not None:
         write_json(target.parent / "recipe.json", record(recipe, "gguf", manifest or {}))
     return target
+
+
+def run_quantizer(arguments: list[str], what: str) -> None:
+    """Run llama.cpp's quantizer in its own process; QCourseError with its own reason if it fails."""
+    command = [sys.executable, "-P", str(SCRIPT), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        telling = [line for line in lines if "rror" in line or "failed" in line] or lines or ["no message"]
+        raise QCourseError(
+            f"llama.cpp could not write {what} (exit {done.returncode}): {telling[-1]}; "
+            "is llama-cpp-python installed and the disk free?"
+        )
 
 
 def check_kind(source: Path, kind: str, imatrix: dict[str, Tensor] | None) -> None:
