@@ -47,13 +47,15 @@ class Bench:
         from qcourse import models
         from qcourse.course.artefacts import calibration_tokens
         from qcourse.course.quality import ours, score, texts
+        from qcourse.course.quality.inputs import Inputs
 
         self.base = models.load(model, dtype="float32")
-        self.tokens = calibration_tokens(self.base.tokenizer, sequences)
+        calibration = calibration_tokens(self.base.tokenizer, sequences)
         evaluation, self.prose_windows = texts.evaluation_set(self.base.tokenizer, tokens)
         self.scorer = score.Scorer(self.base, evaluation)
         place = repository() / "build" / "bench_quality" / self.base.hash[:16]
-        self.bf16 = ours.bf16_gguf(models.load(model), place / "bf16.gguf")
+        bf16 = ours.bf16_gguf(models.load(model), place / "bf16.gguf")
+        self.inputs = Inputs(Path(self.base.folder), calibration, bf16)
 
     def row(self, case: Case) -> dict[str, Any]:
         """Return one row of the table: every KL, the ratio to the best library, whether the bar is met."""
@@ -66,7 +68,7 @@ class Bench:
                 theirs[peer] = self.peer(peer, case)
             except QCourseError as error:
                 failed[peer] = str(error)
-        mine = self.scorer.score(ours.weights(case, self.base.folder, self.tokens, self.bf16))
+        mine = self.scorer.score(ours.weights(case, self.inputs))
         found = {"format": case.name, "bits": case.bits, "ours": summary(mine),
                  "peers": {peer: summary(scores) for peer, scores in theirs.items()},
                  "missing": case.reasons() | failed}  # fmt: skip
@@ -86,7 +88,7 @@ class Bench:
         from qcourse import measure
 
         report = {"model": self.base.hash, "evaluation": str(self.scorer.evaluation),
-                  "prose_windows": self.prose_windows, "calibration_sequences": len(self.tokens),
+                  "prose_windows": self.prose_windows, "calibration_sequences": len(self.inputs.tokens),
                   "versions": measure.versions(), "machine": measure.machine(), "rows": rows}  # fmt: skip
         write_json(repository() / "build" / "bench_quality.json", report)
 
@@ -97,10 +99,11 @@ class Bench:
 
         lock = content_hash(data_folder() / "constraints" / "peers.txt")
         key = {"model": self.base.hash, "peer": peer, "settings": case.peers[peer], "family": case.family,
-               "calibration": calibrate.tokens_hash(self.tokens), "evaluation": self.scorer.evaluation.hash,
+               "calibration": calibrate.tokens_hash(self.inputs.tokens),
+               "evaluation": self.scorer.evaluation.hash,
                "versions": measure.versions(), "lock": lock}  # fmt: skip
         return measure.cached("quality", key, lambda: self.scorer.score(
-            theirs.weights(peer, case, Path(self.base.folder), self.tokens, self.bf16))).value  # fmt: skip
+            theirs.weights(peer, case, self.inputs))).value
 
 
 def summary(scores: dict[str, list[float]]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from qcourse.common import QCourseError
 from qcourse.course import bench_quality
 from qcourse.course.quality import ours, texts, theirs
 from qcourse.course.quality.cases import CASES, PEERS
+from qcourse.course.quality.inputs import Inputs
 from qcourse.course.quality.score import Scorer
 from qcourse.measure import Estimate
 from tests.engines import require
@@ -87,7 +88,7 @@ def test_our_blocks_take_the_types_of_llama_cpps_file(base, tmp_path):
     require("gguf")
     bf16 = ours.bf16_gguf(models.load(base.folder), tmp_path / "bf16.gguf")
     case = next(case for case in CASES if case.name == "Q8_0")
-    weights = ours.blocks(case, base.folder, torch.randint(5, 512, (2, 64)), bf16)
+    weights = ours.blocks(case, Inputs(base.folder, torch.randint(5, 512, (2, 64)), bf16))
     assert set(weights) <= set(base.model.state_dict())
     for name, weight in weights.items():
         difference = (weight - base.model.state_dict()[name]).abs().max()
@@ -108,6 +109,7 @@ def test_a_library_is_read_and_scored_like_ours(engine, peer, name, base, scorer
     tokens = torch.randint(5, 512, (2, 64), generator=torch.Generator().manual_seed(1))
     bf16 = ours.bf16_gguf(models.load(base.folder), tmp_path / "bf16.gguf")
     case = next(case for case in CASES if case.name == name)
-    other = bench_quality.mean(scorer.score(theirs.weights(peer, case, base.folder, tokens, bf16))["kl"])
-    mine = bench_quality.mean(scorer.score(ours.weights(case, base.folder, tokens, bf16))["kl"])
+    inputs = Inputs(base.folder, tokens, bf16)
+    other = bench_quality.mean(scorer.score(theirs.weights(peer, case, inputs))["kl"])
+    mine = bench_quality.mean(scorer.score(ours.weights(case, inputs))["kl"])
     assert mine == pytest.approx(other, rel=0.05) and other > 0.005

@@ -6,14 +6,12 @@ from typing import Any
 from torch import Tensor
 
 from qcourse.course.quality.cases import Case
+from qcourse.course.quality.inputs import Inputs
 
 
-def weights(case: Case, folder: Path, tokens: Tensor, bf16: Path) -> dict[str, Tensor]:
-    """Return the dense weights of our recipe (or of our block quantizers), float32 by name.
-
-    tokens: calibration, int64 [sequences, length]; bf16: the unquantized GGUF of the same model.
-    """
-    return blocks(case, folder, tokens, bf16) if case.family == "gguf" else recipe(case.name, folder, tokens)
+def weights(case: Case, inputs: Inputs) -> dict[str, Tensor]:
+    """Return the dense weights of our recipe (or of our block quantizers), float32 by name."""
+    return blocks(case, inputs) if case.family == "gguf" else recipe(case.name, inputs.folder, inputs.tokens)
 
 
 def recipe(name: str, folder: Path, tokens: Tensor) -> dict[str, Tensor]:
@@ -28,7 +26,7 @@ def recipe(name: str, folder: Path, tokens: Tensor) -> dict[str, Tensor]:
     return reference(made).state_dict()
 
 
-def blocks(case: Case, folder: Path, tokens: Tensor, bf16: Path) -> dict[str, Tensor]:
+def blocks(case: Case, inputs: Inputs) -> dict[str, Tensor]:
     """Return our block quantizers' weights, each tensor in the type that llama.cpp gave it in its file.
 
     The importance matrix is the same, mean x**2 of each column; tensors without one (embeddings) have none.
@@ -39,11 +37,11 @@ def blocks(case: Case, folder: Path, tokens: Tensor, bf16: Path) -> dict[str, Te
     from qcourse.numerics import llamacpp
 
     kind = case.peers["llama.cpp"]["kind"]
-    matrix = importance(folder, tokens)
+    matrix = inputs.importance
     with tempfile.TemporaryDirectory() as place:
-        types = types_by_name(gguf.quantize(bf16, Path(place) / "theirs.gguf", kind, matrix))
+        types = types_by_name(gguf.quantize(inputs.bf16, Path(place) / "theirs.gguf", kind, matrix))
     found = {}
-    for name, weight in gguf.read(bf16).items():
+    for name, weight in gguf.read(inputs.bf16).items():
         if types[name] in llamacpp.FORMATS:
             column = matrix.get(name.removesuffix(".weight"))
             weight = llamacpp.dequantize(llamacpp.quantize(weight, types[name], column), types[name])
@@ -60,14 +58,6 @@ def types_by_name(path: Path) -> dict[str, str]:
     arch = field(reader, "general.architecture")
     names = hf_names(arch, field(reader, f"{arch}.block_count"), list(types))
     return {names[stored]: kind for stored, (kind, _) in types.items() if stored in names}
-
-
-def importance(folder: Path, tokens: Tensor) -> dict[str, Tensor]:
-    """Return the importance matrix of the unquantized model."""
-    from qcourse import models
-    from qcourse.calibrate import importance_matrix
-
-    return importance_matrix(models.load(folder).model, tokens)
 
 
 def bf16_gguf(base: Any, path: Path) -> Path:

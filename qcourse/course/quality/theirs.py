@@ -7,23 +7,22 @@ from typing import Any
 from torch import Tensor
 
 from qcourse.course.quality.cases import Case
-from qcourse.course.quality.ours import importance
+from qcourse.course.quality.inputs import Inputs
 
 
-def weights(peer: str, case: Case, folder: Path, tokens: Tensor, bf16: Path) -> dict[str, Tensor]:
+def weights(peer: str, case: Case, inputs: Inputs) -> dict[str, Tensor]:
     """Return the dense weights that a library gives a model, float32 by name.
 
-    folder: the unquantized model; tokens: calibration, all used; bf16: its GGUF, for llama.cpp.
     Raises QCourseError when the library is not installed or fails.
     """
     from qcourse.export import gguf, peers, read
 
-    settings = case.peers[peer]
+    settings, folder, tokens = case.peers[peer], inputs.folder, inputs.tokens
     with tempfile.TemporaryDirectory() as place:
         target = Path(place) / "theirs"
         if peer == "llama.cpp":
-            matrix = importance(folder, tokens)
-            return gguf.read(gguf.quantize(bf16, target.with_suffix(".gguf"), settings["kind"], matrix))
+            target = target.with_suffix(".gguf")
+            return gguf.read(gguf.quantize(inputs.bf16, target, settings["kind"], inputs.importance))
         if peer == "llm-compressor":
             return read(llm_compressor(folder, tokens, target, **settings))
         if peer == "bitsandbytes":
