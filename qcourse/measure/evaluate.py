@@ -33,12 +33,14 @@ def evaluate(
     scoreboard: Path | str | None = None,
     model_hash: str = "",
     progress: bool = True,
+    before_timing: Callable[[], object] | None = None,
 ) -> Row:
     """Measure a model (or logit source, or quantized model) against its reference; return the row.
 
     recipe: a Recipe or a name; lane: default the recipe's method; artefact: the folder or GGUF file
     whose stored bits count (default: those of the quantized layers in memory, if any).
-    reference: the unquantized model, None to leave divergence out; scoreboard: a file to append to.
+    reference: the unquantized model, None to leave divergence out; scoreboard: a file to append to;
+    before_timing: waits until nothing else keeps the machine busy.
     The row is taken from the cache when model, reference, tokens, recipe, versions and machine are the same.
     """
     plan = plan or Plan()
@@ -48,7 +50,7 @@ def evaluate(
     hashes = {"model": getattr(source, "hash", None), "reference": getattr(base, "hash", None)}
     key = asdict(row) | hashes | {"plan": asdict(plan), "yardstick": YARDSTICK}
     known = bool(hashes["model"]) and (base is None or bool(hashes["reference"]))
-    values = once(key, known, lambda: measure_row(source, base, evaluation, plan, progress))
+    values = once(key, known, lambda: measure_row(source, base, evaluation, plan, progress, before_timing))
     size = size_fields(stored_size(model, source, artefact))
     row = Row.from_dict(asdict(row) | values | size)
     if scoreboard:

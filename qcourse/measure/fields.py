@@ -1,5 +1,6 @@
 """What is measured for a row of the scoreboard, by name."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +23,15 @@ class Plan:
     new_tokens: int = 16
 
 
-def measure_row(source: Any, base: Any, evaluation: EvaluationSet, plan: Plan, progress: bool) -> dict:
-    """Return the measured fields of a row."""
+def measure_row(
+    source: Any,
+    base: Any,
+    evaluation: EvaluationSet,
+    plan: Plan,
+    progress: bool,
+    before_timing: Callable[[], object] | None = None,
+) -> dict:
+    """Return the measured fields of a row; before_timing is called when the clock is about to count."""
     with PeakMemory(*getattr(source, "process_ids", ())) as peak:
         comparison = compare(source, evaluation, base, progress)
         values = perplexity_fields(comparison)
@@ -35,6 +43,8 @@ def measure_row(source: Any, base: Any, evaluation: EvaluationSet, plan: Plan, p
         values |= {"skills": scores["skills"], "n_items": plan.n_items}
         values["intervals"] |= {f"skills.{name}": pair for name, pair in scores["intervals"].items()}
     if plan.time:
+        if before_timing:
+            before_timing()
         values |= timing_fields(source, plan)
     return values | {"peak_memory_bytes": peak.cuda_bytes or peak.bytes}
 

@@ -8,6 +8,7 @@ import pytest
 from qcourse import measure, models
 from qcourse.common import QCourseError
 from qcourse.course import artefacts, full_runs, lanes, report, tuned
+from qcourse.course import lane as lane_module
 from qcourse.export import peers
 from tests.engines import require
 from tests.small_models import write_small_model
@@ -83,8 +84,8 @@ def test_what_is_missing_or_broken_is_named_and_the_rest_goes_on(base, monkeypat
     missing = lanes.Lane("nf4", "nf4", "bitsandbytes", "transformers")
     good = lanes.Lane("bf16", "bf16", "merged", "transformers")
     monkeypatch.setattr(lanes, "LANES", (missing, bad, good))
-    monkeypatch.setattr(lanes, "find_spec", lambda name: None)
-    monkeypatch.setattr(lanes, "artefact", lambda *_: 1 / 0)
+    monkeypatch.setattr(lane_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(lane_module, "artefact", lambda *_: 1 / 0)
     skipped = lanes.measure_all(print, items=0)
     assert "bitsandbytes is not installed" in skipped["nf4 in transformers"]
     assert "ZeroDivisionError" in skipped["awq in no-engine"] and len(skipped) == 2
@@ -147,22 +148,22 @@ def test_the_tuned_model_is_trained_once_and_differs(base, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lane", [lane for lane in lanes.LANES if lane.name in lanes.ARCHIVED], ids=str)
+@pytest.mark.parametrize("lane", [lane for lane in lanes.LANES if lane.name in lane_module.ARCHIVED], ids=str)
 def test_an_archived_library_makes_its_artefact_once(lane, base, monkeypatch):
     from qcourse import export
 
     require(lane.name)
-    reference, path = lanes.reference_and_artefact(lane, base)
+    reference, path = lane_module.reference_and_artefact(lane, base)
     assert reference is base and not (path / "dequantized").exists()
     assert export.read_layers(path).keys() == models.linears(base.model).keys()
     monkeypatch.setattr(peers, "quantize", lambda *_: pytest.fail("made twice"))
-    assert lanes.reference_and_artefact(lane, base)[1] == path
+    assert lane_module.reference_and_artefact(lane, base)[1] == path
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lane", [lane for lane in lanes.LANES if lane.engine == "transformers"], ids=str)
 def test_every_transformers_lane_runs(lane, base, tokens, monkeypatch):
-    require(lanes.NEEDS.get(lane.form, "transformers").replace("_", "-"), lane.name)
+    require(lane_module.NEEDS.get(lane.form, "transformers").replace("_", "-"), lane.name)
     monkeypatch.setattr(tuned, "STEPS", 2)
     row = lanes.measure_lane(lane, base, tokens, 0)
     assert row.kl_mean is not None and row.perplexity > 1 and row.decode_tokens_per_second > 0
