@@ -12,7 +12,7 @@ import typer
 
 from qcourse.common import QCourseError, content_hash, data_folder, repository, write_json
 from qcourse.course.display import show_table
-from qcourse.course.quality.cases import CASES, PEERS, Case
+from qcourse.course.quality.cases import CALLS, CASES, PEERS, Case
 
 HIGHEST = 1.05  # the upper end of the interval of KL(ours) / KL(best peer) may not pass it
 
@@ -102,6 +102,8 @@ class Bench:
                "calibration": calibrate.tokens_hash(self.inputs.tokens),
                "evaluation": self.scorer.evaluation.hash,
                "versions": measure.versions(), "lock": lock}  # fmt: skip
+        if peer in CALLS:
+            key["call"] = CALLS[peer]
         return measure.cached("quality", key, lambda: self.scorer.score(
             theirs.weights(peer, case, self.inputs))).value
 

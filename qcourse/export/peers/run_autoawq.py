@@ -10,6 +10,7 @@ import sys
 
 import torch
 from awq import AutoAWQForCausalLM
+from awq.quantize.quantizer import AwqQuantizer
 from awq.utils.packing_utils import dequantize_gemm
 from safetensors.torch import save_file
 from transformers import AutoTokenizer
@@ -26,7 +27,7 @@ def main(source: str, tokens: str, target: str, bits: str, group_size: str, _: s
     settings = {"zero_point": True, "q_group_size": int(group_size), "w_bit": int(bits), "version": "GEMM"}
     model.quantize(
         tokenizer, quant_config=settings, calib_data=samples, max_calib_samples=len(samples),
-        max_calib_seq_len=len(samples[0]), export_compatible=bits != "4",
+        max_calib_seq_len=len(samples[0]), export_compatible=bits != "4", quantizer_cls=Quantizer,
     )  # fmt: skip
     if bits != "4":  # its files hold 4 bits only: the rounded weights are kept as a dense checkpoint
         return save_rounded(model, source, target)
@@ -34,6 +35,22 @@ def main(source: str, tokens: str, target: str, bits: str, group_size: str, _: s
     tokenizer.save_pretrained(target)
     os.mkdir(os.path.join(target, "dequantized"))
     save_file(dense(model), os.path.join(target, "dequantized", "weights.safetensors"))
+
+
+class Quantizer(AwqQuantizer):
+    """AutoAWQ's search with a true copy of the weights that it puts back after each candidate scale.
+
+    It keeps them by .cpu(), which copies on a GPU only: on a CPU the first candidate's scale stays in the
+    weights, no norm divides by it, and the model's function changes before anything is rounded.
+    """
+
+    def _compute_best_scale(self, x, w_mean, x_mean, module, *rest):  # type: ignore[no-untyped-def]
+        kept = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+        module.state_dict = lambda: kept
+        try:
+            return super()._compute_best_scale(x, w_mean, x_mean, module, *rest)
+        finally:
+            del module.state_dict
 
 
 @torch.no_grad()
