@@ -106,7 +106,7 @@ def test_llm_compressors_codes_are_ours_but_for_a_quotient_in_bfloat16(name, sma
             errors[index] += float((item.dequantize() - weight.float()).square().sum())
         differ += int((mine.codes.float() != layer.codes.float()).sum())
         count += weight.numel()
-    print(f"{name}: {differ / count:.1%} of codes differ, squared error {errors[0] / errors[1]:.3f} of theirs")
+    print(f"{name}: {differ / count:.1%} of codes differ, squared error {errors[0] / errors[1]:.3f} of its")
     assert 0.005 < differ / count < 0.15 and errors[0] < errors[1]
 
 
