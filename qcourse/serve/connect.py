@@ -7,7 +7,7 @@ import httpx
 
 from qcourse.serve.loadtest import served_model
 from qcourse.serve.server import TIMEOUT, Server
-from qcourse.serve.vllm_logits import full_logits
+from qcourse.serve.vllm_logits import from_text, full_logits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,7 @@ class RemoteServer(Server):
 
     def logits(self, tokens: "Tensor") -> "Tensor":
         """Return log-probabilities float32 [B, T, V] after each token; QCourseError if it gives none."""
-        return full_logits(self, tokens)
+        return full_logits(self, tokens, from_text)
 
 
 def connect(url: str, vocabulary: int | None = None) -> RemoteServer:

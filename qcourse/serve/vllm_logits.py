@@ -1,13 +1,12 @@
 """Log-probabilities of the whole vocabulary from a vLLM server, exact to the last bit of its float32.
 
-vLLM answers `prompt_logprobs=-1` with a JSON object a position: {"token id": {"logprob": x, ...}, ...},
-some 300 KB for 4,096 tokens. Its token-in, token-out endpoint skips much of the work that
-/v1/completions adds (9 against 28 ms a token on two cores; servers without --enable-scale-out are
-asked by the slower way), and a regular expression reads the answer several
-times faster than a JSON parser, since only two numbers of each entry are wanted.
+A server that we started has a page for them (inside_vllm). Any other answers `prompt_logprobs=-1` with a JSON
+object a position, {"token id": {"logprob": x, ...}, ...}, some 300 KB for 4,096 tokens; a regular expression
+reads it several times faster than a JSON parser, since only two numbers of each entry are wanted.
 """
 
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from qcourse.common import QCourseError
-from qcourse.serve.server import Refused
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,18 +23,19 @@ ENTRY = re.compile(rb'"(\d+)": ?\{"logprob": ?(-?[\d.]+(?:[eE][-+]?\d+)?)')
 WORKERS = 3
 
 
-def full_logits(server: Any, tokens: "Tensor") -> "Tensor":
+def full_logits(server: Any, tokens: "Tensor", ask: Callable[[Any, list[int]], np.ndarray]) -> "Tensor":
     """Return log-probabilities float32 [B, T, V] after each token of int64 [B, T].
 
-    A position's entry is what the model predicts next, so every window is sent with one more token,
-    whose own value does not matter. Raises QCourseError if the window does not fit or entries are missing.
+    ask: `from_page` or `from_text`. A position's entry is what the model predicts next, so every window is
+    sent with one more token, whose own value does not matter.
+    Raises QCourseError if the window does not fit or entries are missing.
     """
     import torch
 
     with ThreadPoolExecutor(WORKERS) as pool:
         rows = list(
             tqdm(
-                pool.map(lambda window: window_logits(server, window), tokens.tolist()),
+                pool.map(lambda window: ask(server, [*window, window[-1]]), tokens.tolist()),
                 total=len(tokens), desc="log-probabilities over HTTP", leave=False,
                 **({"disable": True} if len(tokens) < 2 else {}),
             )
@@ -44,20 +43,23 @@ def full_logits(server: Any, tokens: "Tensor") -> "Tensor":
     return torch.from_numpy(np.stack(rows))
 
 
-def window_logits(server: Any, window: list[int]) -> np.ndarray:
-    """Return log-probabilities float32 [T, V] of one window."""
-    prompt = [*window, window[-1]]
-    wanted = {"max_tokens": 1, "temperature": 0, "prompt_logprobs": -1}
-    try:
-        answer = server.post(
-            "/inference/v1/generate", model=server.model, token_ids=prompt,
-            sampling_params=wanted | {"detokenize": False},
+def from_page(server: Any, prompt: list[int]) -> np.ndarray:
+    """Return log-probabilities float32 [T - 1, V] of T tokens from our page in a server of our own."""
+    content = server.post("/log_probabilities", model=server.model, tokens=prompt).content
+    found = np.frombuffer(content, dtype=np.float32)
+    if len(found) != (len(prompt) - 1) * server.vocabulary or np.isnan(found).any():
+        raise QCourseError(
+            f"the server sent {len(found):,} log-probabilities, {np.isnan(found).sum():,} of them NaN, not "
+            f"{len(prompt) - 1} x {server.vocabulary:,}; it must run with --max-logprobs -1"
         )
-    except Refused as refusal:
-        if refusal.status not in (403, 404):
-            raise
-        answer = server.post("/v1/completions", model=server.model, prompt=prompt, **wanted)
-    return parse(answer.content, len(window), server.vocabulary)
+    return found.reshape(len(prompt) - 1, -1)
+
+
+def from_text(server: Any, prompt: list[int]) -> np.ndarray:
+    """Return log-probabilities float32 [T - 1, V] of T tokens from any vLLM server."""
+    answer = server.post("/v1/completions", model=server.model, prompt=prompt, max_tokens=1, temperature=0,
+                         prompt_logprobs=-1)  # fmt: skip
+    return parse(answer.content, len(prompt) - 1, server.vocabulary)
 
 
 def parse(answer: bytes, positions: int, vocabulary: int | None = None) -> np.ndarray:

@@ -13,14 +13,16 @@ from qcourse.serve.process import ServerProcess
 from qcourse.serve.server import Server
 from qcourse.serve.vllm_adapter import adapter_options
 from qcourse.serve.vllm_install import VLLM, check_machine, check_recipe, find_vllm
-from qcourse.serve.vllm_logits import full_logits
+from qcourse.serve.vllm_logits import from_page, full_logits
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 LONGEST = 2048
+INSIDE = Path(__file__).with_name("inside_vllm")
 FIXED_OPTIONS = (
-    "--enforce-eager", "--max-logprobs", "-1", "--enable-scale-out", "--generation-config", "vllm",
+    "--enforce-eager", "--max-logprobs", "-1", "--generation-config", "vllm",
+    "--middleware", "log_probabilities.LogProbabilities",
 )  # fmt: skip
 
 
@@ -65,7 +67,7 @@ class VLLMServer(Server):
 
     def logits(self, tokens: "Tensor") -> "Tensor":
         """Return log-probabilities float32 [B, T, V] of the whole vocabulary after each token of [B, T]."""
-        return full_logits(self, tokens)
+        return full_logits(self, tokens, from_page)
 
     def start(self, timeout: float, progress: bool) -> "VLLMServer":
         """Wait for the engine, then check that it took the asked KV cache and did not reset it in silence."""
@@ -123,7 +125,7 @@ def vllm(
 
 
 def environment(kv_space: int, threads: int | None) -> dict[str, str]:
-    """Return the engine's environment: offline, no usage reports, none of our own Python path.
+    """Return the engine's environment: offline, no usage reports, of our own Python path only inside_vllm.
 
     VLLM_ENABLE_V1_MULTIPROCESSING=0 lets the model run inside the engine's process instead of in a third
     one: on two cores the start takes 15 s instead of 24, and a token half as long. vLLM keeps them apart to
@@ -132,9 +134,9 @@ def environment(kv_space: int, threads: int | None) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
     count = threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count()
     return kept | {
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": str(kv_space),
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(count),
-        "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
+        "PYTHONPATH": str(INSIDE), "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_CPU_KVCACHE_SPACE": str(kv_space), "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(count), "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
     }  # fmt: skip
 
 

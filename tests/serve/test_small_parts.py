@@ -1,6 +1,7 @@
 """Parsing, machine checks, load-test arithmetic and drift, without any engine."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from qcourse.serve import vllm_install
 from qcourse.serve.loadtest import Answer, random_prompts, summary
 from qcourse.serve.metrics import parse as parse_page
 from qcourse.serve.vllm_install import VLLM, check_machine, check_recipe, weight_kind
-from qcourse.serve.vllm_logits import parse
+from qcourse.serve.vllm_logits import from_page, parse
 
 CPU = VLLM("python", "0", cpu=True)
 GPU = VLLM("python", "0", cpu=False)
@@ -56,6 +57,14 @@ def test_missing_entries_are_noticed():
     twice = answer(table, list("abcd")).replace(b'"3":', b'"2":')
     with pytest.raises(QCourseError, match="twice"):
         parse(twice, 2, 4)
+
+
+@pytest.mark.parametrize("sent", [np.zeros(9, np.float32), np.array([[0, np.nan, 1, 2]] * 3, np.float32)])
+def test_a_page_that_lacks_numbers_is_noticed(sent):
+    answer = SimpleNamespace(content=sent.tobytes())
+    server = SimpleNamespace(post=lambda *_, **__: answer, model="model", vocabulary=4)
+    with pytest.raises(QCourseError, match="not 3 x 4"):
+        from_page(server, [1, 2, 3, 3])
 
 
 @pytest.mark.parametrize(
