@@ -95,18 +95,37 @@ def _own_layer(linear: nn.Linear, double_quantization: bool) -> QuantizedLinear:
     return QuantizedLinear(quantized, linear.bias)
 
 
+def keep_gradients(model: nn.Module) -> list[str]:
+    """Return the names of GPTQModel's layers in `model`, held to the kernel that passes gradients.
+
+    Its CPU layer otherwise decides at the first forward: one in inference repacks the weights for a kernel
+    under no_grad, and training then goes on with gradients that stop at every layer, without a word.
+    Raises QCourseError when that has happened. Source: GPTQModel 7.5, torch_aten_kernel.py.
+    """
+    packed = {name: module for name, module in model.named_modules() if hasattr(module, "qweight")}
+    for name, module in packed.items():
+        if getattr(module, "linear_mode", None) == "inference":
+            raise QCourseError(f"{name} has run inference and passes no gradients any more; "
+                               "load the checkpoint anew and add the adapters first")
+        if hasattr(module, "linear_mode"):
+            module.linear_mode = "train"
+    return list(packed)
+
+
 def add_adapters(model: nn.Module, rank: int = 16, alpha: int = 32, seed: int = 0) -> nn.Module:
     """Return `model` wrapped by peft: on every decoder linear y = base(x) + alpha/rank * B(A(x)).
 
     A is [rank, in], drawn from `seed`; B is [out, rank] and zero, so that the
     model's outputs do not change before the first step. Both are float32.
+    The base may also be a GPTQ checkpoint as transformers loads it.
     Source: Hu et al. 2021 (arXiv 2106.09685), section 4.1.
     """
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise QCourseError("adapters need peft, which is not installed; pip install peft") from error
-    names = sorted({name.rsplit(".", 1)[-1] for name in linears(model)})
+    packed = keep_gradients(model)
+    names = sorted({name.rsplit(".", 1)[-1] for name in [*linears(model), *packed]})
     torch.manual_seed(seed)
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, lora_dropout=0.0, bias="none",
                         task_type="CAUSAL_LM")
