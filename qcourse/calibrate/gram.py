@@ -17,13 +17,13 @@ def accumulate_gram(upper: Tensor, inputs: Tensor) -> None:
     with bf16_products():
         for start in range(0, rows.shape[1], BLOCK):
             stop = start + BLOCK
-            upper[start:stop, start:] += rows[:, start:stop].T @ rows[:, start:]
+            upper[start:stop, start:].addmm_(rows[:, start:stop].T, rows[:, start:])
 
 
 def accumulate_product(total: Tensor, left: Tensor, right: Tensor) -> None:
     """Add l r^T of every token to `total` in place; left, right: [..., in], used as bf16 values."""
     with bf16_products():
-        total += bf16_rows(left).T @ bf16_rows(right)
+        total.addmm_(bf16_rows(left).T, bf16_rows(right))
 
 
 def mirror(upper: Tensor) -> Tensor:

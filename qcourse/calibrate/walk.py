@@ -38,6 +38,7 @@ class LayerStep:
     arguments: list[dict[str, Any]]
     target: list[Tensor] = field(default_factory=list)
     results: tuple[list[Tensor], list[Tensor]] | None = None
+    runs: list[Iterator] = field(default_factory=list)  # of stages whose statistics have all been given
 
     def linears(self) -> dict[str, nn.Linear]:
         """Return the layer's linears by name relative to the layer, in forward order."""
@@ -66,19 +67,21 @@ class LayerStep:
             for batch in zip(*map(next, runs), strict=True):
                 item.add(*batch)
             yield item
-        results = [finish(run) for run in runs]
-        self.results = results[0], results[1] if self.target else []
+        self.runs = runs
 
     def collect(self, gram: bool = True, magnitudes: bool = True) -> list[InputStatistics]:
         """Return the statistics of all shared inputs of the layer as it is; it may be changed afterwards."""
         statistics = list(self.stages(gram, magnitudes))
-        self.results = None
+        self.runs = []
         return statistics
 
     def outputs(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the layer's outputs and those of the unquantized model, computed now unless stages did."""
+        """Return the layer's outputs and those of the unquantized model; no stage runs twice."""
         if self.results is None:
-            finish(self.stages(gram=False, magnitudes=False))
+            if not self.runs:
+                finish(self.stages(gram=False, magnitudes=False))
+            hidden, *target = [finish(run) for run in self.runs]
+            self.results = hidden, target[0] if target else []
         return self.results
 
 

@@ -14,10 +14,9 @@ from qcourse.methods.gptq_factor import inverse_factor
 from qcourse.methods.gptq_grid import grid_of_group, static_grids
 from qcourse.methods.gptq_order import column_order, restore_order
 from qcourse.numerics import QuantizedWeight
-from qcourse.numerics.affine import round_to
 from qcourse.numerics.checks import check_bits, check_finite, columns_of_a_group
 
-BLOCK = 128
+LEAF = 16
 
 
 def quantize_layer(
@@ -66,41 +65,58 @@ def check_input(weight: Tensor, hessian: Tensor, bits: int) -> None:
 
 
 def round_columns(W, U, P, bits, group, symmetric, search, order, grids):
-    """Return codes [in, out], scale and zero point [n_groups, out], columns in the order of W's rows.
+    """Return codes uint8 [in, out], scale and zero point [n_groups, out], columns in the order of W's rows.
 
     W: float32 [in, out], changed in place: rows not yet rounded absorb the errors of those before them.
-    U, P: upper triangular [in, in]. Errors reach the rest of a block at once, later blocks in one product.
+    U, P: upper triangular [in, in]; the rows of U are divided by their pivots in place. Errors reach the rest
+    of a leaf one by one; after the n-th leaf, those of the last 2**k reach the next 2**k in one product,
+    2**k the largest power of two that divides n, so that each leaf has heard from all before it.
     grids: scale and zero point of each group where they are static, so that order tells a column's group.
     """
     columns, out = W.shape
-    codes, errors = torch.empty_like(W), torch.empty_like(W)
+    codes, errors = torch.empty_like(W, dtype=torch.uint8), torch.empty_like(W)
     scales, zeros = grids or (W.new_empty(columns // group, out), W.new_empty(columns // group, out))
-    places = range(columns) if grids is None else order.tolist()
-    importance, pivots = U.diagonal().reciprocal().square(), U.diagonal().tolist()
-    block = block_width(group)
-    for start in range(0, columns, block):
-        stop = min(start + block, columns)
-        for j in range(start, stop):
-            index = places[j] // group
-            if grids is None and j % group == 0:
-                rows = slice(j, j + group)
-                scales[index], zeros[index] = grid_of_group(
-                    W[rows], importance[rows], bits, symmetric, search
-                )
-            scale, zero = scales[index], zeros[index]
-            codes[j] = code = round_to(W[j], scale, zero, bits)
-            errors[j] = error = (W[j] - (code - zero) * scale) / pivots[j]
-            W[j + 1 : stop].addr_(U[j, j + 1 : stop], error, alpha=-1)
-            if P is not None:
-                W[j + 1 : stop].addr_(P[j, j + 1 : stop], W[j])
-        W[stop:].addmm_(U[start:stop, stop:].T, errors[start:stop], alpha=-1)
+    groups = (torch.arange(columns, device=W.device) if grids is None else order) // group
+    pivots = U.diagonal().clone()
+    U.div_(pivots[:, None])
+    width = leaf_width(group)
+    for start in range(0, columns, width):
+        stop = start + width
+        leaf, index = slice(start, stop), start // group
+        if grids is None and start % group == 0:
+            rows = slice(start, start + group)
+            importance = pivots[rows] ** -2
+            scales[index], zeros[index] = grid_of_group(W[rows], importance, bits, symmetric, search)
+        scale, zero = scales[groups[leaf]], zeros[groups[leaf]]
+        corrections = [U[leaf, leaf]] if P is None else [U[leaf, leaf], P[leaf, leaf]]
+        codes[leaf] = round_leaf(W[leaf], errors[leaf], scale, zero, bits, *corrections)
+        leaves = stop // width
+        reach = width * (leaves & -leaves)
+        near, far = slice(stop - reach, stop), slice(stop, stop + reach)
+        W[far].addmm_(U[near, far].T, errors[near], alpha=-1)
         if P is not None:
-            W[stop:].addmm_(P[start:stop, stop:].T, W[start:stop])
-    return codes.to(torch.uint8), scales, zeros
+            W[far].addmm_(P[near, far].T, W[near])
+    return codes, scales, zeros
 
 
-def block_width(group: int) -> int:
-    """Return the columns of a block: near 128, and such that a group of 128 or more starts with a block."""
-    if group <= BLOCK:
-        return group * (BLOCK // group)
-    return next(width for width in range(BLOCK, 0, -1) if group % width == 0)
+def round_leaf(W, errors, scale, zero, bits, U, P=None):
+    """Return the codes [width, out] of a few columns (rows of W, changed in place) and fill in their errors.
+
+    scale, zero: of each column; U, P: [width, width], of which only what is above the diagonal counts.
+    """
+    levels = torch.empty_like(W)
+    each = zip(W, errors, levels, scale, -zero, 2**bits - 1 - zero, U.triu(1), strict=True)
+    for j, (column, error, level, step, lowest, highest, u) in enumerate(each):
+        torch.div(column, step, out=level).round_().clamp_(lowest, highest)
+        torch.addcmul(column, level, step, value=-1, out=error)
+        W.addr_(u, error, alpha=-1)
+        if P is not None:
+            W[j + 1 :].addr_(P[j, j + 1 :], column)
+    return levels.add_(zero)
+
+
+def leaf_width(group: int) -> int:
+    """Return how many columns are rounded one by one: about LEAF, and such that a group is 2**k leaves."""
+    while group > LEAF and group % 2 == 0:
+        group //= 2
+    return group

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 LARGEST_DAMPING = 1.0
+SMALL = 64
 
 
 def inverse_factor(
@@ -20,22 +21,29 @@ def inverse_factor(
     diagonal = hessian.diagonal()[back]
     mean = diagonal.mean()
     while damping <= LARGEST_DAMPING and mean > 0:
-        factor = hessian[back[:, None], back].float().mT  # LAPACK's memory order: it copies nothing
+        factor = hessian.index_select(0, back).index_select(1, back).float().mT  # LAPACK's order: no copy
         factor.diagonal().add_(damping * mean + mean * (diagonal == 0))
         failed = torch.empty((), dtype=torch.int32, device=hessian.device)
         torch.linalg.cholesky_ex(factor, out=(factor, failed))
         if not failed and factor.diagonal().isfinite().all():
-            factor = inverse_of(factor)
+            invert(factor)
             return factor.flip(0, 1), damping
         damping *= 10
     return torch.eye(len(hessian), device=hessian.device), None
 
 
-def inverse_of(factor: Tensor) -> Tensor:
-    """Return the inverse of a lower triangular matrix.
+def invert(factor: Tensor) -> None:
+    """Invert a lower triangular matrix in place, by halves: nearly all of the work is matrix products.
 
     The factor comes from H with rows and columns reversed: H_r = L L^T. Reversed back, L is upper
     triangular, H = L L^T, so H^-1 = (L^-1)^T L^-1 and U = L^-1, without ever forming H^-1.
     """
-    identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device).mT
-    return torch.linalg.solve_triangular(factor, identity, upper=False, out=identity)
+    if len(factor) <= SMALL:
+        identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+        factor.copy_(torch.linalg.solve_triangular(factor, identity, upper=False))
+        return
+    half = len(factor) // 2
+    upper, lower = factor[:half, :half], factor[half:, half:]
+    invert(upper)
+    invert(lower)
+    factor[half:, :half] = -lower @ (factor[half:, :half] @ upper)

@@ -63,15 +63,16 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float) 
     """
     batch, heads, length, width = query.shape
     shared = batch * key.shape[1]
-    queries = query.float().reshape(shared, -1, length, width)
-    keys, values = (states.reshape(shared, length, -1) for states in (key.float(), value))
+    queries = query.reshape(shared, -1, length, width)
+    keys = key.reshape(shared, length, -1).mT.contiguous().float()
+    values = value.reshape(shared, length, -1)
     hidden = torch.full((BLOCK, BLOCK), float("-inf")).triu(1)
     result = torch.empty(*queries.shape[:3], values.shape[-1], dtype=value.dtype)
     for start in range(0, length, BLOCK):
         stop = min(start + BLOCK, length)
-        rows = queries[:, :, start:stop].flatten(1, 2)
+        rows = queries[:, :, start:stop].float().flatten(1, 2)
         with bf16_products():
-            scores = rows.new_empty(1, 1, 1).baddbmm(rows, keys[:, :stop].mT, beta=0, alpha=scaling)
+            scores = rows.new_empty(1, 1, 1).baddbmm(rows, keys[:, :, :stop], beta=0, alpha=scaling)
         scores.unflatten(1, (-1, stop - start))[..., start:] += hidden[: stop - start, : stop - start]
         product = torch.bmm(torch.softmax(scores, -1).to(value.dtype), values[:, :stop])
         result[:, :, start:stop] = product.unflatten(1, (-1, stop - start))

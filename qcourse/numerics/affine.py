@@ -8,6 +8,7 @@ from qcourse.numerics.types import QuantizedWeight, storable_scale
 
 PER_CHANNEL, PER_TENSOR = -1, 0
 SHRINKS = tuple(1 - 0.05 * step for step in range(11))
+PART = 2**16
 
 
 def quantize_affine(
@@ -102,7 +103,7 @@ def symmetric_scale(absmax: Tensor, bits: int, convention: str) -> Tensor:
 
 def round_to(values: Tensor, scale: Tensor, zero_point: Tensor, bits: int) -> Tensor:
     """Return the nearest codes 0 .. 2**bits - 1 as float32; ties go to the even level."""
-    return (torch.round(values / scale) + zero_point).clamp_(0, 2**bits - 1)
+    return (values / scale).round_().add_(zero_point).clamp_(0, 2**bits - 1)
 
 
 def search_range(
@@ -118,23 +119,30 @@ def search_range(
 ) -> tuple[Tensor, Tensor]:
     """Return the shrunk range of each group with the least (importance-weighted) squared error.
 
-    groups: [out, n_groups, size]; low, high: [out, n_groups]; importance broadcasts against groups.
+    groups: [out, n_groups, size]; low, high: [out, n_groups]; importance: [1, n_groups, size] or [size].
+    A few rows are searched at a time: what is kept meanwhile stays in cache.
     Source: the clipping search of GPTQ's --mse and of AWQ (arXiv 2306.00978, section 4.1).
     """
-    best = torch.full_like(low, torch.inf)
-    best_low, best_high = low.clone(), high.clone()
+    rows = max(1, PART // groups[0].numel())
+    kept = [
+        best_shrink(part, least, greatest, bits, symmetric, importance, convention, storable, shrinks)
+        for part, least, greatest in zip(groups.split(rows), low.split(rows), high.split(rows), strict=True)
+    ]
+    shrink = torch.cat(kept)
+    return low * shrink, high * shrink
+
+
+def best_shrink(groups, low, high, bits, symmetric, importance, convention, storable, shrinks) -> Tensor:
+    """Return the factor of each range, one of `shrinks`, with the least squared error; shaped like `low`."""
+    least, best = torch.full_like(low, torch.inf), torch.ones_like(low)
     for shrink in shrinks:
         scale, zero = grid(low * shrink, high * shrink, bits, symmetric, convention, storable)
         scale, zero = scale[..., None], zero[..., None]
-        error = (round_to(groups, scale, zero, bits).sub_(zero).mul_(scale).sub_(groups)).square_()
+        error = round_to(groups, scale, zero, bits).sub_(zero).mul_(scale).sub_(groups).square_()
         error = (error if importance is None else error.mul_(importance)).sum(-1)
-        better = error < best
-        best = torch.where(better, error, best)
-        best_low, best_high = (
-            torch.where(better, low * shrink, best_low),
-            torch.where(better, high * shrink, best_high),
-        )
-    return best_low, best_high
+        best = torch.where(error < least, shrink, best)
+        least = torch.minimum(error, least)
+    return best
 
 
 def quantize_int8(values: Tensor, *, levels: float = 127.5) -> tuple[Tensor, Tensor]:

@@ -19,17 +19,18 @@ def record_of(
     item: InputStatistics | None,
 ) -> dict[str, Any]:
     """Return a linear's manifest record: settings, bits per weight, errors of weight and output, damping."""
-    error = layer.dequantize() - weight.float()
+    weight = weight.float()
+    error = layer.dequantize() - weight
     record = {
         "method": recipe.method,
         "bits": recipe.bits,
         "group_size": recipe.group_size,
         "bits_per_weight": round(layer.bits_per_weight(), 4),
-        "relative_weight_error": ratio(error.square().sum(), weight.float().square().sum()),
+        "relative_weight_error": ratio(error.square().sum(), weight.square().sum()),
     }
     if hessian is not None:
         with bf16_products():
-            record["relative_output_error"] = ratio(energy(error, hessian), energy(weight.float(), hessian))
+            record["relative_output_error"] = ratio(energy(error, hessian), energy(weight, hessian))
         record["calibration_tokens"] = item.n_tokens
     if recipe.method == "gptq":
         record["damping"] = layer.extra["damping"]

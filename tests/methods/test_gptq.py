@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qcourse.methods import gptq, rtn
-from qcourse.methods.gptq import block_width
+from qcourse.methods.gptq import leaf_width
 from qcourse.methods.gptq_drift import drift_feedback
 from qcourse.methods.gptq_factor import inverse_factor
 from qcourse.methods.gptq_order import column_order
@@ -48,7 +48,7 @@ def naive(weight, hessian, bits, group, damping=0.01):
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
-@pytest.mark.parametrize("group", [32, 128, 256])
+@pytest.mark.parametrize("group", [8, 32, 128, 256])
 def test_blocked_updates_equal_the_naive_loop(bits, group):
     weight, hessian = layer()
     ours = gptq.quantize_layer(
@@ -183,9 +183,10 @@ def test_bfloat16_weight_gives_the_codes_of_its_values():
     assert torch.equal(ours.codes, gptq.quantize_layer(half.float(), bits=4, hessian=hessian).codes)
 
 
-@pytest.mark.parametrize("group, width", [(32, 128), (43, 86), (128, 128), (172, 86), (192, 96), (256, 128)])
-def test_groups_start_where_blocks_start(group, width):
-    assert block_width(group) == width and (group % width == 0 or width % group == 0)
+@pytest.mark.parametrize("group, width", [(2, 2), (32, 16), (43, 43), (96, 12), (128, 16), (172, 43)])
+def test_groups_are_leaves_times_a_power_of_two(group, width):
+    leaves = group // width
+    assert leaf_width(group) == width and leaves * width == group and leaves & (leaves - 1) == 0
 
 
 def test_bad_input_is_named():
