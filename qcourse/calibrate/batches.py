@@ -84,7 +84,10 @@ def read_texts(path: Path | str) -> list[str]:
     if path.suffix != ".jsonl":
         return [content]
     try:
-        return [json.loads(line)["text"] for line in content.splitlines() if line.strip()]
+        texts = [json.loads(line)["text"] for line in content.splitlines() if line.strip()]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError
+        return texts
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise QCourseError(f'{path} has a line that is not a JSON object with "text"') from error
 

@@ -1,5 +1,6 @@
 """From MODEL and recipe to artefact: load, calibrate, quantize, export."""
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,15 @@ def build(model: str, recipe: Recipe, form: str, output: Path, revision: str | N
     measured sensitivity, within this average of stored bits a weight.
     """
     from qcourse import models
+    from qcourse.models import resolve
 
     if stream and bit_budget is not None:
         raise QCourseError(
             "a bit budget measures the whole model, and --stream holds one layer: leave one out"
         )
+    check_request(resolve(model, revision), recipe, form)
+    if calibration is not None and not (recipe.needs_calibration or form == "gguf" or bit_budget is not None):
+        raise QCourseError(f"{recipe.name} takes no calibration text; leave --calibration out")
     if stream:
         return build_streamed(model, recipe, form, output, revision, calibration)
     source = models.load(model, revision=revision)
@@ -40,9 +45,28 @@ def build(model: str, recipe: Recipe, form: str, output: Path, revision: str | N
     return write(made, source.tokenizer, output, form, origin(model, source.hash, revision))
 
 
+def check_request(folder: Path, recipe: Recipe, form: str) -> None:
+    """Raise QCourseError for what config.json alone rules out, before any weight is read."""
+    from qcourse import models
+    from qcourse.export import check_format
+    from qcourse.quantize.checks import check_recipe, check_unquantized
+
+    check_unquantized(models.read_config(folder).get("quantization_config"))
+    model = models.skeleton(folder)
+    models.check_architecture(model.config)
+    if form != "gguf":
+        check_recipe(model, recipe)
+        grids = {name: (module.weight.shape, recipe.for_layer(name))
+                 for name, module in models.linears(model).items()}  # fmt: skip
+        check_format(grids, form)
+
+
 def mixed(source: Any, recipe: Recipe, calibration: Path | None, bit_budget: float) -> Recipe:
     """Return the recipe with a width for each layer, measured on part of the calibration windows."""
     from qcourse.quantize import mixed_recipe, sensitivities
+
+    if not math.isfinite(bit_budget):
+        raise QCourseError(f"a bit budget is a number of bits a weight such as 4.25, not {bit_budget}")
 
     tokens = calibration_tokens(source.tokenizer, calibration)[:MEASURED]
     return mixed_recipe(recipe, sensitivities(source.model, recipe, tokens), bit_budget)
@@ -88,7 +112,9 @@ def build_gguf(source: Any, recipe: Recipe, output: Path, calibration: Path | No
     """Write a GGUF by llama.cpp's quantizer; with a calibration text, with our importance matrix."""
     from qcourse.calibrate import importance_matrix
     from qcourse.export import gguf
+    from qcourse.models import check_finite
 
+    check_finite(source.model)
     matrix = None
     if calibration is not None:
         matrix = importance_matrix(source.model, calibration_tokens(source.tokenizer, calibration))

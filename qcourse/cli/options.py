@@ -37,6 +37,11 @@ def chosen_recipe(method: str | None, file: Path | None, changes: dict[str, Any]
     else:
         recipe = named({"gguf": "gguf-q4_k_m"}.get(method, method))
     given = {name: value for name, value in changes.items() if value is not None}
+    if given and recipe.method == "gguf":
+        raise QCourseError(
+            f"a GGUF type fixes its grid, so {', '.join(given)} cannot be set; name another type instead of "
+            f"{recipe.variant}, such as --method gguf-q3_k_m"
+        )
     return replace(recipe, **given) if given else recipe
 
 

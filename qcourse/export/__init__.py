@@ -3,7 +3,7 @@
 from qcourse.export import gguf
 from qcourse.export.manifest import read_record, write_record
 from qcourse.export.reader import quantization_config, read, read_layers
-from qcourse.export.save import FORMATS, save
+from qcourse.export.save import FORMATS, check_format, save
 
-__all__ = ["FORMATS", "gguf", "quantization_config", "read", "read_layers", "read_record", "save",
-           "write_record"]
+__all__ = ["FORMATS", "check_format", "gguf", "quantization_config", "read", "read_layers", "read_record",
+           "save", "write_record"]

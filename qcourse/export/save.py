@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from qcourse.common import QCourseError
@@ -10,6 +11,7 @@ from qcourse.export import awq, bitsandbytes, compressed_tensors, gptq
 from qcourse.export.folder import dense_tensors, write_folder
 from qcourse.numerics import QuantizedWeight
 from qcourse.recipe import Recipe
+from qcourse.recipe.recipe import INTEGER_METHODS
 
 FORMATS = ("gptq", "gptq_v2", "awq", "compressed-tensors", "bitsandbytes", "merged")
 """What `save` writes; GGUF files are written by qcourse.export.gguf."""
@@ -42,6 +44,29 @@ def save(
     tensors = dense_tensors(model, set(quantized_layers))
     tensors |= {f"{name}.{part}": tensor for name, parts in encoded.items() for part, tensor in parts.items()}
     return write_folder(folder, tensors, model, tokenizer, quantization, recipe, manifest or {}, format)
+
+
+def check_format(grids: dict[str, tuple[tuple[int, int], Recipe | None]], format: str) -> None:
+    """Raise QCourseError, before anything is quantized, for integer layers that a format cannot hold.
+
+    grids: name of a linear -> its shape [out, in] and its recipe, None where it is kept.
+    """
+    if format not in ("gptq", "awq", "compressed-tensors"):
+        return
+    layers = {name: _outline(shape, recipe) for name, (shape, recipe) in grids.items()
+              if recipe is not None and recipe.method in INTEGER_METHODS}  # fmt: skip
+    if layers and format == "gptq":
+        gptq.check(layers, 2)
+    elif layers:
+        (awq if format == "awq" else compressed_tensors).check(layers)
+
+
+def _outline(shape: tuple[int, int], recipe: Recipe) -> QuantizedWeight:
+    """Return a layer of a recipe's grid that has a shape and no codes."""
+    codes = torch.empty(tuple(shape), dtype=torch.uint8, device="meta")
+    order = codes[0] if recipe.desc_act else None
+    grid = {"bits": recipe.bits, "group_size": recipe.group_size, "symmetric": recipe.symmetric}
+    return QuantizedWeight(codes, scale=codes, zero_point=codes, g_idx=order, **grid)
 
 
 def _encode(layers: dict[str, QuantizedWeight], model: nn.Module, format: str) -> tuple[Encoded, dict | None]:

@@ -1,6 +1,6 @@
 """Models in: by name, folder or hub id; their linears, their layers, and their shapes without weights."""
 
-from qcourse.models.checkpoint import check_checkpoint
+from qcourse.models.checkpoint import check_checkpoint, read_config
 from qcourse.models.load import LoadedModel, load, loaded
 from qcourse.models.mapped import mapped_model
 from qcourse.models.modules import (
@@ -13,6 +13,7 @@ from qcourse.models.modules import (
 )
 from qcourse.models.resolve import resolve
 from qcourse.models.shape import ModelShape, known_models, shape
+from qcourse.models.skeleton import skeleton
 
 __all__ = [
     "SUPPORTED",
@@ -28,6 +29,8 @@ __all__ = [
     "load",
     "loaded",
     "mapped_model",
+    "read_config",
     "resolve",
     "shape",
+    "skeleton",
 ]

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qcourse.common import QCourseError, content_hash
-from qcourse.models.checkpoint import check_checkpoint
+from qcourse.models.checkpoint import check_checkpoint, read_config
 from qcourse.models.resolve import resolve
+from qcourse.models.skeleton import one_sentence
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +40,7 @@ def load(
     """Load "pico", a folder or a hub id (default: QCOURSE_MODEL, or pico) for evaluation.
 
     dtype: of the weights in memory; device: default QCOURSE_DEVICE, or cuda if there.
-    Raises QCourseError for an unknown name, a damaged or pickled checkpoint, an absent device.
+    Raises QCourseError for an unknown name, a damaged, incomplete or pickled checkpoint, an absent device.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -47,12 +48,28 @@ def load(
     folder = resolve(name, revision)
     check_checkpoint(folder)
     torch_dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-    with quiet_loading():
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch_dtype, use_safetensors=True)
+    plain = read_config(folder).get("quantization_config") is None
+    with quiet_loading(), one_sentence(folder):
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch_dtype, use_safetensors=True, ignore_mismatched_sizes=plain,
+            output_loading_info=True)  # fmt: skip
+    if plain:
+        check_complete(folder, found)
     asked = str(name or os.environ.get("QCOURSE_MODEL") or "pico")
     return LoadedModel(
         model.to(choose_device(device)).eval(), load_tokenizer(folder), asked, folder, content_hash(folder)
     )
+
+
+def check_complete(folder: Path, found: dict[str, Any]) -> None:
+    """Raise QCourseError for a tensor that transformers has drawn at random, absent or of another shape."""
+    if missing := sorted(found["missing_keys"]):
+        raise QCourseError(f"{folder} lacks the tensor {missing[0]}; download it again")
+    for name, stored, wanted in found["mismatched_keys"]:
+        raise QCourseError(
+            f"{folder} holds {name} as {list(stored)} and config.json asks for {list(wanted)}; "
+            "download both again"
+        )
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -61,7 +78,7 @@ def load_tokenizer(folder: Path) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged tokenizer.json raises whatever its reader happens to
         raise QCourseError(
             f"{folder} has no readable tokenizer; copy tokenizer.json beside the weights"
         ) from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qcourse.common import QCourseError
 from qcourse.common.tensor_header import read_header
 from qcourse.models.checkpoint import check_checkpoint
+from qcourse.models.skeleton import skeleton
 
 if TYPE_CHECKING:
     import torch
@@ -23,23 +24,29 @@ def mapped_model(folder: Path) -> Any:
     Writing to a parameter changes private memory, never the file.
     Raises QCourseError for a damaged checkpoint, a missing tensor, or one that is not F32, F16 or BF16.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     tensors = {
         name: tensor for path in check_checkpoint(folder) for name, tensor in mapped_tensors(path).items()
     }
-    config = AutoConfig.from_pretrained(folder)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+    model = skeleton(folder)
+    config = model.config
     for name, parameter in list(model.named_parameters()):
         if name in tensors:
+            check_shape(folder, name, tensors[name], parameter)
             place(model, name, tensors[name])
         elif not (name == "lm_head.weight" and config.tie_word_embeddings):
             raise QCourseError(f"{folder} lacks the tensor {name} {list(parameter.shape)}; download it again")
     model.tie_weights()
     model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its tables are computed, not stored
     return model.eval()
+
+
+def check_shape(folder: Path, name: str, stored: torch.Tensor, wanted: torch.Tensor) -> None:
+    """Raise QCourseError when a stored tensor has not the shape that config.json asks for."""
+    if stored.shape != wanted.shape:
+        raise QCourseError(
+            f"{folder} holds {name} as {list(stored.shape)} and config.json asks for {list(wanted.shape)}; "
+            "download both again"
+        )
 
 
 def place(model: Any, name: str, tensor: torch.Tensor) -> None:
@@ -61,7 +68,7 @@ def mapped_tensors(path: Path) -> dict[str, torch.Tensor]:
     for name, entry in header.items():
         if entry.dtype not in DTYPES:
             raise QCourseError(
-                f"{path} holds {name} as {entry['dtype']}; only F32, F16 and BF16 can be streamed"
+                f"{path} holds {name} as {entry.dtype}; only F32, F16 and BF16 can be streamed"
             )
         view = torch.frombuffer(buffer, dtype=getattr(torch, DTYPES[entry.dtype]),
                                 count=math.prod(entry.shape), offset=entry.start)  # fmt: skip

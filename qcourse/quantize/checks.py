@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +21,19 @@ GROUPED = ("rtn", "gptq", *FIXED)
 def check_model(model: nn.Module) -> None:
     """Raise QCourseError for an unsupported, already quantized or damaged model."""
     check_architecture(model.config)
-    stored = getattr(model.config, "quantization_config", None)
-    before = getattr(model, "qcourse_recipe", None)
-    if stored is not None or before is not None:
-        how = before or (stored.get("quant_method") if isinstance(stored, dict) else stored.quant_method)
-        raise QCourseError(f"the model is already quantized ({how}); start from the unquantized checkpoint")
+    ours = getattr(model, "qcourse_recipe", None)
+    check_unquantized(ours or getattr(model.config, "quantization_config", None))
     check_finite(model)
+
+
+def check_unquantized(stored: Any) -> None:
+    """Raise QCourseError unless `stored` is None: a quantization_config, or the name of our recipe."""
+    if stored is not None:
+        table = {"quant_method": stored} if isinstance(stored, str) else stored
+        table = table if isinstance(table, dict) else vars(table)
+        how = table.get("quant_method", "how is not said")
+        how = getattr(how, "value", how)
+        raise QCourseError(f"the model is already quantized ({how}); start from the unquantized checkpoint")
 
 
 def check_recipe(model: nn.Module, recipe: Recipe) -> None:

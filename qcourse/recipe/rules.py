@@ -16,6 +16,9 @@ FIXED_BITS = {
 }
 
 
+FIXED_GROUP = {"mxfp4": 32, "nvfp4": 16, "fp8-block": 128}
+
+
 def check(recipe: Recipe) -> None:
     """Raise QCourseError for the first setting that the method cannot honour."""
     check_names(recipe)
@@ -80,6 +83,9 @@ def check_group(recipe: Recipe) -> None:
     size = recipe.group_size
     if not isinstance(size, int) or (size < 1 and size != -1):
         raise QCourseError(f"group size {size} is neither positive nor -1 (one scale a row); 128 is usual")
+    fixed = FIXED_GROUP.get(recipe.method, size)
+    if size != fixed:
+        raise QCourseError(f"{recipe.method} has groups of {fixed}, not {size}; leave the group size out")
 
 
 def check_overrides(recipe: Recipe) -> None:

@@ -60,6 +60,13 @@ def test_texts_from_files(tmp_path):
             calibrate.read_texts(tmp_path / name)
 
 
+def test_texts_that_are_no_strings_are_refused(tmp_path):
+    path = tmp_path / "numbers.jsonl"
+    path.write_text('{"text": "words"}\n{"text": 5}\n')
+    with pytest.raises(QCourseError, match='not a JSON object with "text"'):
+        calibrate.read_texts(path)
+
+
 def test_hash_tells_tokens_and_shapes_apart():
     tokens = torch.arange(8).reshape(2, 4)
     assert calibrate.tokens_hash(tokens) == calibrate.tokens_hash(tokens.to(torch.int32))

@@ -1,8 +1,11 @@
 """quantize, ship, eval and sweep on small models, and each refusal with nothing half-written."""
 
 import json
+import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from qcourse.recipe import named
 
@@ -88,7 +91,85 @@ REFUSALS = [
     (["MODEL", "--method", "gptq", "--bit-budget", "1.5"], "below the least, 2.125 with scales"),
     (["MODEL", "--method", "gptq", "--bit-budget", "4", "--stream"], "leave one out"),
     (["MODEL", "--recipe", "absent.json"], "absent.json cannot be read"),
+    (["MODEL", "--method", "gptq", "--bit-budget", "nan"], "a number of bits a weight such as 4.25, not nan"),
+    (["MODEL", "--method", "rtn", "--calibration", "absent.txt"], "takes no calibration text"),
+    (["MODEL", "--method", "gguf", "--bits", "3"], "a GGUF type fixes its grid, so bits cannot be set"),
+    (["MODEL", "--method", "mxfp4", "--group-size", "16"], "mxfp4 has groups of 32, not 16"),
 ]  # fmt: skip
+
+
+def edit_config(**changes):
+    """Return a function that changes config.json in a folder; None takes a key away."""
+
+    def edit(folder):
+        path = folder / "config.json"
+        config = json.loads(path.read_text()) | changes
+        path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+    return edit
+
+
+def edit_weights(change):
+    """Return a function that changes the table of tensors in a folder."""
+
+    def edit(folder):
+        tensors = load_file(folder / "model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return edit
+
+
+K_PROJ = "model.layers.1.self_attn.k_proj.weight"
+DAMAGE = {
+    "nan": (edit_weights(lambda t: t[K_PROJ].fill_(float("nan"))), "NaN or infinite"),
+    "missing": (edit_weights(lambda t: t.pop(K_PROJ)), f"lacks the tensor {K_PROJ}"),
+    "shape": (edit_weights(lambda t: t.update({K_PROJ: torch.ones(4, 4)})), f"{K_PROJ} as [4, 4] and config"),
+    "family": (edit_config(model_type="gpt2"), "'gpt2' is not supported"),
+    "alien": (edit_config(model_type="alien"), "cannot be loaded (ValueError: The checkpoint"),
+    "nameless": (edit_config(model_type=None), "names no model_type"),
+    "no heads": (edit_config(num_attention_heads=0), "cannot be loaded"),
+    "list": (lambda folder: (folder / "config.json").write_text("[]"), "names no model_type"),
+    "torn": (lambda folder: (folder / "config.json").write_text("{"), "is not readable JSON"),
+    "gptq": (edit_config(quantization_config={"quant_method": "gptq"}), "already quantized (gptq)"),
+    "fp8": (edit_config(quantization_config={"quant_method": "fp8"}), "already quantized (fp8)"),
+    "nameless table": (edit_config(quantization_config={"bits": 4}), "already quantized (how is not said)"),
+    "tokenizer": (lambda folder: (folder / "tokenizer.json").write_text("{}"), "no readable tokenizer"),
+}
+
+
+@pytest.mark.parametrize("extra", [(), ("--stream",)], ids=["memory", "stream"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_folder_is_refused(refused, llama_gqa, tmp_path, damage, extra):
+    change, sentence = DAMAGE[damage]
+    folder = shutil.copytree(llama_gqa, tmp_path / "model")
+    change(folder)
+    out = tmp_path / "out"
+    assert sentence in refused("quantize", folder, "--method", "rtn", *extra, "--output", out / "artefact")
+    assert not out.exists() or not list(out.rglob("*"))
+
+
+def test_llama_cpp_is_given_no_infinity(refused, llama_gqa, tmp_path):
+    folder = shutil.copytree(llama_gqa, tmp_path / "model")
+    edit_weights(lambda tensors: tensors[K_PROJ].fill_(float("inf")))(folder)
+    sentence = refused("quantize", folder, "--method", "gguf-q8_0", "--output", tmp_path / "out.gguf")
+    assert f"{K_PROJ} holds 32768 values that are NaN or infinite" in sentence
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("gptq", "--desc-act", "--format", "compressed-tensors"), "g_idx"),
+        (("awq", "--bits", 3, "--format", "awq"), "AWQ gemm files hold 4"),
+        (("gptq", "--group-size", -1), "172 inputs, but GPTQ packs 8 together"),
+        (("awq", "--group-size", 4), "172 outputs, but AWQ packs 8 together"),
+    ],
+)
+def test_what_the_file_cannot_hold_is_told_before_any_work(refused, odd_width, tmp_path, monkeypatch, options,
+                                                           sentence):  # fmt: skip
+    monkeypatch.setattr("qcourse.models.load", None)  # no weight is read
+    options = options if "--group-size" in options else (*options, "--group-size", 4)
+    assert sentence in refused("quantize", odd_width, "--method", *options, "--output", tmp_path / "artefact")
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), REFUSALS)
