@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from qcourse.common import QCourseError
 
 IGNORED = -100  # the label that torch's cross entropy leaves out
+MULTIPLE = 16  # oneDNN compiles code for each new shape and keeps it: few lengths, little memory
 
 
 class QuestionAnswer(Protocol):
@@ -57,8 +58,11 @@ def _texts(tokenizer, item: QuestionAnswer) -> tuple[str, str]:
 
 
 def collate(rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
-    """Return ids and labels, both int64 [rows, longest], padded right; labels ignore prompts and padding."""
-    longest = max(len(row.ids) for row in rows)
+    """Return ids and labels, both int64 [rows, T], padded right; labels ignore prompts and padding.
+
+    T: the longest row, rounded up to a multiple of 16.
+    """
+    longest = -(-max(len(row.ids) for row in rows) // MULTIPLE) * MULTIPLE
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     labels = torch.full((len(rows), longest), IGNORED)
     for index, (tokens, prompt_length) in enumerate(rows):
@@ -67,18 +71,27 @@ def collate(rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
     return ids, labels
 
 
-def loss_of(model: nn.Module, ids: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean negative log-likelihood in nats per answer token (differentiable scalar, fp32)."""
+def answer_logits(model: nn.Module, ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits [B, T, V] from the first answer token on, and the labels they are judged by, [B, T].
+
+    Over the prompts, most of a row, logits would be computed and thrown away.
+    """
     device = next(model.parameters()).device
     # Padding is on the right of causal rows: no answer token can see it, so no mask is needed.
-    logits = model(input_ids=ids.to(device), use_cache=False).logits[:, :-1]
-    targets = labels[:, 1:].to(device)
+    kept = labels.shape[1] - max(1, int((labels != IGNORED).any(0).int().argmax()))
+    logits = model(input_ids=ids.to(device), use_cache=False, logits_to_keep=kept + 1).logits[:, :-1]
+    return logits, labels[:, -kept:].to(device)
+
+
+def loss_of(model: nn.Module, ids: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean negative log-likelihood in nats per answer token (differentiable scalar, fp32)."""
+    logits, targets = answer_logits(model, ids, labels)
     counted = targets != IGNORED
     return nn.functional.cross_entropy(logits[counted].float(), targets[counted])
 
 
 @torch.no_grad()
-def answer_loss(model: nn.Module, rows: Sequence[Row], batch_size: int = 64) -> float:
+def answer_loss(model: nn.Module, rows: Sequence[Row], batch_size: int = 16) -> float:
     """Return the mean negative log-likelihood in nats per answer token over all rows."""
     total, count = 0.0, 0
     for start in range(0, len(rows), batch_size):
@@ -89,16 +102,14 @@ def answer_loss(model: nn.Module, rows: Sequence[Row], batch_size: int = 64) -> 
 
 
 @torch.no_grad()
-def answer_accuracy(model: nn.Module, rows: Sequence[Row], batch_size: int = 64) -> float:
+def answer_accuracy(model: nn.Module, rows: Sequence[Row], batch_size: int = 16) -> float:
     """Return the share of rows whose answer greedy decoding gives exactly, end token included.
 
     Greedy decoding reproduces an answer if and only if each of its tokens is the
     most likely one after the true prefix: one forward pass decides, no generation.
     """
-    device = next(model.parameters()).device
     right = 0
     for start in range(0, len(rows), batch_size):
-        ids, labels = collate(rows[start : start + batch_size])
-        best = model(input_ids=ids.to(device), use_cache=False).logits[:, :-1].argmax(-1).cpu()
-        right += int(((best == labels[:, 1:]) | (labels[:, 1:] == IGNORED)).all(1).sum())
+        logits, targets = answer_logits(model, *collate(rows[start : start + batch_size]))
+        right += int(((logits.argmax(-1) == targets) | (targets == IGNORED)).all(1).sum())
     return right / len(rows)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from qcourse.common import QCourseError
-from qcourse.finetune.adam8bit import AdamW8bit, Moment
 from qcourse.finetune.answers import Row, collate, loss_of
+from qcourse.finetune.cpu import fast_on_cpu
+from qcourse.finetune.optimizer import make_optimizer, optimizer_bytes
 from qcourse.finetune.replay import Replay
 
 PIECE_TOKENS = 400
@@ -55,7 +56,8 @@ def fit(
         for group in stepper.param_groups:
             group["lr"] = learning_rate * schedule(step, steps)
         drawn = [(next(stream), objective) for stream, objective in streams]
-        values = _step(model, trainable, stepper, drawn)
+        with fast_on_cpu(model):
+            values = _step(model, trainable, stepper, drawn)
         log.losses.append(values[0])
         log.replay_losses += values[1:]
         log.tokens += sum(len(row.ids) for batch, _ in drawn for row in batch)
@@ -85,12 +87,19 @@ def _step(
     return values
 
 
-def pieces(batch: Sequence[Row]) -> list[Sequence[Row]]:
-    """Return a batch in pieces of at most about 400 tokens: activations are held for one at a time."""
-    longest = max(len(row.ids) for row in batch)
-    count = math.ceil(len(batch) * longest / PIECE_TOKENS)
-    size = math.ceil(len(batch) / count)
-    return [batch[start : start + size] for start in range(0, len(batch), size)]
+def pieces(batch: Sequence[Row]) -> list[list[Row]]:
+    """Return a batch by length, in pieces of at most 400 tokens: activations are held for one at a time.
+
+    A row more than half longer than the shortest of its piece starts a new one, so that little is padding.
+    """
+    cut: list[list[Row]] = []
+    for row in sorted(batch, key=lambda row: len(row.ids)):
+        fits = cut and (len(cut[-1]) + 1) * len(row.ids) <= max(PIECE_TOKENS, len(row.ids))
+        if fits and len(row.ids) <= 1.5 * len(cut[-1][0].ids):
+            cut[-1].append(row)
+        else:
+            cut.append([row])
+    return cut
 
 
 class Answers:
@@ -122,29 +131,6 @@ def schedule(step: int, steps: int) -> float:
     """Return the learning-rate factor: ten steps of warm-up, then half a cosine down to zero."""
     warm = min(10, max(1, steps // 10))
     return min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def make_optimizer(parameters: list[nn.Parameter], name: str, learning_rate: float) -> torch.optim.Optimizer:
-    """Return AdamW with 32-bit states, or with 8-bit states: bitsandbytes' or ours."""
-    if name == "adamw":
-        return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
-    if name == "adamw8bit-own":
-        return AdamW8bit(parameters, lr=learning_rate)
-    if name != "adamw8bit":
-        raise QCourseError(f"unknown optimizer {name!r}; known: adamw, adamw8bit, adamw8bit-own")
-    try:
-        import bitsandbytes
-    except ImportError as error:
-        raise QCourseError(
-            "adamw8bit needs bitsandbytes, which is absent; use optimizer='adamw8bit-own'") from error
-    return bitsandbytes.optim.AdamW8bit(parameters, lr=learning_rate, weight_decay=0.0)
-
-
-def optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:
-    """Return the bytes of the tensors that the optimizer keeps for each parameter."""
-    tensors = (value for state in optimizer.state.values() for value in state.values())
-    return sum(value.nbytes for value in tensors if isinstance(value, Moment)
-               or (isinstance(value, torch.Tensor) and value.numel() > 1))
 
 
 def _shown(steps: range, progress: bool) -> Iterator[int]:

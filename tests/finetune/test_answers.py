@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qcourse.common import QCourseError
-from qcourse.finetune import answer_accuracy, answer_loss, encode, units
+from qcourse.finetune import Row, answer_accuracy, answer_loss, encode, units
 from qcourse.finetune.answers import IGNORED, collate, loss_of
 
 
@@ -50,3 +50,18 @@ def test_accuracy_agrees_with_generation(model, rows):
     wrong = as_answer._replace(ids=[*generated[:-1], (generated[-1] + 1) % 400])
     assert answer_accuracy(model, [as_answer]) == 1.0
     assert answer_accuracy(model, [as_answer, wrong]) == 0.5
+
+
+def test_lengths_are_few():
+    """Each new length costs compiled code that is kept: they come in multiples of 16."""
+    shapes = {collate([Row(list(range(1, n + 1)), 0)])[0].shape[1] for n in range(1, 49)}
+    assert shapes == {16, 32, 48}
+
+
+def test_a_row_without_a_prompt_counts_from_its_second_token(model):
+    row = Row([5, 9, 7, 3], 0)
+    ids, labels = collate([row, Row([5, 9, 7, 3, 2, 8], 4)])
+    with torch.no_grad():
+        whole = model(input_ids=ids).logits.log_softmax(-1)
+    wanted = [whole[0, i, row.ids[i + 1]] for i in range(3)] + [whole[1, 3, 2], whole[1, 4, 8]]
+    assert loss_of(model, ids, labels).item() == pytest.approx(-torch.stack(wanted).mean().item(), rel=1e-4)

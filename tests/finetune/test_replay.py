@@ -79,3 +79,13 @@ def test_pieces_of_a_batch_give_the_gradient_of_the_whole(rows, monkeypatch):
     assert whole[1] > 1e-4 and cut == pytest.approx(whole, rel=1e-3)
     for one, other in zip(first, second, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_pieces_hold_every_row_once_and_little_padding():
+    batch = [Row([1] * n, 0) for n in (130, 41, 42, 64, 500, 40, 20, 60, *[42] * 12)]
+    cut = loop.pieces(batch)
+    assert sorted(len(row.ids) for piece in cut for row in piece) == sorted(len(row.ids) for row in batch)
+    for piece in cut:
+        lengths = [len(row.ids) for row in piece]
+        assert len(piece) == 1 or len(piece) * max(lengths) <= loop.PIECE_TOKENS
+        assert max(lengths) <= 1.5 * min(lengths)

@@ -12,28 +12,19 @@ from tests.notebooks.test_rules import FOLDER, LARGEST, LESSONS, MACHINE_PATH
 from tests.small_models import write_small_model
 
 pytestmark = pytest.mark.slow
-OVER_BINDER = ("05_qlora",)  # trains: measured 2.02 to 2.04 GB; reported as xfail until it fits
 PICO = data_folder() / "pico" / "model.safetensors"
 
 
 def execute(path, target, monkeypatch, model: str = "") -> nbformat.NotebookNode:
-    """Return the executed copy; fails with the notebook's own error, and where Binder's memory would end.
-
-    A lesson known to be over it is an expected failure, named with its figure, once its other checks hold.
-    """
+    """Return the executed copy; fails with the notebook's own error, and where Binder's memory would end."""
     monkeypatch.delenv("QCOURSE_MODEL", raising=False)
     if model:
         monkeypatch.setenv("QCOURSE_MODEL", model)
     with PeakMemory() as peak:
         error = run_cells(path, target / path.name, target / "home")
     assert error == ""
-    notebook = nbformat.read(target / path.name, as_version=4)
-    taken = f"{path.name} takes {peak.bytes / 1e9:.2f} GB of Binder's {BINDER / 1e9:.0f}"
-    if path.stem in OVER_BINDER and peak.bytes >= BINDER:
-        assert_clean(notebook, target)
-        pytest.xfail(taken)
-    assert peak.bytes < BINDER, taken
-    return notebook
+    assert peak.bytes < BINDER, f"{path.name} takes {peak.bytes / 1e9:.2f} GB of Binder's {BINDER / 1e9:.0f}"
+    return nbformat.read(target / path.name, as_version=4)
 
 
 def printed(notebook: nbformat.NotebookNode) -> str:
