@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qcourse.common import QCourseError, repository
+from qcourse.common import QCourseError, content_hash, repository
 from qcourse.recipe import Recipe, named
 
 CALIBRATION_SEQUENCES, CALIBRATION_LENGTH, SEED = 64, 512, 0
@@ -47,8 +47,8 @@ def one_builder(folder: Path) -> Iterator[None]:
         yield
 
 
-def is_current(path: Path, recipe: Recipe, model_hash: str) -> bool:
-    """Say whether `path` holds this recipe of this model."""
+def is_current(path: Path, recipe: Recipe, model_hash: str, **made_by: str) -> bool:
+    """Say whether `path` holds this recipe of this model, and its manifest what else decided it."""
     from qcourse.export import read_record
 
     for place in (path, path.parent):
@@ -56,8 +56,9 @@ def is_current(path: Path, recipe: Recipe, model_hash: str) -> bool:
             record = read_record(place)
         except QCourseError:
             continue
-        made = (record.get("recipe"), record["manifest"].get("model_hash"))
-        return path.exists() and made == (json.loads(recipe.to_json()), model_hash)
+        wanted = {"model_hash": model_hash, **made_by}
+        same = all(record["manifest"].get(key) == value for key, value in wanted.items())
+        return path.exists() and same and record.get("recipe") == json.loads(recipe.to_json())
     return False
 
 
@@ -108,10 +109,12 @@ def archived_artefact(library: str, recipe: str, form: str, base: Any, sequences
     from qcourse.export import peers, write_record
 
     folder = folder_of(recipe, form, base, f"{library}-")
+    script = content_hash(peers.script(library))  # how the library is called
     with one_builder(folder):
-        if not is_current(folder, named(recipe), base.hash):
+        if not is_current(folder, named(recipe), base.hash, script=script):
             peers.quantize(library, base.folder, calibration_tokens(base.tokenizer, sequences), folder)
             shutil.rmtree(folder / "dequantized")  # the same weights once more, dense: they would be counted
-            manifest = {"model_hash": base.hash, "library": library, "sequences": sequences}
+            manifest = {"model_hash": base.hash, "library": library, "sequences": sequences,
+                        "script": script}  # fmt: skip
             write_record(folder, named(recipe), form, manifest)
     return folder

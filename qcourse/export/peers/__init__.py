@@ -34,7 +34,6 @@ def quantize(
         raise QCourseError(f"unknown library {library!r}; known are {', '.join(LIBRARIES)}")
     python = _python(library)
     target = Path(target)
-    script = Path(__file__).with_name(f"run_{library}.py")
     with atomic_folder(target) as temporary:
         source = write_older_copy(model, temporary / "source") if library in ARCHIVED else Path(model)
         calibration = temporary / "tokens.json"
@@ -42,7 +41,7 @@ def quantize(
         command = [
             str(python),
             "-P",
-            str(script),
+            str(script(library)),
             str(source),
             str(calibration),
             str(temporary / "checkpoint"),
@@ -57,6 +56,11 @@ def quantize(
         (temporary / "checkpoint" / "log.txt").write_text(done.stdout + done.stderr)
         _finish(temporary)
     return target
+
+
+def script(library: str) -> Path:
+    """Return the script that calls a library."""
+    return Path(__file__).with_name(f"run_{library}.py")
 
 
 def _python(library: str) -> Path:
