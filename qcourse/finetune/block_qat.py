@@ -13,10 +13,14 @@ from torch.nn.utils import parametrize
 from tqdm.auto import tqdm
 
 from qcourse.calibrate import LayerStep, walk
+from qcourse.common import QCourseError
 from qcourse.finetune.loop import schedule
+from qcourse.finetune.qat import check_trainable
 from qcourse.models import decoder_layers
 from qcourse.numerics.affine import quantize_affine, split_groups
 from qcourse.numerics.types import QuantizedWeight, storable_scale
+from qcourse.quantize.checks import check_tokens
+from qcourse.recipe import Recipe
 
 
 class LearnedGrid(nn.Module):
@@ -64,7 +68,12 @@ def block_qat(
     tokens: int64 [n_sequences, seq_len]; steps, batch_size: updates of a layer, sequences of each.
     weight_rate, scale_rate: AdamW's learning rates as shares of the mean size of weights and of scales.
     The result goes to qcourse.export.save like that of any method.
+    Raises QCourseError as `check_trainable` does, and for tokens that are none or not the model's.
     """
+    check_trainable(model, bits, group_size, symmetric)
+    if not tokens.numel():
+        raise QCourseError("block QAT needs calibration tokens and got none; make them by calibrate.batches")
+    check_tokens(model, Recipe("rtn", bits=bits, group_size=group_size), tokens)
     stored = {}
     for step in tqdm(walk(model, tokens, with_target=True), total=len(decoder_layers(model)),
                      disable=not progress, desc="block QAT", unit="layer"):

@@ -12,6 +12,8 @@ from torch.nn.utils import parametrize
 from qcourse.models import linears
 from qcourse.numerics.affine import quantize_affine
 from qcourse.numerics.types import QuantizedWeight
+from qcourse.quantize.checks import check_model, check_recipe
+from qcourse.recipe import Recipe
 
 
 class QuantizationAware(nn.Module):
@@ -31,12 +33,23 @@ class QuantizationAware(nn.Module):
         return weight + (rounded - weight).detach()
 
 
+def check_trainable(model: nn.Module, bits: int, group_size: int, symmetric: bool) -> None:
+    """Raise QCourseError for a model or a grid that cannot be trained under rounding.
+
+    An unsupported, damaged or already quantized model, bits outside 2 to 8, groups that do not divide.
+    """
+    recipe = Recipe("rtn", bits=bits, group_size=group_size, symmetric=symmetric)
+    check_model(model)
+    check_recipe(model, recipe)
+
+
 def prepare_qat(model: nn.Module, bits: int, group_size: int, symmetric: bool = True) -> nn.Module:
     """Make every decoder linear compute with rounded weights, in place; only those weights are trainable.
 
     Latent weights become float32: at a learning rate of 1e-4 a bf16 weight
-    would not move, since bf16 keeps 8 bits of it.
+    would not move, since bf16 keeps 8 bits of it. Raises QCourseError as `check_trainable` does.
     """
+    check_trainable(model, bits, group_size, symmetric)
     model.requires_grad_(False)
     for linear in linears(model).values():
         dtype = linear.weight.dtype

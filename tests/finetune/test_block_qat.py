@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from qcourse.finetune import block_qat
+from qcourse.common import QCourseError
+from qcourse.finetune import block_qat, finish_qat, prepare_qat
 from qcourse.finetune.block_qat import LearnedGrid
 from qcourse.measure import divergence
 from qcourse.models import linears
@@ -13,6 +14,8 @@ from qcourse.numerics.affine import quantize_affine
 from qcourse.quantize import quantize
 from qcourse.recipe import named
 from tests.finetune.tiny_llama import tiny_llama
+
+IDS = torch.arange(32).view(2, 16)
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +79,33 @@ def test_the_artefact_is_an_ordinary_checkpoint(windows, tmp_path):
     for name, layer in export.read_layers(tmp_path / "gptq").items():
         assert torch.equal(layer.dequantize(), stored[name].dequantize())
         assert torch.equal(linears(model)[name].weight, layer.dequantize().bfloat16())
+
+
+def test_norms_of_queries_and_keys_stay_and_are_written(small_model, small_folders, small_tokens, tmp_path):
+    from qcourse import export
+
+    model, before = small_model(small_folders["qwen3"]), small_model(small_folders["qwen3"]).state_dict()
+    stored = block_qat(model, small_tokens[:4], 4, 64, steps=1, progress=False)
+    folder = export.save(stored, model, None, tmp_path / "block", "gptq")
+    trained = finish_qat(prepare_qat(small_model(small_folders["qwen3"]), 4, 64))
+    assert stored.keys() == trained.keys() == set(linears(model))
+    written = export.read(folder)
+    norms = [name for name in before if "_norm.weight" in name]
+    assert len(norms) == 4 and all(torch.equal(written[name], before[name].float()) for name in norms)
+
+
+@pytest.mark.parametrize("train", [prepare_qat, lambda model, *grid: block_qat(model, IDS, *grid)])
+def test_what_cannot_be_trained_is_refused(train):
+    for bits, group_size, words in ((1, 64, "no 1-bit form"), (4, 100, "group size 100 does not divide")):
+        with pytest.raises(QCourseError, match=words):
+            train(tiny_llama(), bits, group_size)
+    damaged = tiny_llama()
+    damaged.model.layers[1].mlp.up_proj.weight.data[0, 0] = float("nan")
+    with pytest.raises(QCourseError, match="layers.1.mlp.up_proj.weight holds 1 values that are NaN"):
+        train(damaged, 4, 64)
+
+
+def test_tokens_that_are_none_or_foreign_are_refused():
+    for tokens, words in ((IDS[:0], "got none"), (IDS + 10**6, "outside the vocabulary")):
+        with pytest.raises(QCourseError, match=words):
+            block_qat(tiny_llama(), tokens, 4, 64, progress=False)
