@@ -8,6 +8,7 @@ from torch import Tensor
 
 FLOAT8_KINDS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz")
 CODE_BOOK_KINDS = ("nf4", "fp4")
+PART = 2**19  # weights dequantized at once
 
 
 @dataclass
@@ -65,11 +66,18 @@ class QuantizedWeight:
         return self.g_idx is None and not self.extra.get("block_shape") and len(self.scale) == len(self.codes)
 
     def integers(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return (code - zero point) * scale by views of groups, in `dtype`: [out, in]."""
-        small = torch.int8 if self.bits < 8 else torch.int16  # differences of codes fit
-        groups = self.codes.to(small).unflatten(1, (self.scale.shape[1], -1))
-        steps = (groups - self.zero_point.to(small)[..., None]).to(dtype)
-        return steps.mul_(self.scale.to(dtype)[..., None]).flatten(1)
+        """Return (code - zero point) * scale by views of groups, in `dtype`: [out, in].
+
+        Some rows at a time, so that only the result leaves the cache. Codes and their differences are integers
+        of at most 8 bits, which every floating dtype of 16 bits holds.
+        """
+        result = torch.empty(self.codes.shape, dtype=dtype, device=self.codes.device)
+        levels, steps = (values.to(dtype)[..., None] for values in (self.zero_point, self.scale))
+        rows = max(1, PART // max(self.codes.shape[1], 1))
+        parts = zip(*(values.split(rows) for values in (result, self.codes, levels, steps)), strict=True)
+        for part, codes, level, step in parts:
+            part.copy_(codes).unflatten(1, (self.scale.shape[1], -1)).sub_(level).mul_(step)
+        return result
 
     def integers_by_column(self) -> Tensor:
         """Return (code - zero point) * scale with both spread over the columns, float32 [out, in]."""
