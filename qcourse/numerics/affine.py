@@ -8,7 +8,7 @@ from qcourse.numerics.types import QuantizedWeight, storable_scale
 
 PER_CHANNEL, PER_TENSOR = -1, 0
 SHRINKS = tuple(1 - 0.05 * step for step in range(11))
-PART = 2**16
+PART = 2**20  # values handled at once
 
 
 def quantize_affine(
@@ -101,9 +101,11 @@ def symmetric_scale(absmax: Tensor, bits: int, convention: str) -> Tensor:
     raise ValueError(f"unknown convention {convention!r}; known are full, restricted")
 
 
-def round_to(values: Tensor, scale: Tensor, zero_point: Tensor, bits: int) -> Tensor:
-    """Return the nearest codes 0 .. 2**bits - 1 as float32; ties go to the even level."""
-    return (values / scale).round_().add_(zero_point).clamp_(0, 2**bits - 1)
+def round_to(
+    values: Tensor, scale: Tensor, zero_point: Tensor, bits: int, out: Tensor | None = None
+) -> Tensor:
+    """Return the nearest codes 0 .. 2**bits - 1 as float32, in `out` if given; ties go to the even level."""
+    return torch.div(values, scale, out=out).round_().add_(zero_point).clamp_(0, 2**bits - 1)
 
 
 def search_range(
@@ -134,14 +136,14 @@ def search_range(
 
 def best_shrink(groups, low, high, bits, symmetric, importance, convention, storable, shrinks) -> Tensor:
     """Return the factor of each range, one of `shrinks`, with the least squared error; shaped like `low`."""
-    least, best = torch.full_like(low, torch.inf), torch.ones_like(low)
+    least, best, error = torch.full_like(low, torch.inf), torch.ones_like(low), torch.empty_like(groups)
     for shrink in shrinks:
         scale, zero = grid(low * shrink, high * shrink, bits, symmetric, convention, storable)
         scale, zero = scale[..., None], zero[..., None]
-        error = round_to(groups, scale, zero, bits).sub_(zero).mul_(scale).sub_(groups).square_()
-        error = (error if importance is None else error.mul_(importance)).sum(-1)
-        best = torch.where(error < least, shrink, best)
-        least = torch.minimum(error, least)
+        round_to(groups, scale, zero, bits, out=error).sub_(zero).mul_(scale).sub_(groups).square_()
+        total = (error if importance is None else error.mul_(importance)).sum(-1)
+        best = torch.where(total < least, shrink, best)
+        least = torch.minimum(total, least)
     return best
 
 
