@@ -68,8 +68,8 @@ class QuantizedWeight:
     def integers(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return (code - zero point) * scale by views of groups, in `dtype`: [out, in].
 
-        Some rows at a time, so that only the result leaves the cache. Codes and their differences are integers
-        of at most 8 bits, which every floating dtype of 16 bits holds.
+        Some rows at a time, so that only the result leaves the cache. Codes and their differences are
+        integers of at most 8 bits, which every floating dtype of 16 bits holds.
         """
         result = torch.empty(self.codes.shape, dtype=dtype, device=self.codes.device)
         levels, steps = (values.to(dtype)[..., None] for values in (self.zero_point, self.scale))
