@@ -85,7 +85,10 @@ def test_every_logit_where_llama_cpp_rounds_nothing(judge, tmp_path):
     assert (found - judge.logits(model)).abs().max() < 0.05
 
 
-@pytest.mark.parametrize("kind", ["Q8_0", "Q4_K_M"])
+KINDS = "Q8_0 Q4_K_M F16 Q4_0 Q5_0 Q4_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS Q3_K_M Q2_K".split()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_quantized_files_compute_what_their_blocks_say(kind, quantized, judge):
     require("llama.cpp", f"gguf {kind}")
     model = as_llama_cpp(full(judge.folder), quantized(kind))

@@ -15,7 +15,10 @@ def served(folder, judge, dtype="bfloat16"):
         return server.logits(judge.tokens)
 
 
-@pytest.mark.parametrize("form", [pytest.param("gptq", marks=pytest.mark.engine), "awq", "w4a16 asymmetric"])
+FORMS = [pytest.param("gptq", marks=pytest.mark.engine), "awq", "w4a16", "w4a16 asymmetric"]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_vllm_computes_what_we_compute(form, judge, artefact, reference_logits):
     require("vllm", form)
     assert judge.verdict(reference_logits(form), served(artefact(form).folder, judge)).passed
