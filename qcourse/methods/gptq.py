@@ -19,6 +19,7 @@ from qcourse.numerics.checks import check_bits, check_finite, columns_of_a_group
 LEAF = 16
 
 
+@torch.no_grad()
 def quantize_layer(
     weight: Tensor,
     *,

@@ -11,6 +11,7 @@ SHRINKS = tuple(1 - 0.05 * step for step in range(11))
 PART = 2**20  # values handled at once
 
 
+@torch.no_grad()
 def quantize_affine(
     weight: Tensor,
     bits: int,
@@ -108,6 +109,7 @@ def round_to(
     return torch.div(values, scale, out=out).round_().add_(zero_point).clamp_(0, 2**bits - 1)
 
 
+@torch.no_grad()
 def search_range(
     groups: Tensor,
     low: Tensor,

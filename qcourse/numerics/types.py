@@ -65,6 +65,7 @@ class QuantizedWeight:
         """Return whether each scale of a row covers consecutive columns, as many as every other."""
         return self.g_idx is None and not self.extra.get("block_shape") and len(self.scale) == len(self.codes)
 
+    @torch.no_grad()
     def integers(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return (code - zero point) * scale by views of groups, in `dtype`: [out, in].
 

@@ -183,6 +183,13 @@ def test_bfloat16_weight_gives_the_codes_of_its_values():
     assert torch.equal(ours.codes, gptq.quantize_layer(half.float(), bits=4, hessian=hessian).codes)
 
 
+def test_a_parameter_gives_the_codes_of_its_values():
+    weight, hessian = layer(8, 64)
+    found = gptq.quantize_layer(torch.nn.Parameter(weight), group_size=32, hessian=hessian)
+    expected = gptq.quantize_layer(weight, group_size=32, hessian=hessian)
+    assert torch.equal(found.codes, expected.codes) and not found.scale.requires_grad
+
+
 @pytest.mark.parametrize("group, width", [(2, 2), (32, 16), (43, 43), (96, 12), (128, 16), (172, 43)])
 def test_groups_are_leaves_times_a_power_of_two(group, width):
     leaves = group // width

@@ -178,3 +178,13 @@ def test_dequantizing_to_16_bits_rounds_once(bits, symmetric, group_size, dtype)
     if group_size == 16:
         quantized.g_idx = torch.randperm(4).repeat_interleave(16).to(torch.int32)
         assert torch.equal(quantized.dequantize_to(dtype), quantized.dequantize().to(dtype))
+
+
+@pytest.mark.parametrize("search", [False, True])
+def test_a_parameter_is_quantized_as_its_values_and_dequantized_for_training(search):
+    values = torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
+    found = quantize_affine(torch.nn.Parameter(values), 4, 32, search=search)
+    assert torch.equal(found.dequantize(), quantize_affine(values, 4, 32, search=search).dequantize())
+    factor = torch.ones(64, requires_grad=True)
+    (found.dequantize() * factor).sum().backward()
+    assert torch.equal(factor.grad, found.dequantize().sum(0))
