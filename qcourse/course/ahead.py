@@ -64,8 +64,9 @@ class Ahead:
     def __exit__(self, *_: object) -> None:
         self.pool.shutdown(cancel_futures=True)
         for future in self.prepared.values():
-            if future.exception() is None and (server := future.result().server):
-                server.cancelled() or server.exception() or server.result().stop()
+            server = None if future.exception() else future.result().server
+            if server and not server.cancelled() and not server.exception():
+                server.result().stop()
 
 
 def start_vllm(lane: Lane, path: Path) -> Any:

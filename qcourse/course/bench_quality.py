@@ -12,7 +12,7 @@ import typer
 
 from qcourse.common import QCourseError, content_hash, data_folder, repository, write_json
 from qcourse.course.display import show_table
-from qcourse.course.quality.cases import CALLS, CASES, PEERS, Case
+from qcourse.course.quality.cases import CASES, PEERS, Case
 
 HIGHEST = 1.05  # the upper end of the interval of KL(ours) / KL(best peer) may not pass it
 
@@ -96,14 +96,15 @@ class Bench:
         """Return a library's scores, made now or taken from the cache."""
         from qcourse import calibrate, measure
         from qcourse.course.quality import theirs
+        from qcourse.export import peers
 
         lock = content_hash(data_folder() / "constraints" / "peers.txt")
         key = {"model": self.base.hash, "peer": peer, "settings": case.peers[peer], "family": case.family,
                "calibration": calibrate.tokens_hash(self.inputs.tokens),
                "evaluation": self.scorer.evaluation.hash,
                "versions": measure.versions(), "lock": lock}  # fmt: skip
-        if peer in CALLS:
-            key["call"] = CALLS[peer]
+        if peer.lower() in peers.LIBRARIES:
+            key["script"] = content_hash(peers.script(peer.lower()))  # how the library is called
         return measure.cached("quality", key, lambda: self.scorer.score(
             theirs.weights(peer, case, self.inputs))).value
 

@@ -40,7 +40,6 @@ def budget(what: str, seconds: float, gigabytes: float) -> Iterator[None]:
 
     from qcourse.models.load import trim_memory
 
-    trim_memory()  # what earlier cells freed is neither this block's nor lost to it
     free = available_memory() / 1e9
     if gigabytes > free:
         raise QCourseError(

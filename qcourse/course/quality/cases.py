@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-CALLS = {"AutoAWQ": 2}  # raised when the way a library is called changes: its cached figures are then void
 PEERS = ("GPTQModel", "AutoGPTQ", "AutoAWQ", "llm-compressor", "llama.cpp", "bitsandbytes")
 
 
