@@ -69,9 +69,16 @@ class LayerStep:
             yield item
         self.runs = runs
 
-    def collect(self, gram: bool = True, magnitudes: bool = True) -> list[InputStatistics]:
-        """Return the statistics of all shared inputs of the layer as it is; it may be changed afterwards."""
+    def collect(
+        self, gram: bool = True, magnitudes: bool = True, hand_on: bool = False
+    ) -> list[InputStatistics]:
+        """Return the statistics of all shared inputs of the layer as it is; it may be changed afterwards.
+
+        hand_on: the next layer gets this one's outputs as they are now, which saves a pass over the tokens.
+        """
         statistics = list(self.stages(gram, magnitudes))
+        if hand_on:
+            self.outputs()
         self.runs = []
         return statistics
 

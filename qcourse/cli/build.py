@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from qcourse.common import QCourseError, content_hash
+from qcourse.common import QCourseError, content_hash, read_config
 from qcourse.recipe import Recipe
 
 SAMPLES, SEQUENCE = 64, 512  # calibration windows and their tokens
@@ -51,7 +51,7 @@ def check_request(folder: Path, recipe: Recipe, form: str) -> None:
     from qcourse.export import check_format
     from qcourse.quantize.checks import check_recipe, check_unquantized
 
-    check_unquantized(models.read_config(folder).get("quantization_config"))
+    check_unquantized(read_config(folder).get("quantization_config"))
     model = models.skeleton(folder)
     models.check_architecture(model.config)
     if form != "gguf":

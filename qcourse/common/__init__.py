@@ -1,7 +1,7 @@
 """What every room may use: the user-facing error, atomic files, hashes and the places things live in."""
 
 from qcourse.common.errors import QCourseError
-from qcourse.common.files import atomic_folder, atomic_path, content_hash, write_json
+from qcourse.common.files import atomic_folder, atomic_path, content_hash, read_config, write_json
 from qcourse.common.places import cache_folder, data_folder, home_folder, repository
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "content_hash",
     "data_folder",
     "home_folder",
+    "read_config",
     "repository",
     "write_json",
 ]

@@ -1,6 +1,6 @@
 """Models in: by name, folder or hub id; their linears, their layers, and their shapes without weights."""
 
-from qcourse.models.checkpoint import check_checkpoint, read_config
+from qcourse.models.checkpoint import check_checkpoint
 from qcourse.models.load import LoadedModel, load, loaded
 from qcourse.models.mapped import mapped_model
 from qcourse.models.modules import (
@@ -29,7 +29,6 @@ __all__ = [
     "load",
     "loaded",
     "mapped_model",
-    "read_config",
     "resolve",
     "shape",
     "skeleton",

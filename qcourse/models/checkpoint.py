@@ -2,9 +2,8 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, read_config
 from qcourse.common.tensor_header import read_header
 
 
@@ -26,18 +25,6 @@ def check_checkpoint(folder: Path) -> list[Path]:
     for path in files:
         read_header(path)
     return files
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return a model folder's config.json; QCourseError when it is no JSON object that names a model type."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise QCourseError(f"{path} is not readable JSON ({error}); download it again") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise QCourseError(f"{path} names no model_type; give the folder of a language model")
-    return config
 
 
 def check_index(folder: Path, present: set[str]) -> None:

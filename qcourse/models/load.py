@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qcourse.common import QCourseError, content_hash
-from qcourse.models.checkpoint import check_checkpoint, read_config
+from qcourse.common import QCourseError, content_hash, read_config
+from qcourse.models.checkpoint import check_checkpoint
 from qcourse.models.resolve import resolve
 from qcourse.models.skeleton import one_sentence
 

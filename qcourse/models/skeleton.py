@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qcourse.common import QCourseError
-from qcourse.models.checkpoint import read_config
+from qcourse.common import QCourseError, read_config
 
 
 def skeleton(folder: Path) -> Any:

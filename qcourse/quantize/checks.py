@@ -12,7 +12,7 @@ from qcourse.common import QCourseError
 from qcourse.models import check_architecture, check_finite, linears
 from qcourse.numerics import valid_group_sizes
 from qcourse.numerics.codebook import BLOCK_SIZES
-from qcourse.recipe import Recipe
+from qcourse.recipe import Recipe, matches
 
 FIXED = ("mxfp4", "nvfp4", "fp8-block")  # engines take inputs in whole groups of one size
 GROUPED = ("rtn", "gptq", *FIXED)
@@ -42,6 +42,10 @@ def check_recipe(model: nn.Module, recipe: Recipe) -> None:
         raise QCourseError(
             f"{recipe.name} is written by llama.cpp's quantizer; use export.gguf.quantize or --format gguf"
         )
+    names = list(linears(model))
+    for pattern in recipe.overrides:
+        if not any(matches(name, pattern) for name in names):
+            raise QCourseError(f"override {pattern!r} matches no linear of the model; one is {names[0]}")
     bad: dict[int, list[str]] = {}
     for name, module in linears(model).items():
         chosen = recipe.for_layer(name)

@@ -52,7 +52,8 @@ def quantize(
     """Carry out `recipe` on `model` in place and return it with codes and manifest.
 
     tokens: calibration token ids [n_sequences, seq_len], needed by GPTQ, AWQ, SmoothQuant and static
-    activations; each layer is calibrated on what the layers before it give once quantized.
+    activations; each layer is calibrated on what the layers before it give once quantized (AWQ with plain
+    rounding: before, see `only_weighs`).
     The same model, recipe, tokens, machine and versions give the same codes.
     Raises QCourseError for an unsupported or already quantized model, values not finite, group sizes that do
     not divide, missing calibration, and for work that does not fit in memory, with the numbers.
@@ -100,7 +101,7 @@ def quantize_step(step: LayerStep, result: QuantizedModel) -> None:
         install_codes(step.linears(), None, prefix, result)
     elif recipe.transform in LAYERWISE:
         dtype = next(iter(step.linears().values())).weight.dtype
-        statistics = step.collect(gram=needs_gram(recipe))
+        statistics = step.collect(gram=needs_gram(recipe), hand_on=only_weighs(recipe))
         step.cast(torch.float32)  # scales would be rounded twice if they passed through 16 bits
         record = transform_layer(step.layer, recipe, prefix, statistics)
         result.manifest["transforms"][prefix.rstrip(".")] = record
@@ -129,3 +130,12 @@ def install_codes(
 def needs_gram(recipe: Recipe) -> bool:
     """Return whether the recipe needs x x^T of a layer's inputs."""
     return recipe.method == "gptq" or recipe.transform == "awq"
+
+
+def only_weighs(recipe: Recipe) -> bool:
+    """Return whether calibration only weighs columns against each other: AWQ before plain rounding.
+
+    Then the inputs of unquantized layers do as well (pico, 64 x 512: KL 0.120 against 0.119 at 4 bits, 0.370
+    against 0.373 at 3), and each layer runs once instead of twice.
+    """
+    return recipe.transform == "awq" and recipe.method == "rtn"

@@ -2,6 +2,16 @@
 
 from qcourse.recipe.compatibility import check_engine, compatibility, table
 from qcourse.recipe.names import KNOWN, named
-from qcourse.recipe.recipe import METHODS, TRANSFORMS, Recipe
+from qcourse.recipe.recipe import METHODS, TRANSFORMS, Recipe, matches
 
-__all__ = ["KNOWN", "METHODS", "TRANSFORMS", "Recipe", "check_engine", "compatibility", "named", "table"]
+__all__ = [
+    "KNOWN",
+    "METHODS",
+    "TRANSFORMS",
+    "Recipe",
+    "check_engine",
+    "compatibility",
+    "matches",
+    "named",
+    "table",
+]

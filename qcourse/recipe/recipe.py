@@ -91,7 +91,7 @@ class Recipe:
             return None
         changes: dict[str, Any] = {}
         for pattern, values in self.overrides.items():
-            if fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(name, f"*.{pattern}"):
+            if matches(name, pattern):
                 changes |= values
         if changes.pop("skip", False):
             return None
@@ -118,3 +118,8 @@ class Recipe:
                 f"known are {', '.join(item.name for item in fields(cls))}"
             )
         return cls(**values)
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Return whether an override's pattern means the linear of this full name; it may start at any dot."""
+    return fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(name, f"*.{pattern}")

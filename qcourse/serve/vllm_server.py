@@ -1,12 +1,11 @@
 """vLLM as its own process, spoken to over HTTP, on CPU or GPU."""
 
-import json
 import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qcourse.common import QCourseError, cache_folder
+from qcourse.common import QCourseError, cache_folder, read_config
 from qcourse.serve.metrics import metrics
 from qcourse.serve.ports import HOST, choose_port
 from qcourse.serve.process import ServerProcess
@@ -138,16 +137,6 @@ def environment(kv_space: int, threads: int | None) -> dict[str, str]:
         "VLLM_CPU_KVCACHE_SPACE": str(kv_space), "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": str(count), "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
     }  # fmt: skip
-
-
-def read_config(folder: Path) -> dict:
-    """Return a checkpoint's config.json; QCourseError if there is none."""
-    try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise QCourseError(
-            f"{folder} is no checkpoint folder (no readable config.json); give a folder that quantize wrote"
-        ) from error
 
 
 def has_chat_template(folder: Path) -> bool:

@@ -170,6 +170,23 @@ def test_manifest_tells_errors_and_damping(small_model, llama_gqa, small_tokens)
     assert (calibration["sequences"], calibration["seq_len"], len(calibration["sha256"])) == (8, 64, 64)
 
 
+def test_an_override_that_matches_no_linear_is_refused(small_model, llama_gqa, small_tokens):
+    mistyped = Recipe("gptq", group_size=32, overrides={"*.qproj": {"bits": 8}})
+    with pytest.raises(QCourseError, match="qproj.*matches no linear.*self_attn"):
+        quantize(small_model(llama_gqa), mistyped, small_tokens, progress=False)
+
+
+@pytest.mark.parametrize(("method", "passes"), [("rtn", 1), ("gptq", 2)])
+def test_before_plain_rounding_awq_runs_each_layer_once(
+    small_model, llama_gqa, small_tokens, method, passes
+):
+    """Rounding only weighs columns; GPTQ after AWQ still learns from what quantized layers give."""
+    model, seen = small_model(llama_gqa), []
+    model.model.layers[0].mlp.up_proj.register_forward_hook(lambda _, given, __: seen.append(given[0].shape))
+    quantize(model, Recipe(method, "awq", group_size=32), small_tokens, progress=False)
+    assert sum(shape[0] * shape[1] for shape in seen) == passes * small_tokens.numel()
+
+
 def test_stacked_linears_get_the_codes_they_would_get_alone(small_model, llama_gqa, small_tokens):
     together = quantize(small_model(llama_gqa), named("gptq-w4g128"), small_tokens, progress=False)
     alone = Recipe("gptq", overrides={"*q_proj": {"bits": 4, "group_size": 64}})

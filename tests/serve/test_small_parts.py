@@ -122,7 +122,7 @@ def test_vllm_that_is_not_installed_names_the_command(monkeypatch, tmp_path):
 
 
 def test_a_folder_without_config_is_refused(tmp_path):
-    with pytest.raises(QCourseError, match="no checkpoint folder"):
+    with pytest.raises(QCourseError, match="has no config.json"):
         serve.vllm(tmp_path)
 
 
