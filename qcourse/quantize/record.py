@@ -10,6 +10,8 @@ from qcourse.calibrate import InputStatistics, bf16_products
 from qcourse.numerics import QuantizedWeight
 from qcourse.recipe import Recipe
 
+BLOCK = 128
+
 
 def record_of(
     layer: QuantizedWeight,
@@ -40,8 +42,18 @@ def record_of(
 
 
 def energy(weight: Tensor, hessian: Tensor) -> Tensor:
-    """Return tr(W H W^T): the mean squared output, summed over output features."""
-    return ((weight @ hessian) * weight).sum()
+    """Return tr(W H W^T), the mean squared output summed over output features, of W [out, in].
+
+    H is symmetric: what a block of columns shares with those after it counts twice, so half is multiplied.
+    """
+    total = weight.new_zeros(())
+    for start in range(0, len(hessian), BLOCK):
+        stop = start + BLOCK
+        columns = slice(start, stop)
+        read = weight[:, columns] @ hessian[columns, columns]
+        read.addmm_(weight[:, stop:], hessian[stop:, columns], alpha=2)
+        total += (read * weight[:, columns]).sum()
+    return total
 
 
 def ratio(part: Tensor, whole: Tensor) -> float:
