@@ -26,7 +26,8 @@ def stage_inputs(
 ) -> Generator[list[Tensor], None, list[Tensor]]:
     """Yield what the linears of each of STAGES read, batch by batch; return the layer's output.
 
-    hidden: the batches that enter the layer, [sequences, length, hidden]; arguments: what goes beside each.
+    hidden: the batches that enter the layer, [sequences, length, hidden], replaced in the list by what leaves
+    the attention; arguments: what goes beside each.
     Each stage is computed when it is asked for, by the linears as they are then.
     """
     attention, mlp = layer.self_attn, layer.mlp
@@ -35,7 +36,8 @@ def stage_inputs(
     with without(attention, "o_proj"), blockwise_attention(attention.config):
         inputs = [attention(batch, **given)[0] for batch, given in zip(inputs, arguments, strict=True)]
     yield inputs
-    hidden = [batch + attention.o_proj(read) for batch, read in zip(hidden, inputs, strict=True)]
+    for index, read in enumerate(inputs):
+        hidden[index] = hidden[index] + attention.o_proj(read)
     inputs = [layer.post_attention_layernorm(batch) for batch in hidden]
     yield inputs
     with without(mlp, "down_proj"):

@@ -49,16 +49,20 @@ class LayerStep:
         for module in self.linears().values():
             module.weight.data = module.weight.data.to(dtype)
 
-    def stages(self, gram: bool = True, magnitudes: bool = True) -> Iterator[InputStatistics]:
+    def stages(
+        self, gram: bool = True, magnitudes: bool = True, once: bool = False
+    ) -> Iterator[InputStatistics]:
         """Yield the statistics of each input that linears share; later ones see those linears as changed.
 
+        once: let go of what enters the layer as soon as it is used; the stages cannot run again then.
         Raises QCourseError when the layer has linears that no stage reads.
         """
         linears = self.linears()
         check_reached(linears)
-        runs = [stage_inputs(self.layer, self.hidden, self.arguments)]
-        if self.target:
-            runs.append(stage_inputs(copy.deepcopy(self.layer), self.target, self.arguments))
+        hidden, target = (states if once else list(states) for states in (self.hidden, self.target))
+        runs = [stage_inputs(self.layer, hidden, self.arguments)]
+        if target:
+            runs.append(stage_inputs(copy.deepcopy(self.layer), target, self.arguments))
         for names in STAGES:
             module = linears[names[0]]
             item = InputStatistics(

@@ -5,6 +5,7 @@ from torch import Tensor
 
 LARGEST_DAMPING = 1.0
 SMALL = 64
+ROWS = 256  # moved at once
 
 
 def inverse_factor(
@@ -15,21 +16,44 @@ def inverse_factor(
     hessian: float32 [in, in]; order: int64 [in], the order that its rows and columns are taken in.
     Columns that calibration never activated get a diagonal of one mean value: they neither send nor receive
     errors, so they are rounded, not zeroed. Where the factorization fails the damping grows tenfold; beyond 1
-    the identity is returned with None: plain rounding. At most two matrices of H's size are made.
+    the identity is returned with None: plain rounding. One matrix of H's size is made, and a quarter of one.
     """
     back = (torch.arange(len(hessian), device=hessian.device) if order is None else order).flip(0)
     diagonal = hessian.diagonal()[back]
     mean = diagonal.mean()
     while damping <= LARGEST_DAMPING and mean > 0:
-        factor = hessian.index_select(0, back).index_select(1, back).float().mT  # LAPACK's order: no copy
+        factor = reordered(hessian, back).mT  # LAPACK's order: no copy
         factor.diagonal().add_(damping * mean + mean * (diagonal == 0))
         failed = torch.empty((), dtype=torch.int32, device=hessian.device)
         torch.linalg.cholesky_ex(factor, out=(factor, failed))
         if not failed and factor.diagonal().isfinite().all():
             invert(factor)
-            return factor.flip(0, 1), damping
+            turn(factor.mT)
+            return factor, damping
         damping *= 10
     return torch.eye(len(hessian), device=hessian.device), None
+
+
+def reordered(matrix: Tensor, order: Tensor) -> Tensor:
+    """Return the rows and columns of a square matrix in `order`, float32, a few rows at a time."""
+    result = torch.empty_like(matrix, dtype=torch.float32)
+    for rows, part in zip(order.split(ROWS), result.split(ROWS), strict=True):
+        part.copy_(matrix[rows].index_select(1, order))
+    return result
+
+
+def turn(matrix: Tensor) -> None:
+    """Reverse the order of rows and columns of a square matrix in place."""
+    size = len(matrix)
+    half = size // 2
+    for start in range(0, half, ROWS):
+        stop = min(start + ROWS, half)
+        upper, lower = matrix[start:stop], matrix[size - stop : size - start]
+        kept = upper.flip(0, 1)
+        upper.copy_(lower.flip(0, 1))
+        lower.copy_(kept)
+    if size % 2:
+        matrix[half] = matrix[half].flip(0)
 
 
 def invert(factor: Tensor) -> None:
@@ -46,4 +70,5 @@ def invert(factor: Tensor) -> None:
     upper, lower = factor[:half, :half], factor[half:, half:]
     invert(upper)
     invert(lower)
-    factor[half:, :half] = -lower @ (factor[half:, :half] @ upper)
+    corner = factor[half:, :half]
+    torch.mm(lower, corner @ upper, out=corner).neg_()

@@ -53,9 +53,18 @@ def quantize_affine(
     )
 
 
+@torch.no_grad()
 def fake_quantize(values: Tensor, bits: int, group_size: int = 128, symmetric: bool = True) -> Tensor:
-    """Quantize and dequantize in floating point; same shape and dtype as `values`, [rows, columns]."""
-    return quantize_affine(values, bits, group_size, symmetric).dequantize().to(values.dtype)
+    """Return what the codes of `quantize_affine` stand for, without making codes; shape and dtype as given.
+
+    values: [rows, columns]. Raises ValueError as `quantize_affine` does.
+    """
+    check_bits(bits)
+    check_finite(values)
+    groups = split_groups(values.float(), group_size)
+    scale, zero_point = (part[..., None] for part in grid(*range_of(groups), bits, symmetric))
+    levels = round_to(groups, scale, zero_point, bits).sub_(zero_point)
+    return levels.mul_(scale).reshape(values.shape).to(values.dtype)
 
 
 def split_groups(weight: Tensor, group_size: int) -> Tensor:

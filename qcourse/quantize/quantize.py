@@ -109,7 +109,7 @@ def quantize_step(step: LayerStep, result: QuantizedModel) -> None:
         step.cast(dtype)
     else:
         linears = step.linears()
-        for item in step.stages(needs_gram(recipe), magnitudes=recipe.method != "gptq"):
+        for item in step.stages(needs_gram(recipe), magnitudes=recipe.method != "gptq", once=True):
             install_codes({name: linears[name] for name in item.names}, [item], prefix, result)
 
 

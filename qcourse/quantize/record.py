@@ -8,9 +8,8 @@ from torch import Tensor
 
 from qcourse.calibrate import InputStatistics, bf16_products
 from qcourse.numerics import QuantizedWeight
+from qcourse.numerics.energy import output_energy
 from qcourse.recipe import Recipe
-
-BLOCK = 128
 
 
 def record_of(
@@ -32,28 +31,15 @@ def record_of(
     }
     if hessian is not None:
         with bf16_products():
-            record["relative_output_error"] = ratio(energy(error, hessian), energy(weight, hessian))
+            record["relative_output_error"] = ratio(
+                output_energy(error, hessian), output_energy(weight, hessian)
+            )
         record["calibration_tokens"] = item.n_tokens
     if recipe.method == "gptq":
         record["damping"] = layer.extra["damping"]
         if layer.extra["damping"] is None:
             record["note"] = "the Hessian had no Cholesky factor even when damped; rounded to nearest"
     return record
-
-
-def energy(weight: Tensor, hessian: Tensor) -> Tensor:
-    """Return tr(W H W^T), the mean squared output summed over output features, of W [out, in].
-
-    H is symmetric: what a block of columns shares with those after it counts twice, so half is multiplied.
-    """
-    total = weight.new_zeros(())
-    for start in range(0, len(hessian), BLOCK):
-        stop = start + BLOCK
-        columns = slice(start, stop)
-        read = weight[:, columns] @ hessian[columns, columns]
-        read.addmm_(weight[:, stop:], hessian[stop:, columns], alpha=2)
-        total += (read * weight[:, columns]).sum()
-    return total
 
 
 def ratio(part: Tensor, whole: Tensor) -> float:

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from qcourse.numerics import quantize_affine
+from qcourse.numerics.affine import fake_quantize
 from qcourse.numerics.checks import columns_of_a_group
+from qcourse.numerics.energy import output_energy
 from qcourse.transforms.fold import Link, fold, links, pool_query_heads
 
 SEARCH_ROWS = 512
@@ -90,9 +91,9 @@ def rounding_error(weights: list[tuple[Tensor, Grid]], scale: Tensor, hessian: T
     """Return the mean squared output error, tr(D H D^T), of rounding weight * scale and dividing again."""
     total = 0.0
     for weight, grid in weights:
-        rounded = quantize_affine(weight * scale, grid.bits, grid.group_size, grid.symmetric).dequantize()
+        rounded = fake_quantize(weight * scale, grid.bits, grid.group_size, grid.symmetric)
         change = rounded / scale - weight
-        total += float(((change @ hessian) * change).sum())
+        total += float(output_energy(change, hessian))
     return total
 
 

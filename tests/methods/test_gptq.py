@@ -47,6 +47,18 @@ def naive(weight, hessian, bits, group, damping=0.01):
     return codes
 
 
+@pytest.mark.parametrize("columns", [1, 7, 64, 129, 600])
+def test_the_factor_belongs_to_the_inverse_in_the_order_asked_for(columns):
+    """Sizes about those at which it is halved and turned by parts, odd ones too."""
+    _, hessian = layer(1, columns)
+    order = torch.randperm(columns)
+    factor, damping = inverse_factor(hessian, 0.01, order)
+    damped = hessian.double() + damping * hessian.diagonal().mean() * torch.eye(columns)
+    product = factor.double().T @ factor.double() @ damped[order][:, order]
+    assert torch.equal(factor, factor.triu())
+    assert (product - torch.eye(columns)).abs().max() < 1e-3
+
+
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("group", [8, 32, 128, 256])
 def test_blocked_updates_equal_the_naive_loop(bits, group):

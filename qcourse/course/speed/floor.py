@@ -39,7 +39,7 @@ def work(config: Any, recipe: str, tokens: int, length: int) -> dict[str, tuple[
 
     Each decoder layer's linears run once on all tokens, attention over half of the positions; each input's
     Hessian is symmetric, so half of it; GPTQ factorizes and inverts it and updates every column once by all
-    before it; AWQ weighs each candidate's error by it.
+    before it; AWQ weighs each candidate's error by it, and half of a symmetric matrix tells that.
     """
     hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     head = getattr(config, "head_dim", None) or hidden // config.num_attention_heads
@@ -55,7 +55,7 @@ def work(config: Any, recipe: str, tokens: int, length: int) -> dict[str, tuple[
         parts["updates"] = (sum(width**2 * sum(outs) for width, outs in inputs), "fp32")
     else:
         rows = [(width, sum(min(out, SEARCH_ROWS) for out in outs)) for width, outs in inputs]
-        parts["search"] = (sum(2 * CANDIDATES * count * width**2 for width, count in rows), "fp32")
+        parts["search"] = (sum(CANDIDATES * count * width**2 for width, count in rows), "fp32")
     return {name: (layers * operations, kind) for name, (operations, kind) in parts.items()}
 
 
