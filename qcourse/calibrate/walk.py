@@ -80,7 +80,7 @@ class LayerStep:
 
         hand_on: the next layer gets this one's outputs as they are now, which saves a pass over the tokens.
         """
-        statistics = list(self.stages(gram, magnitudes))
+        statistics = list(self.stages(gram, magnitudes, once=hand_on))
         if hand_on:
             self.outputs()
         self.runs = []

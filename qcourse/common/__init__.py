@@ -1,7 +1,8 @@
 """What every room may use: the user-facing error, atomic files, hashes and the places things live in."""
 
+from qcourse.common.config import read_config
 from qcourse.common.errors import QCourseError
-from qcourse.common.files import atomic_folder, atomic_path, content_hash, read_config, write_json
+from qcourse.common.files import atomic_folder, atomic_path, content_hash, write_json
 from qcourse.common.places import cache_folder, data_folder, home_folder, repository
 
 __all__ = [

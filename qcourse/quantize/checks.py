@@ -42,12 +42,13 @@ def check_recipe(model: nn.Module, recipe: Recipe) -> None:
         raise QCourseError(
             f"{recipe.name} is written by llama.cpp's quantizer; use export.gguf.quantize or --format gguf"
         )
-    names = list(linears(model))
+    found = linears(model)
     for pattern in recipe.overrides:
-        if not any(matches(name, pattern) for name in names):
-            raise QCourseError(f"override {pattern!r} matches no linear of the model; one is {names[0]}")
+        if not any(matches(name, pattern) for name in found):
+            first = next(iter(found))
+            raise QCourseError(f"override {pattern!r} matches no linear of the model; one is {first}")
     bad: dict[int, list[str]] = {}
-    for name, module in linears(model).items():
+    for name, module in found.items():
         chosen = recipe.for_layer(name)
         if chosen is not None and not divides(chosen, module.in_features):
             bad.setdefault(module.in_features, []).append(name)
