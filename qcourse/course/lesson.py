@@ -48,6 +48,11 @@ def quiet() -> None:
 
 @contextlib.contextmanager
 def muted() -> Iterator[None]:
-    """Drop what the block prints: some libraries write notices past any log level. Errors still raise."""
-    with contextlib.redirect_stderr(NOWHERE), contextlib.redirect_stdout(NOWHERE):
-        yield
+    """Drop what the block prints and logs, whatever level a library sets meanwhile. Errors still raise."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stderr(NOWHERE), contextlib.redirect_stdout(NOWHERE):
+            yield
+    finally:
+        logging.disable(disabled)

@@ -1,5 +1,7 @@
 """Source display, budgets, derivation, figures and tables."""
 
+import logging
+
 import nbformat
 import pytest
 
@@ -129,3 +131,16 @@ def test_the_yardstick_forgets_what_is_too_large(tmp_path, monkeypatch):
     yard = yardstick.Yardstick(n_windows=2, context=32)
     yard.measure("bf16", yard.reference.model)
     assert yard.remembered.kept == {}
+
+
+def test_muted_drops_notices_of_a_library_that_raises_its_level(capfd):
+    from qcourse.course.lesson import muted
+
+    library = logging.getLogger("a_noisy_library")
+    library.addHandler(logging.StreamHandler())
+    with muted():
+        library.setLevel(logging.DEBUG)
+        library.warning("notice")
+        print("progress")
+    library.warning("afterwards")
+    assert "".join(capfd.readouterr()) == "afterwards\n"
