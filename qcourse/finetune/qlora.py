@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from qcourse.common import QCourseError
 from qcourse.models import linears
+from qcourse.models.cpu_kernels import leave_unpacked
 from qcourse.numerics.codebook import quantize_codebook
 from qcourse.numerics.types import QuantizedWeight
 
@@ -62,6 +63,7 @@ def quantize_base(model: nn.Module, backend: str = "auto", double_quantization: 
     make = _bitsandbytes_layer if backend == "bitsandbytes" else _own_layer
     for name, linear in linears(model).items():
         model.set_submodule(name, make(linear, double_quantization))
+    leave_unpacked(model)
     model.is_loaded_in_4bit = backend == "bitsandbytes"  # how peft chooses its 4-bit layer
     return model.requires_grad_(False)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcourse.common import QCourseError, content_hash, read_config
 from qcourse.models.checkpoint import check_checkpoint
+from qcourse.models.cpu_kernels import kernel_of, leave_unpacked
 from qcourse.models.resolve import resolve
 from qcourse.models.skeleton import one_sentence
 
@@ -43,21 +44,25 @@ def load(
     Raises QCourseError for an unknown name, a damaged, incomplete or pickled checkpoint, an absent device.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    folder = resolve(name, revision)
+    folder, device = resolve(name, revision), choose_device(device)
     check_checkpoint(folder)
     torch_dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-    plain = read_config(folder).get("quantization_config") is None
+    quantization = read_config(folder).get("quantization_config")
     with quiet_loading(), one_sentence(folder):
+        config = AutoConfig.from_pretrained(folder)
+        if quantization and (kernel := kernel_of(quantization, device)):
+            config.quantization_config["backend"] = kernel
         model, found = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch_dtype, use_safetensors=True, ignore_mismatched_sizes=plain,
-            output_loading_info=True)  # fmt: skip
-    if plain:
+            folder, config=config, dtype=torch_dtype, use_safetensors=True,
+            ignore_mismatched_sizes=quantization is None, output_loading_info=True)  # fmt: skip
+    if quantization is None:
         check_complete(folder, found)
+    leave_unpacked(model)
     asked = str(name or os.environ.get("QCOURSE_MODEL") or "pico")
     return LoadedModel(
-        model.to(choose_device(device)).eval(), load_tokenizer(folder), asked, folder, content_hash(folder)
+        model.to(device).eval(), load_tokenizer(folder), asked, folder, content_hash(folder)
     )
 
 
