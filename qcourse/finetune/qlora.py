@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from qcourse.common import QCourseError
 from qcourse.models import linears
-from qcourse.models.cpu_kernels import leave_unpacked
+from qcourse.models.library_limits import dequantizes_rightly, settle_4bit_layers
 from qcourse.numerics.codebook import quantize_codebook
 from qcourse.numerics.types import QuantizedWeight
 
@@ -53,19 +53,26 @@ def has_bitsandbytes() -> bool:
 def quantize_base(model: nn.Module, backend: str = "auto", double_quantization: bool = True) -> nn.Module:
     """Replace every decoder linear of `model` by an NF4 layer, blocks of 64, in place; freeze the rest.
 
-    backend: "bitsandbytes", "own" (our codes, dequantized in PyTorch), or "auto".
+    backend: "bitsandbytes", "own" (our codes, dequantized in PyTorch), or "auto": ours where bitsandbytes is
+    absent, or on a CPU gets the widths of this model wrong.
     Linear biases, embeddings, norms and the output matrix keep their dtype.
     """
     if backend == "auto":
-        backend = "bitsandbytes" if has_bitsandbytes() else "own"
+        backend = "bitsandbytes" if has_bitsandbytes() and runs_rightly(model) else "own"
     if backend not in {"bitsandbytes", "own"}:
         raise QCourseError(f"unknown NF4 backend {backend!r}; known: auto, bitsandbytes, own")
     make = _bitsandbytes_layer if backend == "bitsandbytes" else _own_layer
     for name, linear in linears(model).items():
         model.set_submodule(name, make(linear, double_quantization))
-    leave_unpacked(model)
+    settle_4bit_layers(model)
     model.is_loaded_in_4bit = backend == "bitsandbytes"  # how peft chooses its 4-bit layer
     return model.requires_grad_(False)
+
+
+def runs_rightly(model: nn.Module) -> bool:
+    """Return whether bitsandbytes dequantizes blocks of 64 in rows as long as this model's."""
+    on_cpu = [linear for linear in linears(model).values() if linear.weight.device.type == "cpu"]
+    return all(dequantizes_rightly(linear.in_features, 64) for linear in on_cpu)
 
 
 def freeze(model: nn.Module, layers: Mapping[str, QuantizedWeight]) -> nn.Module:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qcourse.common import QCourseError, content_hash, read_config
+from qcourse.common.tensor_header import read_header
 from qcourse.models.checkpoint import check_checkpoint
-from qcourse.models.cpu_kernels import kernel_of, leave_unpacked
+from qcourse.models.library_limits import check_dtype, kernel_of, settle_4bit_layers
 from qcourse.models.resolve import resolve
 from qcourse.models.skeleton import one_sentence
 
@@ -47,23 +48,29 @@ def load(
     from transformers import AutoConfig, AutoModelForCausalLM
 
     folder, device = resolve(name, revision), choose_device(device)
-    check_checkpoint(folder)
+    files = check_checkpoint(folder)
     torch_dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     quantization = read_config(folder).get("quantization_config")
     with quiet_loading(), one_sentence(folder):
         config = AutoConfig.from_pretrained(folder)
-        if quantization and (kernel := kernel_of(quantization, device)):
-            config.quantization_config["backend"] = kernel
+        if quantization is not None:
+            check_dtype(quantization, torch_dtype)
+            if kernel := kernel_of(quantization, scale_widths(files), device):
+                config.quantization_config["backend"] = kernel
         model, found = AutoModelForCausalLM.from_pretrained(
             folder, config=config, dtype=torch_dtype, use_safetensors=True,
             ignore_mismatched_sizes=quantization is None, output_loading_info=True)  # fmt: skip
     if quantization is None:
         check_complete(folder, found)
-    leave_unpacked(model)
+    settle_4bit_layers(model.to(device))
     asked = str(name or os.environ.get("QCOURSE_MODEL") or "pico")
-    return LoadedModel(
-        model.to(device).eval(), load_tokenizer(folder), asked, folder, content_hash(folder)
-    )
+    return LoadedModel(model.eval(), load_tokenizer(folder), asked, folder, content_hash(folder))
+
+
+def scale_widths(files: list[Path]) -> set[int]:
+    """Return the widths of the scales in safetensors files: how many rows GPTQ's and AWQ's linears have."""
+    entries = [item for path in files for item in read_header(path).items()]
+    return {entry.shape[-1] for name, entry in entries if name.endswith(".scales")}
 
 
 def check_complete(folder: Path, found: dict[str, Any]) -> None:

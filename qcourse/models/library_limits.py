@@ -1,0 +1,76 @@
+"""Where the libraries that load quantized checkpoints fail or compute wrongly, and what is done instead.
+
+Found by trial: GPTQModel 7.5, bitsandbytes 0.50 and compressed-tensors 0.19 with torch 2.13.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from qcourse.common import QCourseError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+INT4_GROUPS, INT4_ROWS = (32, 64, 128, 256), 16  # of torch's int4 product on a CPU, GPTQModel's first choice
+REPACKED_ROWS = 32  # that bitsandbytes interleaves on a CPU with AVX512-BF16
+PLAIN = {"gptq": "gptq_torch", "awq": "torch_awq"}
+FP4 = ("nvfp4-pack-quantized", "mxfp4-pack-quantized")
+
+
+def kernel_of(quantization: dict[str, Any], outputs: set[int], device: str) -> str | None:
+    """Return the name of GPTQModel's plain kernel where its own choice would fail, else None.
+
+    quantization: the quantization_config of a checkpoint; outputs: how many rows its linears have.
+    """
+    fails = quantization.get("group_size") not in INT4_GROUPS or any(rows % INT4_ROWS for rows in outputs)
+    if device != "cpu" or quantization.get("bits") != 4 or not fails:
+        return None
+    return PLAIN.get(quantization.get("quant_method"))
+
+
+def check_dtype(quantization: dict[str, Any], dtype: torch.dtype) -> None:
+    """Raise QCourseError for an FP4 file in another dtype than the one its weights are unpacked to."""
+    if quantization.get("format") in FP4 and str(dtype) != "torch.bfloat16":
+        raise QCourseError(
+            f"compressed-tensors unpacks {quantization['format']} to bfloat16 only, not {dtype}; "
+            'load it with dtype="bfloat16"'
+        )
+
+
+def settle_4bit_layers(model: nn.Module) -> None:
+    """Let bitsandbytes' 4-bit layers on a CPU run as stored where they cannot be repacked.
+
+    Raises QCourseError for rows that this CPU would dequantize wrongly.
+    """
+    for module in model.modules():
+        state = getattr(getattr(module, "weight", None), "quant_state", None)
+        if state is None or module.weight.device.type != "cpu":
+            continue
+        rows, columns = state.shape
+        if not dequantizes_rightly(columns, state.blocksize):
+            raise QCourseError(
+                f"bitsandbytes dequantizes rows of {columns} weights wrongly on this CPU, because blocks of "
+                f"{state.blocksize} cross from row to row; quantize to a block size that divides {columns}, "
+                'write format "merged", or load it on a GPU'
+            )
+        if rows % REPACKED_ROWS or columns % state.blocksize:
+            module.support_avx512bf16_for_cpu = False
+
+
+@cache
+def dequantizes_rightly(columns: int, block_size: int) -> bool:
+    """Return whether bitsandbytes on this CPU reads back four rows whose blocks hold one value each.
+
+    Its AVX-512 kernel mistakes the block where one crosses rows of a multiple of 16 columns.
+    """
+    if columns % block_size == 0:
+        return True
+    import torch
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    probe = (torch.arange(4 * columns) // block_size + 1.0).reshape(4, columns)
+    codes, state = quantize_4bit(probe, blocksize=block_size, quant_type="nf4")
+    return torch.equal(dequantize_4bit(codes, state), probe)
