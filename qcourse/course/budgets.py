@@ -17,7 +17,7 @@ def available_memory() -> float:
     """Return the bytes this process may still take: the machine's, or the container's if that is less."""
     import psutil
 
-    from qcourse.models.load import trim_memory
+    from qcourse.models.memory import trim_memory
 
     trim_memory()  # what earlier cells freed is neither this block's nor lost to it
     free = float(psutil.virtual_memory().available)
@@ -38,7 +38,7 @@ def budget(what: str, seconds: float, gigabytes: float) -> Iterator[None]:
     """
     import psutil
 
-    from qcourse.models.load import trim_memory
+    from qcourse.models.memory import trim_memory
 
     free = available_memory() / 1e9
     if gigabytes > free:

@@ -49,7 +49,7 @@ def write(folder: Path, base: Any) -> None:
 
 def trained(base: Any) -> Path:
     """Return the folder of the adapter, in peft's format with its log, trained now unless it is there."""
-    from qcourse.models.load import trim_memory
+    from qcourse.models.memory import trim_memory
 
     folder = adapter_folder(base)
     with one_builder(folder):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from qcourse.common import QCourseError, content_hash, read_config
 from qcourse.common.tensor_header import read_header
 from qcourse.models.checkpoint import check_checkpoint
 from qcourse.models.library_limits import check_dtype, kernel_of, settle_4bit_layers
+from qcourse.models.memory import resident_bytes, trim_memory
 from qcourse.models.resolve import resolve
 from qcourse.models.skeleton import one_sentence
 
@@ -132,21 +132,6 @@ def release(loaded_model: LoadedModel) -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     trim_memory()
-
-
-def trim_memory() -> None:
-    """Give freed pages back to the system; glibc keeps them until asked, others have no such call."""
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):
-        pass
-
-
-def resident_bytes() -> int:
-    """Return the resident memory of this process in bytes."""
-    import psutil
-
-    return psutil.Process().memory_info().rss
 
 
 @contextmanager
