@@ -121,6 +121,12 @@ def test_cause_passes_over_lines_that_point_elsewhere(tmp_path):
     assert cause(Path(tmp_path / "absent.log")) == "it printed nothing"
 
 
+def test_cause_takes_the_reasons_that_follow_a_colon(tmp_path):
+    log = tmp_path / "server.log"
+    log.write_text("ValueError: no kernel. Reasons: \n A: bits\n B: rows of 144\nTraceback (most recent)\n")
+    assert cause(log) == "ValueError: no kernel. Reasons: A: bits; B: rows of 144"
+
+
 def test_port_in_use_is_one_sentence():
     import socket
 
