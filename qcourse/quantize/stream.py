@@ -14,6 +14,7 @@ from tqdm import tqdm
 from qcourse.calibrate import LayerStep, tokens_hash, walk
 from qcourse.common import QCourseError
 from qcourse.models import decoder_layers
+from qcourse.models.bfloat16_copy import bfloat16_folder
 from qcourse.models.mapped import mapped_model, place
 from qcourse.quantize.checks import check_model, check_recipe, check_tokens
 from qcourse.quantize.manifest import start_manifest
@@ -34,8 +35,9 @@ def quantize_folder(
 ) -> QuantizedModel:
     """Quantize the model in `folder` with one decoder layer in memory, and return it with its codes on disk.
 
-    work: folder for finished layers and hidden states; when it holds an unfinished run of the same model,
-    recipe and tokens, that run goes on after its last finished layer and ends with the same codes.
+    work: folder for finished layers and hidden states, and for a copy in bfloat16 of a model that is not;
+    when it holds an unfinished run of the same model, recipe and tokens, that run goes on after its last
+    finished layer and ends with the same codes.
     The result's layers are read from `work` when asked for, and its model's weights stay in their files:
     linears hold the original weights, norms and biases what a transform made of them, as exporters expect.
     Raises QCourseError as `quantize` does, for rotation, and for a work folder of another run.
@@ -53,6 +55,7 @@ def quantize_folder(
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
     state = Progress(work, run_identity(folder, recipe, tokens))
+    model = mapped_model(bfloat16_folder(folder, work / "bfloat16"))
     result = QuantizedModel(model, recipe, manifest=start_manifest(model, recipe, tokens))
     total = len(decoder_layers(model))
     bar = tqdm(total=total, desc=recipe.name, disable=not progress, unit="layer")

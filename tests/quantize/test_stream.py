@@ -1,9 +1,12 @@
 """Streaming gives the codes of a run in memory, goes on after an interruption, and spares the source."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from transformers import AutoTokenizer
 
-from qcourse import models
+from qcourse import export, models
 from qcourse.common import QCourseError, content_hash
 from qcourse.quantize import quantize, quantize_folder, reference
 from qcourse.quantize import stream as stream_module
@@ -35,6 +38,34 @@ def test_streamed_codes_equal_those_made_in_memory(small_model, llama_gqa, small
         wanted, got = (reference(result)(small_tokens[:2]).logits for result in (whole, streamed))
     if not named(recipe).method.startswith("fp8"):  # the streamed model's linears do not simulate activations
         assert torch.equal(wanted, got)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_a_checkpoint_of_another_dtype_gives_the_files_of_a_run_in_memory(
+    llama_tied, small_tokens, tmp_path, dtype
+):
+    """Both compute in bfloat16; the copy that streaming needs is made one tensor at a time."""
+    recipe, folder = named("awq-w4g128"), tmp_path / "model"
+    models.load(llama_tied, dtype=dtype).model.save_pretrained(folder, max_shard_size="200KB")
+    AutoTokenizer.from_pretrained(llama_tied).save_pretrained(folder)
+    before = content_hash(folder)
+    whole = quantize(models.load(folder).model, recipe, small_tokens, progress=False)
+    streamed = quantize_folder(folder, recipe, small_tokens, tmp_path / "work", progress=False)
+    written = [
+        export.save(made.layers, made.model, None, tmp_path / name, "awq", recipe)
+        for name, made in (("whole", whole), ("streamed", streamed))
+    ]
+    assert content_hash(written[0]) == content_hash(written[1])
+    assert content_hash(folder) == before
+
+
+def test_a_copy_that_does_not_fit_on_the_disk_is_refused(llama_tied, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    models.load(llama_tied, dtype="float16").model.save_pretrained(folder)
+    full = SimpleNamespace(free=1000)
+    monkeypatch.setattr("qcourse.models.bfloat16_copy.shutil.disk_usage", lambda _: full)
+    with pytest.raises(QCourseError, match="not bfloat16.*0.0 GB are free"):
+        quantize_folder(folder, named("rtn-w4g128"), None, tmp_path / "work", progress=False)
 
 
 class Killed(Exception):
