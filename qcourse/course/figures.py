@@ -47,7 +47,7 @@ def grouped(names: Sequence[str], series: Mapping[str, Sequence[float]], y: str,
         places = [place + (index - (len(series) - 1) / 2) * width for place in range(len(names))]
         ax.bar(places, values, width, label=label, color=COLOURS[index % len(COLOURS)])
     ax.set_xticks(range(len(names)), names, rotation=20)
-    ax.legend(frameon=False, ncols=len(series), fontsize=8)
+    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
