@@ -6,9 +6,11 @@ Found by trial: GPTQModel 7.5, bitsandbytes 0.50 and compressed-tensors 0.19 wit
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qcourse.common import QCourseError
+from qcourse.common.tensor_header import read_header
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +20,17 @@ INT4_GROUPS, INT4_ROWS = (32, 64, 128, 256), 16  # of torch's int4 product on a 
 REPACKED_ROWS = 32  # that bitsandbytes interleaves on a CPU with AVX512-BF16
 PLAIN = {"gptq": "gptq_torch", "awq": "torch_awq"}
 FP4 = ("nvfp4-pack-quantized", "mxfp4-pack-quantized")
+
+
+def choose_kernel(config: Any, files: list[Path], device: str) -> None:
+    """Ask GPTQModel, in a transformers config, for its plain kernel where its own choice would fail.
+
+    files: the safetensors of the checkpoint, whose scales are as wide as its linears have rows.
+    """
+    entries = [item for path in files for item in read_header(path).items()]
+    outputs = {entry.shape[-1] for name, entry in entries if name.endswith(".scales")}
+    if kernel := kernel_of(config.quantization_config, outputs, device):
+        config.quantization_config["backend"] = kernel
 
 
 def kernel_of(quantization: dict[str, Any], outputs: set[int], device: str) -> str | None:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qcourse.common import QCourseError, content_hash, read_config
-from qcourse.common.tensor_header import read_header
 from qcourse.models.checkpoint import check_checkpoint
-from qcourse.models.library_limits import check_dtype, kernel_of, settle_4bit_layers
+from qcourse.models.library_limits import check_dtype, choose_kernel, settle_4bit_layers
 from qcourse.models.memory import resident_bytes, trim_memory
 from qcourse.models.resolve import resolve
 from qcourse.models.skeleton import one_sentence
@@ -42,7 +41,8 @@ def load(
     """Load "pico", a folder or a hub id (default: QCOURSE_MODEL, or pico) for evaluation.
 
     dtype: of the weights in memory; device: default QCOURSE_DEVICE, or cuda if there.
-    Raises QCourseError for an unknown name, a damaged, incomplete or pickled checkpoint, an absent device.
+    Raises QCourseError for an unknown name, a damaged, incomplete or pickled checkpoint, an absent device,
+    and for what the checkpoint's library is known to compute wrongly here.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -55,8 +55,7 @@ def load(
         config = AutoConfig.from_pretrained(folder)
         if quantization is not None:
             check_dtype(quantization, torch_dtype)
-            if kernel := kernel_of(quantization, scale_widths(files), device):
-                config.quantization_config["backend"] = kernel
+            choose_kernel(config, files, device)
         model, found = AutoModelForCausalLM.from_pretrained(
             folder, config=config, dtype=torch_dtype, use_safetensors=True,
             ignore_mismatched_sizes=quantization is None, output_loading_info=True)  # fmt: skip
@@ -65,12 +64,6 @@ def load(
     settle_4bit_layers(model.to(device))
     asked = str(name or os.environ.get("QCOURSE_MODEL") or "pico")
     return LoadedModel(model.eval(), load_tokenizer(folder), asked, folder, content_hash(folder))
-
-
-def scale_widths(files: list[Path]) -> set[int]:
-    """Return the widths of the scales in safetensors files: how many rows GPTQ's and AWQ's linears have."""
-    entries = [item for path in files for item in read_header(path).items()]
-    return {entry.shape[-1] for name, entry in entries if name.endswith(".scales")}
 
 
 def check_complete(folder: Path, found: dict[str, Any]) -> None:

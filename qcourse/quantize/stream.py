@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import shutil
-import sys
 from pathlib import Path
 
 import torch
@@ -16,6 +14,7 @@ from qcourse.common import QCourseError
 from qcourse.models import decoder_layers
 from qcourse.models.bfloat16_copy import bfloat16_folder
 from qcourse.models.mapped import mapped_model, place
+from qcourse.models.memory import give_memory_back
 from qcourse.quantize.checks import check_model, check_recipe, check_tokens
 from qcourse.quantize.manifest import start_manifest
 from qcourse.quantize.memory import check_memory
@@ -44,14 +43,7 @@ def quantize_folder(
     """
     folder, work = Path(folder), Path(work)
     give_memory_back()
-    if recipe.transform == "rotation" or recipe.method == "bf16":
-        raise QCourseError(
-            f"{recipe.name} does not go layer by layer; quantize it in memory, without --stream"
-        )
-    model = mapped_model(folder)
-    for check in (check_model, lambda m: check_recipe(m, recipe), lambda m: check_tokens(m, recipe, tokens)):
-        check(model)
-    check_memory(model, recipe, tokens, streaming=True)
+    check_streamable(folder, recipe, tokens)
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
     state = Progress(work, run_identity(folder, recipe, tokens))
@@ -68,15 +60,17 @@ def quantize_folder(
     return result
 
 
-def give_memory_back(bytes_: int = 2**20) -> None:
-    """Let the C library return freed blocks of this size to the system at once, from here on.
-
-    glibc otherwise keeps freed blocks of up to 32 MB, scattered, for later: a fifth of a streamed run's peak.
-    """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(-3, bytes_)  # M_MMAP_THRESHOLD
+def check_streamable(folder: Path, recipe: Recipe, tokens: Tensor | None) -> None:
+    """Raise QCourseError for what cannot be streamed, before anything is written."""
+    if recipe.transform == "rotation" or recipe.method == "bf16":
+        raise QCourseError(
+            f"{recipe.name} does not go layer by layer; quantize it in memory, without --stream"
+        )
+    model = mapped_model(folder)
+    check_model(model)
+    check_recipe(model, recipe)
+    check_tokens(model, recipe, tokens)
+    check_memory(model, recipe, tokens, streaming=True)
 
 
 def run_identity(folder: Path, recipe: Recipe, tokens: Tensor | None) -> dict:
