@@ -1,16 +1,18 @@
 """GPTQ: round the columns one by one, and let the columns not yet rounded make up for each error.
 
 The output error of a linear layer is tr(D H D^T), D the change of the weight and H the mean of x x^T.
-After a column is rounded, the rest of its row can move to lower that error again; U, the upper Cholesky
-factor of the inverse of H, holds by how much. Asked for, the rest also makes up for inputs that earlier
-layers, quantized before, have moved (GPTAQ).
+With H = R R^T, R upper triangular, it is the sum over columns k of (R[k, k] d_k + sum over j < k of
+d_j R[j, k])^2. So column k, whose turn comes after those before it, is rounded where it makes up for their
+changes: at w_k + sum over j < k of (w_j - q_j) R[j, k] / R[k, k]. The paper reaches the same through the
+inverse of H; this form is Chee et al.'s LDLQ (2023, arXiv 2307.13304) and needs none. Asked for, columns
+also make up for inputs that earlier layers, quantized before, have moved (GPTAQ).
 """
 
 import torch
 from torch import Tensor
 
 from qcourse.methods.gptq_drift import drift_feedback
-from qcourse.methods.gptq_factor import inverse_factor
+from qcourse.methods.gptq_factor import upper_factor
 from qcourse.methods.gptq_grid import grid_of_group, static_grids
 from qcourse.methods.gptq_order import column_order, restore_order
 from qcourse.numerics import QuantizedWeight
@@ -49,10 +51,10 @@ def quantize_layer(
     grids = None
     if act_order == "static":
         grids = static_grids(weight, bits, group, symmetric, hessian.diagonal(), search)
-    U, used = inverse_factor(hessian, damping, order)
-    P = None if drift is None or used is None else drift_feedback(drift[order[:, None], order], U)
-    W = weight.float().T[order].contiguous()  # a row of W is a column of the weight, and contiguous
-    codes, scale, zero_point = round_columns(W, U, P, bits, group, symmetric, search, order, grids)
+    R, used = upper_factor(hessian, damping, order)
+    P = None if drift is None or used is None else drift_feedback(drift[order[:, None], order], R)
+    W = weight.T[order].float().contiguous()  # a row of W is a column of the weight, and contiguous
+    codes, scale, zero_point = round_columns(W, R, P, bits, group, symmetric, search, order, grids)
     quantized = restore_order(codes.T, scale.T, zero_point.T, order, bits, group_size, symmetric, act_order)
     quantized.extra["damping"] = used
     return quantized
@@ -65,54 +67,63 @@ def check_input(weight: Tensor, hessian: Tensor, bits: int) -> None:
     check_finite(hessian)
 
 
-def round_columns(W, U, P, bits, group, symmetric, search, order, grids):
+def round_columns(W, R, P, bits, group, symmetric, search, order, grids):
     """Return codes uint8 [in, out], scale and zero point [n_groups, out], columns in the order of W's rows.
 
-    W: float32 [in, out], changed in place: rows not yet rounded absorb the errors of those before them.
-    U, P: upper triangular [in, in]; the rows of U are divided by their pivots in place. Errors reach the rest
-    of a leaf one by one; after the n-th leaf, those of the last 2**k reach the next 2**k in one product,
+    W: float32 [in, out], changed in place: rows not yet rounded make up for the changes of those before them.
+    R, P: upper triangular [in, in]; the columns of R are divided by their pivots in place. Changes reach the
+    rest of a leaf one by one; after the n-th leaf, those of the last 2**k reach the next 2**k in one product,
     2**k the largest power of two that divides n, so that each leaf has heard from all before it.
     grids: scale and zero point of each group where they are static, so that order tells a column's group.
     """
     columns, out = W.shape
-    codes, errors = torch.empty_like(W, dtype=torch.uint8), torch.empty_like(W)
+    codes, changes = torch.empty_like(W, dtype=torch.uint8), W.clone()
     scales, zeros = grids or (W.new_empty(columns // group, out), W.new_empty(columns // group, out))
     groups = (torch.arange(columns, device=W.device) if grids is None else order) // group
-    pivots = U.diagonal().clone()
-    U.div_(pivots[:, None])
+    pivots = R.diagonal().clone()
+    R.div_(pivots)
     width = leaf_width(group)
     for start in range(0, columns, width):
         stop = start + width
         leaf, index = slice(start, stop), start // group
         if grids is None and start % group == 0:
             rows = slice(start, start + group)
-            importance = pivots[rows] ** -2
-            scales[index], zeros[index] = grid_of_group(W[rows], importance, bits, symmetric, search)
+            made_up = torch.linalg.solve_triangular(
+                R[rows, rows].mT, W[rows] - changes[rows], upper=False, unitriangular=True
+            )  # as the columns of the group would be if none of them were rounded
+            importance = pivots[rows].square()
+            scales[index], zeros[index] = grid_of_group(
+                changes[rows] + made_up, importance, bits, symmetric, search
+            )
         scale, zero = scales[groups[leaf]], zeros[groups[leaf]]
-        corrections = [U[leaf, leaf]] if P is None else [U[leaf, leaf], P[leaf, leaf]]
-        codes[leaf] = round_leaf(W[leaf], errors[leaf], scale, zero, bits, *corrections)
+        corrections = [R[leaf, leaf]] if P is None else [R[leaf, leaf], P[leaf, leaf]]
+        codes[leaf] = round_leaf(W[leaf], changes[leaf], scale, zero, bits, *corrections)
         leaves = stop // width
         reach = width * (leaves & -leaves)
         near, far = slice(stop - reach, stop), slice(stop, stop + reach)
-        W[far].addmm_(U[near, far].T, errors[near], alpha=-1)
+        W[far].addmm_(R[near, far].T, changes[near])
         if P is not None:
-            W[far].addmm_(P[near, far].T, W[near])
+            moved = P[near, far].T @ W[near]
+            W[far] += moved
+            changes[far] += moved
     return codes, scales, zeros
 
 
-def round_leaf(W, errors, scale, zero, bits, U, P=None):
-    """Return the codes [width, out] of a few columns (rows of W, changed in place) and fill in their errors.
+def round_leaf(W, changes, scale, zero, bits, R, P=None):
+    """Return the codes [width, out] of a few columns (rows of W, changed in place).
 
-    scale, zero: of each column; U, P: [width, width], of which only what is above the diagonal counts.
+    changes: the columns as they were, of which their rounded values are taken, in place.
+    scale, zero: of each column; R, P: [width, width], of which only what is above the diagonal counts.
     """
     levels = torch.empty_like(W)
-    each = zip(W, errors, levels, scale, -zero, 2**bits - 1 - zero, U.triu(1), strict=True)
-    for j, (column, error, level, step, lowest, highest, u) in enumerate(each):
+    each = zip(W, changes, levels, scale, -zero, 2**bits - 1 - zero, R.triu(1), strict=True)
+    for j, (column, change, level, step, lowest, highest, r) in enumerate(each):
         torch.div(column, step, out=level).round_().clamp_(lowest, highest)
-        torch.addcmul(column, level, step, value=-1, out=error)
-        W.addr_(u, error, alpha=-1)
+        change.addcmul_(level, step, value=-1)
+        W.addr_(r, change)
         if P is not None:
             W[j + 1 :].addr_(P[j, j + 1 :], column)
+            changes[j + 1 :].addr_(P[j, j + 1 :], column)
     return levels.add_(zero)
 
 

@@ -3,20 +3,21 @@
 import torch
 from torch import Tensor
 
-LARGEST_DAMPING = 1.0
-SMALL = 64
+LEAST_DAMPING, LARGEST_DAMPING = 1e-4, 1.0
 ROWS = 256  # moved at once
 
 
-def inverse_factor(
+def upper_factor(
     hessian: Tensor, damping: float = 0.01, order: Tensor | None = None
 ) -> tuple[Tensor, float | None]:
-    """Return U, upper triangular with U^T U = (H + damping * mean(diag) I)^-1, and the damping used.
+    """Return R, upper triangular with R R^T = H + damping * mean(diag) I, and the damping used.
 
     hessian: float32 [in, in]; order: int64 [in], the order that its rows and columns are taken in.
     Columns that calibration never activated get a diagonal of one mean value: they neither send nor receive
     errors, so they are rounded, not zeroed. Where the factorization fails the damping grows tenfold; beyond 1
-    the identity is returned with None: plain rounding. One matrix of H's size is made, and a quarter of one.
+    the identity is returned with None: plain rounding. One matrix of H's size is made.
+
+    LAPACK's factor is lower triangular: that of H with rows and columns reversed, reversed back, is R.
     """
     back = (torch.arange(len(hessian), device=hessian.device) if order is None else order).flip(0)
     diagonal = hessian.diagonal()[back]
@@ -27,10 +28,9 @@ def inverse_factor(
         failed = torch.empty((), dtype=torch.int32, device=hessian.device)
         torch.linalg.cholesky_ex(factor, out=(factor, failed))
         if not failed and factor.diagonal().isfinite().all():
-            invert(factor)
             turn(factor.mT)
             return factor, damping
-        damping *= 10
+        damping = max(10 * damping, LEAST_DAMPING)
     return torch.eye(len(hessian), device=hessian.device), None
 
 
@@ -54,21 +54,3 @@ def turn(matrix: Tensor) -> None:
         lower.copy_(kept)
     if size % 2:
         matrix[half] = matrix[half].flip(0)
-
-
-def invert(factor: Tensor) -> None:
-    """Invert a lower triangular matrix in place, by halves: nearly all of the work is matrix products.
-
-    The factor comes from H with rows and columns reversed: H_r = L L^T. Reversed back, L is upper
-    triangular, H = L L^T, so H^-1 = (L^-1)^T L^-1 and U = L^-1, without ever forming H^-1.
-    """
-    if len(factor) <= SMALL:
-        identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
-        factor.copy_(torch.linalg.solve_triangular(factor, identity, upper=False))
-        return
-    half = len(factor) // 2
-    upper, lower = factor[:half, :half], factor[half:, half:]
-    invert(upper)
-    invert(lower)
-    corner = factor[half:, :half]
-    torch.mm(lower, corner @ upper, out=corner).neg_()

@@ -52,7 +52,7 @@ def restore_order(
     if act_order == "full" and scale.shape[1] > 1:
         g_idx = (back // group).to(torch.int32)
     return QuantizedWeight(
-        codes[:, back].contiguous(),
+        codes.T[back].T.contiguous(),
         scale.contiguous(),
         zero_point.to(torch.int32).contiguous(),
         bits,

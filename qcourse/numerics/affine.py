@@ -129,33 +129,45 @@ def search_range(
     convention: str = "full",
     storable: bool = True,
     shrinks: tuple[float, ...] = SHRINKS,
+    hessian: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the shrunk range of each group with the least (importance-weighted) squared error.
 
     groups: [out, n_groups, size]; low, high: [out, n_groups]; importance: [1, n_groups, size] or [size].
+    hessian: [n_groups, size, size], for the error d H d^T instead; groups are then [n_groups, out, size].
     A few rows are searched at a time: what is kept meanwhile stays in cache.
     Source: the clipping search of GPTQ's --mse and of AWQ (arXiv 2306.00978, section 4.1).
     """
-    rows = max(1, PART // groups[0].numel())
-    kept = [
-        best_shrink(part, least, greatest, bits, symmetric, importance, convention, storable, shrinks)
-        for part, least, greatest in zip(groups.split(rows), low.split(rows), high.split(rows), strict=True)
-    ]
+    rows, kept = max(1, PART // groups[0].numel()), []
+    for start in range(0, len(groups), rows):
+        some = slice(start, start + rows)
+        grids = (low[some], high[some], bits, symmetric, convention, storable, shrinks)
+        kept.append(best_shrink(groups[some], *grids, importance, None if hessian is None else hessian[some]))
     shrink = torch.cat(kept)
     return low * shrink, high * shrink
 
 
-def best_shrink(groups, low, high, bits, symmetric, importance, convention, storable, shrinks) -> Tensor:
+def best_shrink(
+    groups, low, high, bits, symmetric, convention, storable, shrinks, importance, hessian
+) -> Tensor:
     """Return the factor of each range, one of `shrinks`, with the least squared error; shaped like `low`."""
     least, best, error = torch.full_like(low, torch.inf), torch.ones_like(low), torch.empty_like(groups)
     for shrink in shrinks:
         scale, zero = grid(low * shrink, high * shrink, bits, symmetric, convention, storable)
         scale, zero = scale[..., None], zero[..., None]
-        round_to(groups, scale, zero, bits, out=error).sub_(zero).mul_(scale).sub_(groups).square_()
-        total = (error if importance is None else error.mul_(importance)).sum(-1)
+        round_to(groups, scale, zero, bits, out=error).sub_(zero).mul_(scale).sub_(groups)
+        total = weighted_square(error, importance, hessian)
         best = torch.where(total < least, shrink, best)
         least = torch.minimum(total, least)
     return best
+
+
+def weighted_square(error: Tensor, importance: Tensor | None, hessian: Tensor | None) -> Tensor:
+    """Return what `search_range` compares, a sum over the last dimension; the error may be overwritten."""
+    if hessian is not None:
+        return (error @ hessian).mul_(error).sum(-1)
+    squares = error.square_()
+    return (squares if importance is None else squares.mul_(importance)).sum(-1)
 
 
 def quantize_int8(values: Tensor, *, levels: float = 127.5) -> tuple[Tensor, Tensor]:

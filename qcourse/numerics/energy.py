@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-BLOCK = 128
+BLOCK = 256
 
 
 def output_energy(weight: Tensor, hessian: Tensor) -> Tensor:

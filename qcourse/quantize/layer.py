@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qcourse.calibrate import InputStatistics
+from qcourse.calibrate import InputStatistics, bf16_products
 from qcourse.common import QCourseError
 from qcourse.methods import fp8, gptq, llm_int8, nf4, rtn, w8a8_int8
 from qcourse.models import fused_groups
@@ -27,9 +27,9 @@ Statistics = list[InputStatistics] | None
 def transform_layer(layer: nn.Module, recipe: Recipe, prefix: str, statistics: Statistics) -> dict[str, Any]:
     """Apply the recipe's layer-wise transform in place; return its record ({} for none)."""
     if recipe.transform == "awq":
-        return awq.transform(
-            layer, statistics, {item: recipe.for_layer(prefix + item) for item in linear_names(layer)}
-        )
+        grids = {item: recipe.for_layer(prefix + item) for item in linear_names(layer)}
+        with bf16_products():  # exact enough to rank scales by
+            return awq.transform(layer, statistics, grids)
     if recipe.transform == "smoothquant":
         return smoothquant.transform(layer, statistics, recipe.alpha)
     return {}
@@ -102,7 +102,8 @@ def codes_of(
         )
     if recipe.method == "rtn":
         if recipe.transform == "awq":
-            weight = clip(weight, hessian, **grid)
+            with bf16_products():
+                weight = clip(weight, hessian, **grid)
         return rtn.quantize_layer(weight, **grid)
     if recipe.method == "nf4":
         return nf4.quantize_layer(

@@ -38,8 +38,8 @@ def work(config: Any, recipe: str, tokens: int, length: int) -> dict[str, tuple[
     """Return operations and kind of rate for each part of quantizing a Llama shape by `recipe`.
 
     Each decoder layer's linears run once on all tokens, attention over half of the positions; each input's
-    Hessian is symmetric, so half of it; GPTQ factorizes and inverts it and updates every column once by all
-    before it; AWQ weighs each candidate's error by it, and half of a symmetric matrix tells that.
+    Hessian is symmetric, so half of it; GPTQ factorizes it and updates every column once by all before it;
+    AWQ weighs each candidate's error by it, and half of a symmetric matrix tells that.
     """
     hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     head = getattr(config, "head_dim", None) or hidden // config.num_attention_heads
@@ -51,11 +51,11 @@ def work(config: Any, recipe: str, tokens: int, length: int) -> dict[str, tuple[
         "Hessians": (sum(tokens * width**2 for width, _ in inputs), "bf16 into fp32"),
     }
     if named(recipe).method == "gptq":
-        parts["factorization"] = (sum(2 * width**3 / 3 for width, _ in inputs), "fp32")
+        parts["factorization"] = (sum(width**3 / 3 for width, _ in inputs), "fp32")
         parts["updates"] = (sum(width**2 * sum(outs) for width, outs in inputs), "fp32")
     else:
         rows = [(width, sum(min(out, SEARCH_ROWS) for out in outs)) for width, outs in inputs]
-        parts["search"] = (sum(CANDIDATES * count * width**2 for width, count in rows), "fp32")
+        parts["search"] = (sum(CANDIDATES * count * width**2 for width, count in rows), "bf16 into fp32")
     return {name: (layers * operations, kind) for name, (operations, kind) in parts.items()}
 
 
