@@ -92,7 +92,7 @@ def frontier(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 def heatmap(values: Any, x: str, y: str, title: str = "", label: str = "") -> Any:
     """Draw a matrix [rows, columns] as an image with a colour bar."""
     figure, ax = axes(title, x, y)
-    image = ax.imshow(values, aspect="auto", cmap="viridis", interpolation="nearest")
+    image = ax.imshow(in_memory(values), aspect="auto", cmap="viridis", interpolation="nearest")
     figure.colorbar(image, ax=ax, label=label)
     return figure
 
@@ -102,11 +102,16 @@ def histogram(values: Mapping[str, Any], x: str, title: str = "", bins: int = 80
     figure, ax = axes(title, x, "density")
     for index, (name, numbers) in enumerate(values.items()):
         colour = COLOURS[index % len(COLOURS)]
-        ax.hist(numbers, bins=bins, density=True, histtype="step", label=name, color=colour)
+        ax.hist(in_memory(numbers), bins=bins, density=True, histtype="step", label=name, color=colour)
     if log:
         ax.set_yscale("log")
     ax.legend(frameon=False)
     return figure
+
+
+def in_memory(values: Any) -> Any:
+    """Return a tensor from wherever it is to the CPU's memory; anything else as it is."""
+    return values.detach().cpu() if hasattr(values, "cpu") else values
 
 
 def as_png(draw: Callable[[], Any]) -> bytes:

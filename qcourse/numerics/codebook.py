@@ -22,9 +22,9 @@ BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 NESTED_BLOCK = 256
 
 
-def code_book(kind: str) -> Tensor:
+def code_book(kind: str, device: torch.device | None = None) -> Tensor:
     """Return the 16 values of "nf4" (rising) or "fp4" (sign bit, then magnitude), float32."""
-    return torch.tensor(NF4 if kind == "nf4" else FP4 + tuple(-value for value in FP4))
+    return torch.tensor(NF4 if kind == "nf4" else FP4 + tuple(-value for value in FP4), device=device)
 
 
 def quantize_codebook(
@@ -53,7 +53,7 @@ def quantize_codebook(
 
 def dequantize_codebook(quantized: QuantizedWeight) -> Tensor:
     """Return the dense weight, float32 [out, in]: code-book value times its block's absmax."""
-    values = code_book(quantized.kind)[quantized.codes.long()]
+    values = code_book(quantized.kind, quantized.codes.device)[quantized.codes.long()]
     blocks = to_blocks(values, quantized.group_size) * quantized.scale.reshape(-1, 1)
     return blocks.reshape(-1)[: values.numel()].reshape(values.shape)
 
@@ -71,7 +71,7 @@ def scale_block(blocks: Tensor, absmax: Tensor) -> Tensor:
 
 def nearest(scaled: Tensor, kind: str) -> Tensor:
     """Return the index of the nearest code-book value, uint8; a tie goes to the lower value."""
-    values, order = code_book(kind).sort(stable=True)
+    values, order = code_book(kind, scaled.device).sort(stable=True)
     index = torch.bucketize(scaled, (values[:-1] + values[1:]) / 2)
     return order[index].to(torch.uint8)
 
@@ -86,7 +86,7 @@ def nest(absmax: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     blocks = to_blocks(absmax - offset, NESTED_BLOCK)
     nested_absmax = blocks.abs().amax(1)
     steps = ((scale_block(blocks, nested_absmax) + 1) * 32767.5 + 0.5).long()
-    codes = dynamic_codes()[steps] * (nested_absmax > 0)[:, None]
+    codes = dynamic_codes().to(steps.device)[steps] * (nested_absmax > 0)[:, None]
     codes = codes.reshape(-1)[: absmax.numel()]
     stored = {"absmax_codes": codes, "nested_absmax": nested_absmax, "offset": offset}
     return unnest(codes, nested_absmax, offset), stored
@@ -94,7 +94,8 @@ def nest(absmax: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
 
 def unnest(codes: Tensor, nested_absmax: Tensor, offset: Tensor) -> Tensor:
     """Return the block maxima that 8-bit codes, their own block maxima and the offset stand for."""
-    blocks = to_blocks(dynamic_map()[codes.reshape(-1).long()], NESTED_BLOCK) * nested_absmax[:, None]
+    values = dynamic_map().to(codes.device)[codes.reshape(-1).long()]
+    blocks = to_blocks(values, NESTED_BLOCK) * nested_absmax[:, None]
     return blocks.reshape(-1)[: codes.numel()] + offset
 
 

@@ -22,7 +22,7 @@ def pack_iq4_nl(blocks: Tensor, importance: Tensor | None = None) -> Tensor:
     Tried are scales that send the largest weight near either end of the table; for each choice of codes the
     scale is the weighted least-squares one, as in ggml's quantize_row_iq4_nl_impl.
     """
-    values = torch.tensor(IQ4_NL_VALUES, dtype=torch.float32)
+    values = torch.tensor(IQ4_NL_VALUES, dtype=torch.float32, device=blocks.device)
     weight = (
         blocks.square() if importance is None else importance * (blocks.square() + mean_square(blocks)).sqrt()
     )
@@ -50,5 +50,5 @@ def nearest_value(scaled: Tensor, values: Tensor) -> Tensor:
 
 def unpack_iq4_nl(data: Tensor) -> Tensor:
     """Return the float32 weights [n, 32] of IQ4_NL blocks."""
-    values = torch.tensor(IQ4_NL_VALUES, dtype=torch.float32)
+    values = torch.tensor(IQ4_NL_VALUES, dtype=torch.float32, device=data.device)
     return half_values(data[:, :2]) * values[from_nibbles(data[:, 2:]).long()]

@@ -87,13 +87,13 @@ def unpack_q4_0(data: Tensor) -> Tensor:
 def pack_q5_0(blocks: Tensor, importance: Tensor | None = None) -> Tensor:
     """Pack [n, 32] into 22 bytes a block: float16 scale, 32 fifth bits, 16 bytes of nibbles."""
     scale, codes = offset_codes(blocks, 16, importance)
-    fifth = (codes >> 4).reshape(-1, 4, 8).to(torch.int32) << torch.arange(8)
+    fifth = (codes >> 4).reshape(-1, 4, 8).to(torch.int32) << torch.arange(8, device=codes.device)
     return torch.cat([half_bytes(scale), fifth.sum(2).to(torch.uint8), nibbles(codes & 15)], 1)
 
 
 def unpack_q5_0(data: Tensor) -> Tensor:
     """Return the float32 weights [n, 32] of Q5_0 blocks."""
-    fifth = ((data[:, 2:6, None].int() >> torch.arange(8)) & 1).flatten(1)
+    fifth = ((data[:, 2:6, None].int() >> torch.arange(8, device=data.device)) & 1).flatten(1)
     codes = from_nibbles(data[:, 6:]).int() | (fifth << 4)
     return half_values(data[:, :2]) * (codes.float() - 16)
 
