@@ -6,7 +6,7 @@ device answers to "meta", the one device type that every torch has and nothing h
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -143,9 +143,7 @@ def pretended_device() -> Iterator[None]:
     before = torch.inference_mode
     torch.inference_mode = lambda mode=True: torch.no_grad()(mode) if callable(mode) else torch.no_grad()
     try:
-        with ExitStack() as stack:
-            stack.enter_context(_Functions())
-            stack.enter_context(_Operations())
+        with _Functions(), _Operations():
             yield
     finally:
         torch.inference_mode = before
