@@ -8,10 +8,8 @@ from torch import Tensor
 
 from qcourse.calibrate import InputStatistics, bf16_products
 from qcourse.numerics import QuantizedWeight
-from qcourse.numerics.energy import output_energy
+from qcourse.numerics.energy import output_energy, thin_rows
 from qcourse.recipe import Recipe
-
-ROWS = 512
 
 
 def record_of(
@@ -23,7 +21,7 @@ def record_of(
 ) -> dict[str, Any]:
     """Return a linear's manifest record: settings, bits per weight, errors of weight and output, damping.
 
-    The output's error is that of up to ROWS output features, evenly spaced.
+    The output's error is that of up to 512 output features, evenly spaced.
     """
     weight = weight.float()
     error = layer.dequantize() - weight
@@ -35,10 +33,9 @@ def record_of(
         "relative_weight_error": ratio(error.square().sum(), weight.square().sum()),
     }
     if hessian is not None:
-        some = slice(None, None, -(-len(weight) // ROWS))
         with bf16_products():
             record["relative_output_error"] = ratio(
-                output_energy(error[some], hessian), output_energy(weight[some], hessian)
+                output_energy(thin_rows(error), hessian), output_energy(thin_rows(weight), hessian)
             )
         record["calibration_tokens"] = item.n_tokens
     if recipe.method == "gptq":

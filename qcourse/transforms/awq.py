@@ -11,10 +11,8 @@ from torch import Tensor, nn
 
 from qcourse.numerics.affine import fake_quantize
 from qcourse.numerics.checks import columns_of_a_group
-from qcourse.numerics.energy import output_energy
+from qcourse.numerics.energy import output_energy, thin_rows
 from qcourse.transforms.fold import Link, fold, links, pool_query_heads
-
-SEARCH_ROWS = 512
 
 
 class Grid(Protocol):
@@ -106,8 +104,3 @@ def mean_magnitude(weights: list[tuple[Tensor, Grid]]) -> Tensor:
         )
         parts.append((groups / groups.amax(-1, keepdim=True).clamp(min=1e-8)).reshape(weight.shape))
     return torch.cat(parts).mean(0)
-
-
-def thin_rows(weight: Tensor) -> Tensor:
-    """Return every k-th row so that at most 512 stay: enough to rank scales by."""
-    return weight[:: max(1, -(-weight.shape[0] // SEARCH_ROWS))]
