@@ -88,13 +88,9 @@ def round_columns(W, R, P, bits, group, symmetric, search, order, grids):
         leaf, index = slice(start, stop), start // group
         if grids is None and start % group == 0:
             rows = slice(start, start + group)
-            made_up = torch.linalg.solve_triangular(
-                R[rows, rows].mT, W[rows] - changes[rows], upper=False, unitriangular=True
-            )  # as the columns of the group would be if none of them were rounded
+            whole = unrounded(W[rows], changes[rows], R[rows, rows])
             importance = pivots[rows].square()
-            scales[index], zeros[index] = grid_of_group(
-                changes[rows] + made_up, importance, bits, symmetric, search
-            )
+            scales[index], zeros[index] = grid_of_group(whole, importance, bits, symmetric, search)
         scale, zero = scales[groups[leaf]], zeros[groups[leaf]]
         corrections = [R[leaf, leaf]] if P is None else [R[leaf, leaf], P[leaf, leaf]]
         codes[leaf] = round_leaf(W[leaf], changes[leaf], scale, zero, bits, *corrections)
@@ -107,6 +103,16 @@ def round_columns(W, R, P, bits, group, symmetric, search, order, grids):
             W[far] += moved
             changes[far] += moved
     return codes, scales, zeros
+
+
+def unrounded(W, changes, R):
+    """Return a group's columns as they would be if none of them were rounded: what its grid is chosen for.
+
+    W: the columns, which have heard of all groups before theirs; changes: as they were; R: the group's rows
+    and columns of the factor, each column divided by its pivot.
+    """
+    made_up = torch.linalg.solve_triangular(R.mT, W - changes, upper=False, unitriangular=True)
+    return changes + made_up
 
 
 def round_leaf(W, changes, scale, zero, bits, R, P=None):
