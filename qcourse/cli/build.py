@@ -1,11 +1,12 @@
 """From MODEL and recipe to artefact: load, calibrate, quantize, export."""
 
 import math
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from qcourse.common import QCourseError, content_hash, read_config
+from qcourse.common import QCourseError, content_hash, read_config, replace_folder
 from qcourse.recipe import Recipe
 
 SAMPLES, SEQUENCE = 64, 512  # calibration windows and their tokens
@@ -42,7 +43,7 @@ def build(model: str, recipe: Recipe, form: str, output: Path, revision: str | N
 
     tokens = calibration_tokens(source.tokenizer, calibration) if recipe.needs_calibration else None
     made = quantize(source.model, recipe, tokens)
-    return write(made, source.tokenizer, output, form, origin(model, source.hash, revision))
+    return write(made, source.tokenizer, output, form, origin(model, source.hash, revision), calibration)
 
 
 def check_request(folder: Path, recipe: Recipe, form: str) -> None:
@@ -74,9 +75,11 @@ def mixed(source: Any, recipe: Recipe, calibration: Path | None, bit_budget: flo
 
 def build_streamed(model: str, recipe: Recipe, form: str, output: Path, revision: str | None,
                    calibration: Path | None) -> Path:  # fmt: skip
-    """Quantize a checkpoint layer by layer from its files and write the artefact."""
-    import shutil
+    """Quantize a checkpoint layer by layer from its files and write the artefact.
 
+    Layers and the artefact are made in one work folder beside `output`: killed at any moment, the same
+    command goes on there, and what it leaves in the end is the artefact alone.
+    """
     from qcourse.models import resolve
     from qcourse.models.load import load_tokenizer
     from qcourse.quantize import quantize_folder
@@ -90,16 +93,21 @@ def build_streamed(model: str, recipe: Recipe, form: str, output: Path, revision
     tokens = calibration_tokens(tokenizer, calibration) if recipe.needs_calibration else None
     work = output.parent / f".{output.name}.layers"
     made = quantize_folder(folder, recipe, tokens, work)
-    written = write(made, tokenizer, output, form, origin(model, content_hash(folder), revision))
+    written = write(made, tokenizer, work / "artefact", form, origin(model, content_hash(folder), revision))
+    replace_folder(written, output)
     shutil.rmtree(work, ignore_errors=True)
-    return written
+    return output
 
 
-def write(made: Any, tokenizer: Any, output: Path, form: str, source: dict[str, Any]) -> Path:
-    """Write a quantized model with its record."""
+def write(made: Any, tokenizer: Any, output: Path, form: str, source: dict[str, Any],
+          calibration: Path | None = None) -> Path:  # fmt: skip
+    """Write a quantized model with its record, which names the calibration text that was asked for."""
+    from qcourse.calibrate import text_record
     from qcourse.export import save
 
     manifest = {**made.manifest, "source": source}
+    if calibration is not None:
+        manifest["calibration"] = {**(manifest["calibration"] or {}), **text_record(calibration)}
     return save(made.layers, made.model, tokenizer, output, form, made.recipe, manifest)
 
 
@@ -110,18 +118,20 @@ def origin(model: str, model_hash: str, revision: str | None) -> dict[str, Any]:
 
 def build_gguf(source: Any, recipe: Recipe, output: Path, calibration: Path | None) -> Path:
     """Write a GGUF by llama.cpp's quantizer; with a calibration text, with our importance matrix."""
-    from qcourse.calibrate import importance_matrix
+    from qcourse.calibrate import importance_matrix, text_record, tokens_hash
     from qcourse.export import gguf
     from qcourse.models import check_finite
 
     check_finite(source.model)
-    matrix = None
-    if calibration is not None:
-        matrix = importance_matrix(source.model, calibration_tokens(source.tokenizer, calibration))
     manifest = {
         "source": {"model": model_name(source.name), "hash": source.hash},
-        "imatrix": matrix is not None,
+        "imatrix": calibration is not None,
     }
+    matrix = None
+    if calibration is not None:
+        tokens = calibration_tokens(source.tokenizer, calibration)
+        manifest["calibration"] = {"sha256": tokens_hash(tokens), **text_record(calibration)}
+        matrix = importance_matrix(source.model, tokens)
     if recipe.variant in ("BF16", "F16"):
         return gguf.write(source.model, source.tokenizer, output, recipe, manifest)
     with tempfile.TemporaryDirectory() as folder:
@@ -130,7 +140,7 @@ def build_gguf(source: Any, recipe: Recipe, output: Path, calibration: Path | No
 
 
 def calibration_tokens(tokenizer: Any, file: Path | None) -> Any:
-    """Return calibration windows of a text file, or of the course's own prose."""
+    """Return calibration windows of a text file or hub dataset, or of the course's own prose."""
     from qcourse.calibrate import batches, read_texts
     from qcourse.skills import prose
 

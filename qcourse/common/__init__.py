@@ -2,7 +2,14 @@
 
 from qcourse.common.config import read_config
 from qcourse.common.errors import QCourseError
-from qcourse.common.files import atomic_folder, atomic_path, content_hash, write_json
+from qcourse.common.files import (
+    atomic_folder,
+    atomic_path,
+    content_hash,
+    record_path,
+    replace_folder,
+    write_json,
+)
 from qcourse.common.places import cache_folder, data_folder, home_folder, repository
 
 __all__ = [
@@ -14,6 +21,8 @@ __all__ = [
     "data_folder",
     "home_folder",
     "read_config",
+    "record_path",
+    "replace_folder",
     "repository",
     "write_json",
 ]

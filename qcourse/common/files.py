@@ -37,11 +37,16 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+        replace_folder(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(made: Path, path: Path) -> None:
+    """Move a finished folder to `path`, on the same disk, in place of what stands there."""
+    if path.exists():
+        shutil.rmtree(path)
+    os.replace(made, path)
 
 
 def write_json(path: Path | str, value: object) -> None:
@@ -49,6 +54,17 @@ def write_json(path: Path | str, value: object) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def record_path(artefact: Path | str) -> Path:
+    """Return where an artefact's record is: recipe.json in its folder, or beside a file FILE.recipe.json."""
+    artefact = Path(artefact)
+    return artefact / "recipe.json" if artefact.is_dir() else Path(f"{artefact}.recipe.json")
+
+
+def is_about_a_model(file: Path) -> bool:
+    """Say whether a file beside a model tells of it and is no part of it."""
+    return file.name in ABOUT_A_MODEL or file.name.endswith(".recipe.json")
 
 
 def content_hash(path: Path | str) -> str:
@@ -60,7 +76,7 @@ def content_hash(path: Path | str) -> str:
     path = Path(path)
     files = [path] if path.is_file() else sorted(
         file for file in path.rglob("*")
-        if file.suffix in {".safetensors", ".json", ".gguf"} and file.name not in ABOUT_A_MODEL
+        if file.suffix in {".safetensors", ".json", ".gguf"} and not is_about_a_model(file)
     )
     digest = hashlib.sha256()
     for file in files:

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from qcourse.common import QCourseError, atomic_folder, write_json
-from qcourse.export import tensor_file
 from qcourse.export.manifest import record
+from qcourse.export.tensor_writer import Part, outlines, save_parts, size
 from qcourse.recipe import Recipe
 
 WEIGHTS = "model.safetensors"
@@ -44,7 +44,7 @@ def _bias(model: nn.Module, name: str) -> Tensor | None:
 
 def write_folder(
     folder: Path | str,
-    tensors: dict[str, Tensor],
+    parts: list[Part],
     model: nn.Module,
     tokenizer: Any,
     quantization: dict[str, Any] | None,
@@ -54,15 +54,17 @@ def write_folder(
 ) -> Path:
     """Write a checkpoint folder that engines load and return its path.
 
-    quantization: the `quantization_config` of config.json, None for a dense model.
+    parts: functions that return the tensors a few at a time, the same at each call: only what one of them
+    returns is in memory. quantization: the `quantization_config` of config.json, None for a dense model.
     tokenizer: None leaves the tokenizer out. Raises QCourseError when the disk
     has too little room or fills up; then nothing is left behind.
     """
     folder = Path(folder)
-    check_room(folder, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
+    found = outlines(parts)
+    check_room(folder, sum(map(size, found.values())))
     try:
         with atomic_folder(folder) as temporary:
-            tensor_file.save(tensors, temporary / WEIGHTS)
+            save_parts(parts, found, temporary / WEIGHTS)
             write_config(temporary, model, quantization)
             if tokenizer is not None:
                 tokenizer.save_pretrained(temporary)
@@ -102,7 +104,7 @@ def check_room(path: Path | str, needed: int) -> None:
 def disk_error(path: Path | str, error: Exception) -> Exception:
     """Return a QCourseError for a full disk, the error itself for anything else.
 
-    The safetensors library reports a full disk in the text of its own exception.
+    The tokenizers library reports a full disk in the text of its own exception.
     """
     full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error).lower()
     if not full:

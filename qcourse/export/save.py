@@ -1,5 +1,7 @@
 """From quantized layers to a checkpoint folder, in any of the formats."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,11 @@ from qcourse.recipe.recipe import INTEGER_METHODS
 FORMATS = ("gptq", "gptq_v2", "awq", "compressed-tensors", "bitsandbytes", "merged")
 """What `save` writes; GGUF files are written by qcourse.export.gguf."""
 
-Encoded = dict[str, dict[str, Tensor]]
+Encode = Callable[[QuantizedWeight], dict[str, Tensor]]
 
 
 def save(
-    quantized_layers: dict[str, QuantizedWeight],
+    quantized_layers: Mapping[str, QuantizedWeight],
     model: nn.Module,
     tokenizer: Any,
     folder: Path | str,
@@ -30,20 +32,19 @@ def save(
 ) -> Path:
     """Write a checkpoint folder with its recipe.json and return its path.
 
-    quantized_layers: full name of a linear -> its weight; model: the transformers
-    model that they belong to, for everything that is not quantized (biases,
-    norms, embeddings) and for config.json; tokenizer: None to leave it out.
-    format "gptq" writes v1 files, or v2 for asymmetric grids, which v1 cannot
-    hold; "merged" writes dense weights. The same input gives the same bytes.
-    Raises QCourseError for what the format cannot hold and for a full disk;
-    nothing is left half-written.
+    quantized_layers: full name of a linear -> its weight; one at a time is asked for and encoded, so that
+    layers on disk stay there. model: the transformers model that they belong to, for everything that is not
+    quantized (biases, norms, embeddings) and for config.json; tokenizer: None to leave it out.
+    format "gptq" writes v1 files, or v2 for asymmetric grids, which v1 cannot hold; "merged" writes dense
+    weights. The same input gives the same bytes.
+    Raises QCourseError for what the format cannot hold and for a full disk; nothing is left half-written.
     """
     if format not in FORMATS:
         raise QCourseError(f"unknown format {format!r}; known are {', '.join(FORMATS)}")
-    encoded, quantization = _encode(quantized_layers, model, format)
-    tensors = dense_tensors(model, set(quantized_layers))
-    tensors |= {f"{name}.{part}": tensor for name, parts in encoded.items() for part, tensor in parts.items()}
-    return write_folder(folder, tensors, model, tokenizer, quantization, recipe, manifest or {}, format)
+    encode, quantization = _encoder(quantized_layers, model, format)
+    parts = [partial(dense_tensors, model, set(quantized_layers))]
+    parts += [partial(_tensors, quantized_layers, name, encode) for name in quantized_layers]
+    return write_folder(folder, parts, model, tokenizer, quantization, recipe, manifest or {}, format)
 
 
 def check_format(grids: dict[str, tuple[tuple[int, int], Recipe | None]], format: str) -> None:
@@ -69,25 +70,25 @@ def _outline(shape: tuple[int, int], recipe: Recipe) -> QuantizedWeight:
     return QuantizedWeight(codes, scale=codes, zero_point=codes, g_idx=order, **grid)
 
 
-def _encode(layers: dict[str, QuantizedWeight], model: nn.Module, format: str) -> tuple[Encoded, dict | None]:
-    """Return the tensors of every layer and the quantization_config of the format."""
+def _tensors(layers: Mapping[str, QuantizedWeight], name: str, encode: Encode) -> dict[str, Tensor]:
+    """Return what a file holds of one linear."""
+    return {f"{name}.{part}": tensor for part, tensor in encode(layers[name]).items()}
+
+
+def _encoder(
+    layers: Mapping[str, QuantizedWeight], model: nn.Module, format: str
+) -> tuple[Encode, dict[str, Any] | None]:
+    """Return what makes the tensors of a layer, and the quantization_config of the format."""
     if format == "merged":
-        return {name: {"weight": layer.dequantize_to(model.dtype)} for name, layer in layers.items()}, None
+        return lambda layer: {"weight": layer.dequantize_to(model.dtype)}, None
     if format in ("gptq", "gptq_v2"):
         symmetric = all(layer.symmetric for layer in layers.values())
         version = 1 if format == "gptq" and symmetric else 2
         gptq.check(layers, version)
-        return _each(layers, lambda layer: gptq.encode(layer, version)), gptq.configuration(
-            layers, model, version
-        )
+        return partial(gptq.encode, version=version), gptq.configuration(layers, model, version)
     if format == "bitsandbytes":
         bitsandbytes.check(layers)
-        tensors = _each(layers, lambda layer: bitsandbytes.encode(layer, model.dtype))
-        return tensors, bitsandbytes.configuration(layers, model)
+        return partial(bitsandbytes.encode, dtype=model.dtype), bitsandbytes.configuration(layers, model)
     module = awq if format == "awq" else compressed_tensors
     module.check(layers)
-    return _each(layers, module.encode), module.configuration(layers, model)
-
-
-def _each(layers: dict[str, QuantizedWeight], encode) -> Encoded:
-    return {name: encode(layer) for name, layer in layers.items()}
+    return module.encode, module.configuration(layers, model)

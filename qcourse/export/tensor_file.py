@@ -1,7 +1,6 @@
-"""Safetensors files, read only after their header has been checked, written the same way every time."""
+"""Safetensors files, read only after their header has been checked."""
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -83,12 +82,3 @@ def _check_index(folder: Path, names: dict[str, Path]) -> None:
             f"{folder} lacks {len(missing)} tensors of its index, first {missing[0]}; "
             "download the missing shard"
         )
-
-
-def save(tensors: dict[str, Tensor], path: Path | str) -> int:
-    """Write tensors to a safetensors file and return its bytes; equal tensors give equal files."""
-    from safetensors.torch import save_file
-
-    ordered = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
-    save_file(ordered, str(path), metadata={"format": "pt"})
-    return os.path.getsize(path)

@@ -13,7 +13,7 @@ import torch
 from qcourse import export
 from qcourse.common import QCourseError
 from qcourse.common.tensor_header import read_header
-from qcourse.export import tensor_file
+from qcourse.export import tensor_file, tensor_writer
 from tests.export.conftest import KINDS
 
 
@@ -113,7 +113,7 @@ def test_every_part_of_a_layer_is_missed(whole, tmp_path):
             bad = tmp_path / f"{kind}-{part.removeprefix(name)}"
             bad.mkdir()
             shutil.copy(folder / "config.json", bad)
-            tensor_file.save(
+            tensor_writer.save(
                 {key: value for key, value in tensors.items() if key != part}, bad / "a.safetensors"
             )
             with pytest.raises(QCourseError, match="up_proj"):
@@ -206,6 +206,6 @@ def test_missing_files_and_shards_are_named(whole, tmp_path):
 
 def test_a_tensor_in_two_shards_is_refused(tmp_path):
     for name in ("a", "b"):
-        tensor_file.save({"w": torch.ones(2)}, tmp_path / f"{name}.safetensors")
+        tensor_writer.save({"w": torch.ones(2)}, tmp_path / f"{name}.safetensors")
     with pytest.raises(QCourseError, match="a.safetensors and in b.safetensors"):
         tensor_file.load_folder(tmp_path)

@@ -9,7 +9,6 @@ import torch
 from qcourse import export
 from qcourse.common import QCourseError
 from qcourse.export import folder as folder_module
-from qcourse.export import tensor_file
 from qcourse.numerics.affine import quantize_affine
 from tests.export.conftest import KINDS
 
@@ -105,11 +104,11 @@ def test_a_failure_half_way_leaves_what_was_there(error, expected, model, layers
     export.save(layers, model, None, target, "compressed-tensors")
     before = {path.name: path.read_bytes() for path in target.iterdir()}
 
-    def fail(tensors: dict, path: Path) -> int:
+    def fail(parts: list, found: dict, path: Path) -> int:
         Path(path).write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(tensor_file, "save", fail)
+    monkeypatch.setattr(folder_module, "save_parts", fail)
     for place in (target, tmp_path / "new"):
         with pytest.raises(expected):
             export.save(layers, model, None, place, "compressed-tensors")

@@ -1,5 +1,10 @@
 """Streaming gives the codes of a run in memory, goes on after an interruption, and spares the source."""
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -101,6 +106,72 @@ def test_interrupted_run_goes_on_and_ends_with_the_same_codes(
     for index in range(2):
         name = f"layer-{index:04d}.safetensors"
         assert (work / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+DIES = """
+import os, signal, sys
+from qcourse.cli import main
+from qcourse.{module} import {name} as module
+real, left = module.{function}, [{calls}]
+
+def dying(*given, **named):
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*given, **named)
+
+module.{function} = dying
+main(sys.argv[1:])
+"""
+MOMENTS = {
+    "in the first layer": dict(module="quantize", name="stream", function="quantize_step", calls=1),
+    "before the second layer": dict(module="quantize", name="stream", function="finish_step", calls=2),
+    "before a file of the run is written": dict(
+        module="quantize", name="progress", function="save_file", calls=1
+    ),
+    "while the artefact is written": dict(
+        module="export", name="tensor_writer", function="write_bytes", calls=9
+    ),
+    "before the artefact is put in its place": dict(
+        module="cli", name="build", function="replace_folder", calls=1
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "bits"), [("gptq", "4"), ("rtn", "8")])
+def test_a_killed_command_started_again_leaves_the_same_bytes_and_nothing_else(
+    llama_gqa, tmp_path, method, bits
+):
+    """Killed at five moments in turn, each run going on from what the one before it left."""
+    environment = {**os.environ, "QCOURSE_HOME": str(tmp_path / "home")}
+
+    def command(output: str, program: str) -> int:
+        arguments = [
+            "quantize",
+            llama_gqa,
+            "--method",
+            method,
+            "--bits",
+            bits,
+            "--stream",
+            "--output",
+            output,
+        ]
+        return subprocess.run(
+            [sys.executable, "-c", program, *arguments], env=environment, cwd=tmp_path
+        ).returncode
+
+    def files(output: str) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in Path(tmp_path, output).iterdir()}
+
+    plain = "import sys; from qcourse.cli import main; main(sys.argv[1:])"
+    assert command("whole", plain) == 0
+    killed = [command("again", DIES.format(**moment)) for moment in MOMENTS.values()]
+    assert killed == [-signal.SIGKILL] * len(MOMENTS) and not Path(tmp_path, "again").exists()
+    assert command("again", plain) == 0
+    assert files("again") == files("whole")
+    assert {path.name for path in tmp_path.iterdir()} - {"home"} == {"whole", "again"}
 
 
 def test_work_of_another_run_is_not_mixed_in(llama_gqa, small_tokens, tmp_path):

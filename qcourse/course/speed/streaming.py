@@ -47,10 +47,11 @@ def anonymous_bytes() -> int:
 
 
 def watch(folder: str, sequences: int) -> dict[str, float]:
-    """Stream GPTQ over the model in `folder`; return the peak, what the libraries took, and the seconds."""
+    """Stream GPTQ over the model in `folder` to an artefact; return the peak, the libraries' part, seconds."""
     import torch
     import transformers.models.llama.modeling_llama  # noqa: F401, part of what the libraries take
 
+    from qcourse import export
     from qcourse.quantize import quantize_folder
     from qcourse.recipe import named
 
@@ -65,7 +66,8 @@ def watch(folder: str, sequences: int) -> dict[str, float]:
     watcher.start()
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
-        quantize_folder(folder, named("gptq-w4g128"), tokens, work, progress=False)
+        made = quantize_folder(folder, named("gptq-w4g128"), tokens, work, progress=False)
+        export.save(made.layers, made.model, None, Path(work, "artefact"), "gptq", made.recipe, made.manifest)
     stop.set()
     watcher.join()
     return {"peak": peak[0], "libraries": libraries, "seconds": time.perf_counter() - start}
