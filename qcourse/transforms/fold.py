@@ -41,9 +41,9 @@ def fold(layer: nn.Module, link: Link, scale: Tensor) -> Tensor:
     producer = layer.get_submodule(link.producer)
     if isinstance(producer, nn.Linear):
         rows = shared_scale(scale, link)
-        producer.weight.data = producer.weight.data / rows[:, None].to(producer.weight.dtype)
+        producer.weight.data = (producer.weight.data.float() / rows[:, None]).to(producer.weight.dtype)
         if producer.bias is not None:
-            producer.bias.data = producer.bias.data / rows.to(producer.bias.dtype)
+            producer.bias.data = (producer.bias.data.float() / rows).to(producer.bias.dtype)
     else:
         scale = exact_scale(producer.weight.data, scale)
         producer.weight.data = (producer.weight.data.float() / scale).to(producer.weight.dtype)

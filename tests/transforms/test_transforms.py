@@ -102,6 +102,15 @@ def test_grouped_heads_share_one_scale(small_model, llama_gqa):
     fold(layer, link, pooled)
 
 
+def test_a_16_bit_bias_is_rounded_once(small_folders, small_model):
+    layer = small_model(small_folders["qwen2"], torch.bfloat16).model.layers[0]
+    link, width = links(layer)[1], layer.self_attn.o_proj.in_features
+    torch.nn.init.normal_(layer.self_attn.v_proj.bias)
+    before = layer.self_attn.v_proj.bias.detach().clone()
+    rows = shared_scale(fold(layer, link, pool_query_heads(torch.rand(width) + 0.5, link)), link)
+    assert torch.equal(layer.self_attn.v_proj.bias, (before.float() / rows).bfloat16())
+
+
 def test_scale_is_moved_to_what_a_16_bit_norm_holds():
     norm = (1 + torch.rand(256)).to(torch.bfloat16)
     wanted = torch.exp(torch.randn(256))
