@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qcourse.calibrate.hub import hub_revision, hub_texts, is_hub
 from qcourse.common import QCourseError
 
 FOREIGN_TOKENS_PER_BYTE = 0.7
+CHARACTERS = 2_000_000  # about 1,000 windows of 512 tokens in English, to draw 64 or 128 from
 
 
 def batches(
@@ -71,25 +73,41 @@ def warn_if_foreign(n_tokens: int, n_bytes: int) -> None:
         )
 
 
-def read_texts(path: Path | str) -> list[str]:
-    """Return the documents of a file: one a line's "text" for .jsonl, else the whole file as one.
+def read_texts(source: Path | str, characters: int = CHARACTERS) -> list[str]:
+    """Return the documents of a file or of a hub dataset.
 
-    Raises QCourseError when the file is missing, not UTF-8, or a line has no text.
+    source: a .jsonl file (one document a line's "text"), any other file (one document), both UTF-8 with or
+    without a byte-order mark; or hub:ORG/NAME[/CONFIG][:SPLIT][:COLUMN], see `hub_texts`.
+    characters: a hub dataset is read row by row until it has given this many.
+    Raises QCourseError when the source is missing, not UTF-8, or has no text.
     """
-    path = Path(path)
+    if is_hub(source):
+        return hub_texts(str(source), characters)
+    path = Path(source)
     try:
-        content = path.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise QCourseError(f"{path} cannot be read as UTF-8 text: {error.__class__.__name__}") from error
     if path.suffix != ".jsonl":
         return [content]
     try:
-        texts = [json.loads(line)["text"] for line in content.splitlines() if line.strip()]
+        # "\n" alone: str.splitlines also splits at characters that JSON strings may hold, such as U+2028
+        texts = [json.loads(line)["text"] for line in content.split("\n") if line.strip()]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError
         return texts
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise QCourseError(f'{path} has a line that is not a JSON object with "text"') from error
+
+
+def text_record(source: Path | str) -> dict[str, str | None]:
+    """Return what a manifest says of a calibration text beside its tokens' hash: name and hub revision.
+
+    The name is without this machine's folders; the revision is None for files and for local datasets.
+    """
+    if is_hub(source):
+        return {"name": str(source), "revision": hub_revision(str(source))}
+    return {"name": Path(source).name, "revision": None}
 
 
 def tokens_hash(tokens: Tensor) -> str:

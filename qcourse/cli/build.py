@@ -93,7 +93,8 @@ def build_streamed(model: str, recipe: Recipe, form: str, output: Path, revision
     tokens = calibration_tokens(tokenizer, calibration) if recipe.needs_calibration else None
     work = output.parent / f".{output.name}.layers"
     made = quantize_folder(folder, recipe, tokens, work)
-    written = write(made, tokenizer, work / "artefact", form, origin(model, content_hash(folder), revision))
+    source = origin(model, content_hash(folder), revision)
+    written = write(made, tokenizer, work / "artefact", form, source, calibration)
     replace_folder(written, output)
     shutil.rmtree(work, ignore_errors=True)
     return output
@@ -113,18 +114,20 @@ def write(made: Any, tokenizer: Any, output: Path, form: str, source: dict[str, 
 
 def origin(model: str, model_hash: str, revision: str | None) -> dict[str, Any]:
     """Return what recipe.json records of the source model, without this machine's folders."""
-    return {"model": model_name(model), "hash": model_hash, "revision": revision}
+    from qcourse.models import public_name
+
+    return {"model": public_name(model), "hash": model_hash, "revision": revision}
 
 
 def build_gguf(source: Any, recipe: Recipe, output: Path, calibration: Path | None) -> Path:
     """Write a GGUF by llama.cpp's quantizer; with a calibration text, with our importance matrix."""
     from qcourse.calibrate import importance_matrix, text_record, tokens_hash
     from qcourse.export import gguf
-    from qcourse.models import check_finite
+    from qcourse.models import check_finite, public_name
 
     check_finite(source.model)
     manifest = {
-        "source": {"model": model_name(source.name), "hash": source.hash},
+        "source": {"model": public_name(source.name), "hash": source.hash},
         "imatrix": calibration is not None,
     }
     matrix = None
@@ -146,8 +149,3 @@ def calibration_tokens(tokenizer: Any, file: Path | None) -> Any:
 
     texts = prose("calibration") if file is None else read_texts(file)
     return batches(tokenizer, texts, SAMPLES, SEQUENCE)
-
-
-def model_name(model: str) -> str:
-    """Return a model's name without the machine's folders."""
-    return Path(model).name if Path(model).is_dir() else model

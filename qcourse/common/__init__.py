@@ -10,7 +10,7 @@ from qcourse.common.files import (
     replace_folder,
     write_json,
 )
-from qcourse.common.places import cache_folder, data_folder, home_folder, repository
+from qcourse.common.places import cache_folder, data_folder, home_folder, repository, results_folder
 
 __all__ = [
     "QCourseError",
@@ -24,5 +24,6 @@ __all__ = [
     "record_path",
     "replace_folder",
     "repository",
+    "results_folder",
     "write_json",
 ]

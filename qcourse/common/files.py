@@ -43,10 +43,18 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
 
 
 def replace_folder(made: Path, path: Path) -> None:
-    """Move a finished folder to `path`, on the same disk, in place of what stands there."""
+    """Move a finished folder to `path`, on the same disk; what stood there is deleted only then."""
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if path.exists():
-        shutil.rmtree(path)
-    os.replace(made, path)
+        os.replace(path, old)
+    try:
+        os.replace(made, path)
+    except BaseException:
+        if old.exists():
+            os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path | str, value: object) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
+CGROUP_USED = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
+
 
 def memory_limit(limits: tuple[str, ...] = CGROUP_LIMITS) -> int:
     """Return the bytes of memory that may be used: the machine's, or the container's limit if lower."""
@@ -22,6 +24,20 @@ def memory_limit(limits: tuple[str, ...] = CGROUP_LIMITS) -> int:
         if text.isdigit():  # "max" means no limit
             found.append(int(text))
     return min(found)
+
+
+def available_memory(limits: tuple[str, ...] = CGROUP_LIMITS, used: tuple[str, ...] = CGROUP_USED) -> int:
+    """Return the bytes that may still be taken: the machine's, or the container's if that is less."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    for largest, taken in zip(limits, used, strict=True):
+        try:
+            room = int(Path(largest).read_text()) - int(Path(taken).read_text())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        free = min(free, max(room, 0))
+    return free
 
 
 @functools.cache

@@ -19,6 +19,16 @@ def home_folder() -> Path:
     return Path(os.environ.get("QCOURSE_HOME", repository() / "work"))
 
 
+def results_folder() -> Path:
+    """Return the folder of what is made here: build/ in the checkout, or in the learner's own folder.
+
+    The learner's where the checkout cannot be written, as one that a whole workshop shares.
+    """
+    shared = repository() / "build"
+    writable = os.access(shared if shared.exists() else repository(), os.W_OK)
+    return shared if writable else home_folder() / "build"
+
+
 def cache_folder() -> Path:
-    """Return the folder of content-addressed results: QCOURSE_CACHE, or build/cache in the checkout."""
-    return Path(os.environ.get("QCOURSE_CACHE", repository() / "build" / "cache"))
+    """Return the folder of content-addressed results: QCOURSE_CACHE, or `results_folder`'s cache/."""
+    return Path(os.environ.get("QCOURSE_CACHE") or results_folder() / "cache")

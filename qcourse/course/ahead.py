@@ -109,5 +109,4 @@ def in_transformers(path: Path) -> Iterator[Any]:
     try:
         yield loaded
     finally:
-        loaded.model = None  # bitsandbytes' parameters cannot be moved to "meta", so they are only let go
         release(loaded)

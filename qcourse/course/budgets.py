@@ -3,31 +3,9 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from qcourse.common import QCourseError
-
-CGROUP_LIMITS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
-
-
-def available_memory() -> float:
-    """Return the bytes this process may still take: the machine's, or the container's if that is less."""
-    import psutil
-
-    from qcourse.models.memory import trim_memory
-
-    trim_memory()  # what earlier cells freed is neither this block's nor lost to it
-    free = float(psutil.virtual_memory().available)
-    for limit, used in CGROUP_LIMITS:
-        try:
-            room = float(Path(limit).read_text()) - float(Path(used).read_text())
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-        free = min(free, max(room, 0.0))
-    return free
+from qcourse.common.machine import available_memory
 
 
 @contextmanager
@@ -40,6 +18,7 @@ def budget(what: str, seconds: float, gigabytes: float) -> Iterator[None]:
 
     from qcourse.models.memory import trim_memory
 
+    trim_memory()  # what earlier cells freed is neither this block's nor lost to it
     free = available_memory() / 1e9
     if gigabytes > free:
         raise QCourseError(

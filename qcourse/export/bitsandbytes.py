@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qcourse.common import QCourseError
 from qcourse.export.settings import common_grid, kept_linears, require_kind
 from qcourse.numerics import QuantizedWeight
 from qcourse.numerics.codebook import NESTED_BLOCK, code_book, dynamic_map, unnest
 
 KINDS = ("nf4", "fp4", "int8")
+THRESHOLD = 6.0  # of LLM.int8()'s outliers, where a layer does not say
 STATE = "weight.quant_state.bitsandbytes__"
 PARTS = (
     "weight",
@@ -33,10 +35,21 @@ PARTS = (
 
 
 def check(layers: dict[str, QuantizedWeight]) -> None:
-    """Raise QCourseError for the first layer that bitsandbytes has no form for."""
+    """Raise QCourseError for the first layer that bitsandbytes has no form for, and for mixed thresholds."""
     kind = common_grid(layers).kind
     kinds = (kind,) if kind in KINDS else KINDS
     require_kind(layers, kinds, "bitsandbytes", "write it as compressed-tensors, gptq or merged")
+    found = {threshold(layer) for layer in layers.values()} if kind == "int8" else set()
+    if len(found) > 1:
+        raise QCourseError(
+            f"the layers have outlier thresholds {', '.join(map(str, sorted(found)))}, but a bitsandbytes "
+            "file has one for all; quantize them with the same threshold"
+        )
+
+
+def threshold(layer: QuantizedWeight) -> float:
+    """Return the magnitude from which LLM.int8() keeps an input feature of this layer in 16 bits."""
+    return layer.extra.get("threshold", THRESHOLD)
 
 
 def encode(layer: QuantizedWeight, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -89,11 +102,17 @@ def _encode_blocks(layer: QuantizedWeight, dtype: torch.dtype) -> dict[str, Tens
     return tensors
 
 
-def decode(tensors: dict[str, Tensor]) -> QuantizedWeight:
-    """Return the layer that the tensors of one linear hold. Raises ValueError for another code book."""
+def decode(tensors: dict[str, Tensor], settings: dict[str, Any] | None = None) -> QuantizedWeight:
+    """Return the layer that the tensors of one linear hold. Raises ValueError for another code book.
+
+    settings: the quantization_config; it alone holds the outlier threshold of int8 layers.
+    """
     if "SCB" in tensors:
         absmax = tensors["SCB"].float().reshape(-1, 1)
-        return QuantizedWeight(tensors["weight"], absmax / 127, None, 8, -1, "int8", extra={"SCB": absmax})
+        extra: dict[str, Any] = {"SCB": absmax}
+        if settings and "llm_int8_threshold" in settings:
+            extra["threshold"] = float(settings["llm_int8_threshold"])
+        return QuantizedWeight(tensors["weight"], absmax / 127, None, 8, -1, "int8", extra=extra)
     kind = "nf4" if f"{STATE}nf4" in tensors else "fp4"
     state = json.loads(bytes(tensors[STATE + kind].tolist()))
     if not torch.allclose(tensors["weight.quant_map"], code_book(kind), atol=1e-6):
@@ -138,7 +157,7 @@ def configuration(layers: dict[str, QuantizedWeight], model: nn.Module) -> dict[
         "load_in_4bit": not eight,
         "_load_in_8bit": eight,
         "_load_in_4bit": not eight,
-        "llm_int8_threshold": first.extra.get("threshold", 6.0),
+        "llm_int8_threshold": threshold(first),
         "llm_int8_skip_modules": kept or None,
         "llm_int8_enable_fp32_cpu_offload": False,
         "llm_int8_has_fp16_weight": False,

@@ -1,6 +1,7 @@
 """Reading checkpoints: ours and those of GPTQModel, AutoGPTQ, AutoAWQ, llm-compressor and bitsandbytes."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,20 @@ from typing import Any
 from torch import Tensor
 
 from qcourse.common import QCourseError
-from qcourse.export import awq, bitsandbytes, compressed_scheme, compressed_tensors, gptq, tensor_file
+from qcourse.export import awq, bitsandbytes, compressed_read, compressed_scheme, gptq, tensor_file
 from qcourse.numerics import QuantizedWeight
 
-Decode = Callable[[str, dict[str, Tensor]], QuantizedWeight]
+Decoder = Callable[[str, dict[str, Tensor], dict[str, Any]], QuantizedWeight]
+KV_SCALE = re.compile(r"\.self_attn\.[qkv]_(scale|zero_point)$")
+"""The tensors of a quantized KV cache, which are no weights."""
 
 
 def read(folder: Path | str) -> dict[str, Tensor]:
     """Return every weight of a checkpoint folder, dense and in float32, under the names of the dense model.
 
-    Quantized linears are dequantized as their format defines it. Raises
-    QCourseError for a folder that is damaged, incomplete or in another format.
+    Quantized linears are dequantized as their format defines it; scales of a KV cache
+    are left out (`read_kv_scales` gives them). Raises QCourseError for a folder
+    that is damaged, incomplete or in another format.
     """
     layers, dense = _split(Path(folder))
     weights = {name: tensor.float() for name, tensor in dense.items() if tensor.is_floating_point()}
@@ -37,16 +41,17 @@ def quantization_config(folder: Path | str) -> dict[str, Any]:
     Raises QCourseError if config.json is missing or is not JSON.
     """
     folder = Path(folder)
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     found = config.get("quantization_config")
     if found is None and (folder / "quantize_config.json").exists():
-        found = {"quant_method": "gptq", **_json(folder / "quantize_config.json")}
+        found = {"quant_method": "gptq", **read_json(folder / "quantize_config.json")}
     if found is not None and not isinstance(found, dict):
         raise QCourseError(f"the quantization_config of {folder} is no table; write the checkpoint again")
     return found or {}
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file of a checkpoint folder; QCourseError if there is none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
@@ -67,12 +72,13 @@ def _split(folder: Path) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]
         return {}, tensors
     if not isinstance(method, str) or method not in METHODS:
         raise QCourseError(f"{folder} is quantized as {method!r}; only {', '.join(METHODS)} are read")
+    tensors = {name: tensor for name, tensor in tensors.items() if not KV_SCALE.search(name)}
     marker, parts, decoder = METHODS[method]
     names = [name.removesuffix(f".{end}") for end in marker for name in tensors if name.endswith(f".{end}")]
     layers = {}
     for name in names:
         own = {part: tensors.pop(f"{name}.{part}") for part in parts if f"{name}.{part}" in tensors}
-        layers[name] = _decoded(folder, name, own, lambda name, own: decoder(name, own, settings))
+        layers[name] = _decoded(folder, name, own, decoder, settings)
     _check_orphans(folder, tensors, parts)
     return layers, tensors
 
@@ -87,10 +93,12 @@ def _check_orphans(folder: Path, dense: dict[str, Tensor], parts: tuple[str, ...
             )
 
 
-def _decoded(folder: Path, name: str, own: dict[str, Tensor], decode: Decode) -> QuantizedWeight:
+def _decoded(
+    folder: Path, name: str, own: dict[str, Tensor], decoder: Decoder, settings: dict[str, Any]
+) -> QuantizedWeight:
     """Decode one linear; parts that are missing or do not fit together give a QCourseError naming it."""
     try:
-        layer = decode(name, own)
+        layer = decoder(name, own, settings)
         groups, size = layer.scale.shape[-1], layer.group_size
         if (
             layer.kind == "int"
@@ -123,18 +131,18 @@ def _decode_compressed(name: str, own: dict[str, Tensor], settings: dict[str, An
     for entry in settings["config_groups"].values():
         if any(compressed_scheme.matches(target, name) for target in entry["targets"]):
             entry = {**entry, "format": entry.get("format") or settings.get("format")}
-            return compressed_tensors.decode(own, compressed_scheme.parse(entry))
+            return compressed_read.decode(own, compressed_scheme.parse(entry))
     raise ValueError("no group of quantization_config names it")
 
 
 def _decode_bitsandbytes(name: str, own: dict[str, Tensor], settings: dict[str, Any]) -> QuantizedWeight:
-    return bitsandbytes.decode(own)
+    return bitsandbytes.decode(own, settings)
 
 
 METHODS = {
     "gptq": (("qweight",), gptq.PARTS, _decode_gptq),
     "awq": (("qweight",), awq.PARTS, _decode_awq),
-    "compressed-tensors": (("weight_scale",), compressed_tensors.PARTS, _decode_compressed),
+    "compressed-tensors": (("weight_scale",), compressed_read.PARTS, _decode_compressed),
     "bitsandbytes": (("weight.absmax", "SCB"), bitsandbytes.PARTS, _decode_bitsandbytes),
 }
 """quant_method of config.json: the endings that mark a quantized linear, its tensors, and their decoder."""

@@ -38,7 +38,7 @@ def fit(
 
     replay: what the model could do before, drawn from at each step so that the new skill does not replace it.
     optimizer: "adamw", or with the two moments in 8 bits for tensors of 4,096 values and more:
-    "adamw8bit" (bitsandbytes') and "adamw8bit-own" (ours).
+    "adamw8bit" (bitsandbytes'), "adamw8bit-paged" (its paged form, on CUDA) and "adamw8bit-own" (ours).
     The order of rows depends on `seed` only. The model is left in eval mode.
     Raises QCourseError when nothing is trainable or the loss stops being finite.
     """

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qcourse.methods.gptq_drift import drift_feedback
 from qcourse.methods.gptq_factor import upper_factor
-from qcourse.methods.gptq_grid import grid_of_group, static_grids
+from qcourse.methods.gptq_grid import grids_of
 from qcourse.methods.gptq_order import column_order, restore_order
 from qcourse.numerics import QuantizedWeight
 from qcourse.numerics.checks import check_bits, check_finite, columns_of_a_group
@@ -50,7 +50,7 @@ def quantize_layer(
     order = column_order(hessian.diagonal(), group, act_order)
     grids = None
     if act_order == "static":
-        grids = static_grids(weight, bits, group, symmetric, hessian.diagonal(), search)
+        grids = grids_of(weight, bits, group, symmetric, hessian.diagonal(), search)
     R, used = upper_factor(hessian, damping, order)
     P = None if drift is None or used is None else drift_feedback(drift[order[:, None], order], R)
     W = weight.T[order].float().contiguous()  # a row of W is a column of the weight, and contiguous
@@ -72,8 +72,7 @@ def round_columns(W, R, P, bits, group, symmetric, search, order, grids):
 
     W: float32 [in, out], changed in place: rows not yet rounded make up for the changes of those before them.
     R, P: upper triangular [in, in]; the columns of R are divided by their pivots in place. Changes reach the
-    rest of a leaf one by one; after the n-th leaf, those of the last 2**k reach the next 2**k in one product,
-    2**k the largest power of two that divides n, so that each leaf has heard from all before it.
+    rest of a leaf one by one, later leaves by `hand_on`.
     grids: scale and zero point of each group where they are static, so that order tells a column's group.
     """
     columns, out = W.shape
@@ -88,21 +87,31 @@ def round_columns(W, R, P, bits, group, symmetric, search, order, grids):
         leaf, index = slice(start, stop), start // group
         if grids is None and start % group == 0:
             rows = slice(start, start + group)
-            whole = unrounded(W[rows], changes[rows], R[rows, rows])
-            importance = pivots[rows].square()
-            scales[index], zeros[index] = grid_of_group(whole, importance, bits, symmetric, search)
+            whole = unrounded(W[rows], changes[rows], R[rows, rows]).T.contiguous()
+            moved = grids_of(whole, bits, group, symmetric, pivots[rows].square(), search)
+            scales[index], zeros[index] = (part[0] for part in moved)
         scale, zero = scales[groups[leaf]], zeros[groups[leaf]]
         corrections = [R[leaf, leaf]] if P is None else [R[leaf, leaf], P[leaf, leaf]]
         codes[leaf] = round_leaf(W[leaf], changes[leaf], scale, zero, bits, *corrections)
-        leaves = stop // width
-        reach = width * (leaves & -leaves)
-        near, far = slice(stop - reach, stop), slice(stop, stop + reach)
-        W[far].addmm_(R[near, far].T, changes[near])
-        if P is not None:
-            moved = P[near, far].T @ W[near]
-            W[far] += moved
-            changes[far] += moved
+        hand_on(W, changes, R, P, stop, width)
     return codes, scales, zeros
+
+
+def hand_on(W, changes, R, P, stop, width):
+    """Let later columns (rows of W) make up for the changes of leaves that are done, several in one product.
+
+    After the n-th leaf, which ends at `stop`, the last 2**k leaves reach the next 2**k, 2**k the largest
+    power of two that divides n: after leaf 1 it is 1 -> 2; after leaf 2, leaves 1, 2 -> 3, 4; after leaf 3,
+    3 -> 4; after leaf 4, 1..4 -> 5..8. So each leaf hears once of every leaf before it.
+    """
+    leaves = stop // width
+    reach = width * (leaves & -leaves)
+    near, far = slice(stop - reach, stop), slice(stop, stop + reach)
+    W[far].addmm_(R[near, far].T, changes[near])
+    if P is not None:
+        moved = P[near, far].T @ W[near]
+        W[far] += moved
+        changes[far] += moved
 
 
 def unrounded(W, changes, R):

@@ -1,29 +1,18 @@
-"""Scales and zero points inside GPTQ: of one group as it is when its turn comes, or of all groups first."""
+"""Scales and zero points inside GPTQ: of all groups first, or of one as it is when its turn comes."""
 
 from torch import Tensor
 
 from qcourse.numerics.affine import grid, range_of, search_range, split_groups
 
 
-def grid_of_group(
-    columns: Tensor, importance: Tensor, bits: int, symmetric: bool, search: bool
-) -> tuple[Tensor, Tensor]:
-    """Return scale and zero point [out] of a group of weight columns, given as rows [group, out].
-
-    importance: [group], what a squared error in each column costs once the others have made up for it,
-    1 / U[j, j]**2 (Frantar et al. 2022, equation 2).
-    """
-    groups = columns.T.contiguous()  # [out, group]
-    low, high = range_of(groups)
-    if search:
-        low, high = search_range(groups, low, high, bits, symmetric, importance)
-    return grid(low, high, bits, symmetric)
-
-
-def static_grids(
+def grids_of(
     weight: Tensor, bits: int, group: int, symmetric: bool, importance: Tensor, search: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return scale and zero point [n_groups, out] of all groups of the unchanged weight [out, in]."""
+    """Return scale and zero point [n_groups, out] of the groups of weight [out, in].
+
+    importance: [in], what a squared error in each column costs: the Hessian's diagonal, or once the other
+    columns have made up for it R[j, j]**2 (1 / U[j, j]**2 in Frantar et al. 2022, equation 2).
+    """
     groups = split_groups(weight.float(), group)
     low, high = range_of(groups)
     if search:

@@ -11,7 +11,7 @@ from qcourse.models.modules import (
     fused_groups,
     linears,
 )
-from qcourse.models.resolve import resolve
+from qcourse.models.resolve import public_name, resolve
 from qcourse.models.shape import ModelShape, known_models, shape
 from qcourse.models.skeleton import skeleton
 
@@ -29,6 +29,7 @@ __all__ = [
     "load",
     "loaded",
     "mapped_model",
+    "public_name",
     "resolve",
     "shape",
     "skeleton",

@@ -118,9 +118,10 @@ def release(loaded_model: LoadedModel) -> None:
     """Free the weights even where a caller still holds the module: its parameters become shapes only."""
     import torch
 
-    if loaded_model.model is not None:
-        loaded_model.model.to("meta")
-        loaded_model.model = None
+    model, loaded_model.model = loaded_model.model, None
+    if model is not None and getattr(model, "hf_quantizer", None) is None:
+        model.to("meta")  # a library's own parameters cannot be moved there: they are only let go
+    del model
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -33,6 +33,11 @@ def resolve(name: str | Path | None = None, revision: str | None = None) -> Path
     )
 
 
+def public_name(name: str | Path) -> str:
+    """Return a model's name without this machine's folders, as records keep it."""
+    return Path(name).name if Path(name).is_dir() else str(name)
+
+
 def from_hub(name: str, revision: str | None) -> Path:
     """Return the local copy of a hub repository, from the cache if it is there; safetensors only."""
     from huggingface_hub import snapshot_download

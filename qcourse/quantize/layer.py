@@ -112,8 +112,11 @@ def codes_of(
     if recipe.method in ("fp8-dynamic", "fp8-static", "fp8-block"):
         granularity = {"fp8-dynamic": "channel", "fp8-static": "tensor", "fp8-block": "block"}[recipe.method]
         return fp8.quantize_layer(weight, granularity=granularity)
-    simple = {"llm-int8": llm_int8.quantize_layer, "w8a8-int8": w8a8_int8.quantize_layer,
-              "mxfp4": quantize_mxfp4, "nvfp4": quantize_nvfp4}  # fmt: skip
+    if recipe.method == "llm-int8":
+        codes = llm_int8.quantize_layer(weight)
+        codes.extra["threshold"] = float(recipe.threshold)  # what the file tells the engine to keep apart
+        return codes
+    simple = {"w8a8-int8": w8a8_int8.quantize_layer, "mxfp4": quantize_mxfp4, "nvfp4": quantize_nvfp4}
     return simple[recipe.method](weight)
 
 

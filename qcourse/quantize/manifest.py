@@ -27,7 +27,6 @@ def start_manifest(model: nn.Module, recipe: Recipe, tokens: Tensor | None) -> d
         "recipe": json.loads(recipe.to_json()),
         "recipe_name": recipe.name,
         "recipe_hash": recipe.hash,
-        "source": getattr(model.config, "_name_or_path", ""),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
         "calibration": calibration,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
 from qcourse.calibrate.walk import TOKENS_AT_ONCE
 from qcourse.common import QCourseError
+from qcourse.common.machine import available_memory
 from qcourse.models import decoder_layers
 from qcourse.recipe import Recipe
 
@@ -42,15 +41,7 @@ def available_bytes(device: torch.device) -> int:
     """Return the free memory of a GPU, or of this machine within its container's limit."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    import psutil
-
-    free = psutil.virtual_memory().available
-    try:  # a container may have less than the machine
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        return min(free, max(limit - used, 0))
-    except (OSError, ValueError):
-        return free
+    return available_memory()
 
 
 def check_memory(model: nn.Module, recipe: Recipe, tokens: Tensor | None, streaming: bool = False) -> None:

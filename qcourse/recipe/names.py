@@ -35,7 +35,6 @@ INTEGER = re.compile(
     r"(?:(?P<transform>awq|rotation)\+)?(?P<method>rtn|gptq|gptaq|awq)-w(?P<bits>\d)"
     r"(?:g(?P<group>\d+)|-(?P<channel>channel))(?P<rest>(?:-(?:sym|asym|act|plain|aware))*)"
 )
-GGUF = re.compile(r"gguf-(bf16|f16|q\d_[01k](?:_[sml])?|iq\d_\w+)")
 KNOWN = (*FIXED, *(f"{method}-w{bits}g{group}" for method in ("rtn", "gptq") for bits in (2, 3, 4, 8)
                    for group in (32, 64, 128)), "gptaq-w4g128", "awq-w4g128", "awq-w3g128", "awq+gptq-w3g128",
          "rotation+rtn-w4g128", "gguf-q8_0", "gguf-q4_k_m")  # fmt: skip
@@ -46,14 +45,14 @@ def named(name: str) -> Recipe:
 
     Integers: [awq+|rotation+]rtn|gptq|gptaq|awq-wBgG, or -wB-channel, with the suffixes -sym, -asym
     and for GPTQ and GPTAQ -act (desc_act), -aware (group-aware), -plain (orders of columns).
-    AWQ is asymmetric unless told.
-    Raises QCourseError for an unknown name, listing the known ones.
+    AWQ is asymmetric unless told. GGUF: gguf- and one of llama.cpp's file types.
+    Raises QCourseError for an unknown name or type, listing the known ones.
     """
     name = ALIASES.get(name, name)
     if name in FIXED:
         return FIXED[name]
-    if match := GGUF.fullmatch(name.lower()):
-        return Recipe("gguf", group_size=-1, variant=match[1].upper())
+    if name.lower().startswith("gguf-"):
+        return Recipe("gguf", group_size=-1, variant=name[len("gguf-") :].upper())
     if match := INTEGER.fullmatch(name):
         return from_match(match)
     raise QCourseError(f"unknown recipe {name!r}; known are {', '.join(KNOWN)}")

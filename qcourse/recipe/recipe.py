@@ -25,6 +25,11 @@ METHODS = (
 TRANSFORMS = (None, "awq", "smoothquant", "rotation")
 ACT_ORDERS = ("none", "static", "group-aware")
 OVERRIDABLE = ("bits", "group_size", "symmetric", "skip")
+GGUF_TYPES = (
+    "F16 Q4_0 Q4_1 Q8_0 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ2_XXS "
+    "IQ2_XS Q2_K_S IQ3_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ3_M IQ2_S IQ2_M IQ4_XS IQ1_M BF16"
+).split()
+VARIANTS = {"nf4": ("", "single"), "gptq": ("", "gptaq"), "gguf": GGUF_TYPES}  # other methods have none
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,15 @@ class Recipe:
     desc_act: GPTQ visits columns by falling Hessian diagonal and stores g_idx; without it,
         act_order may be "none", "static" (scales fixed first) or "group-aware" (whole groups
         are permuted and the columns inside them), neither of which needs g_idx.
-    activations: "dynamic" or "static" scales of w8a8-int8; alpha: smoothquant's strength;
-        threshold: the magnitude from which llm-int8 keeps an input feature in 16 bits.
+    activations: "dynamic" or "static" scales of w8a8-int8, and "static" those of fp8-static; alpha:
+        smoothquant's strength; threshold: the magnitude from which llm-int8 keeps an input feature in
+        16 bits.
     variant: the GGUF type for method "gguf", "single" for NF4 without double quantization, "gptaq" for GPTQ
         calibrated against the unquantized model's activations.
     overrides: pattern of linear names (fnmatch) -> some of bits, group_size, symmetric, skip.
     ignore: names of modules kept as they are. Only linears in decoder layers are ever touched.
-    Raises QCourseError on construction when the settings contradict each other.
+    Raises QCourseError on construction for a value of the wrong type and for settings that contradict
+    each other.
     """
 
     method: str
@@ -61,10 +68,10 @@ class Recipe:
     ignore: tuple[str, ...] = ("lm_head",)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ignore", tuple(self.ignore))
         from qcourse.recipe.rules import check
 
         check(self)
+        object.__setattr__(self, "ignore", tuple(self.ignore))
 
     @property
     def name(self) -> str:
@@ -106,7 +113,7 @@ class Recipe:
         """Return the recipe that `to_json` wrote; QCourseError for other text or unknown fields."""
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # beside JSONDecodeError: numbers of 5,000 digits
             raise QCourseError(f"the recipe is not JSON: {error}") from error
         if not isinstance(values, dict) or "method" not in values:
             raise QCourseError(

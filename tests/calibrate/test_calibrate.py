@@ -67,6 +67,24 @@ def test_texts_that_are_no_strings_are_refused(tmp_path):
         calibrate.read_texts(path)
 
 
+def test_a_line_ends_at_a_newline_and_nowhere_else(tmp_path):
+    """JSON strings may hold U+2028, U+2029 and U+0085 as they are, and JSON needs no line end but its own."""
+    odd = "one\u2028two\u2029three\u0085four\x7f"
+    for name, end in (("unix.jsonl", "\n"), ("windows.jsonl", "\r\n")):
+        lines = [json.dumps({"text": text}, ensure_ascii=False) for text in (odd, "second")]
+        (tmp_path / name).write_bytes((end.join([*lines, "", ""])).encode())
+        assert calibrate.read_texts(tmp_path / name) == [odd, "second"]
+    (tmp_path / "odd.txt").write_bytes(odd.encode())
+    assert calibrate.read_texts(tmp_path / "odd.txt") == [odd]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone")
+    (tmp_path / "b.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "one"}\r\n{"text": "two"}')
+    assert calibrate.read_texts(tmp_path / "a.txt") == ["one"]
+    assert calibrate.read_texts(tmp_path / "b.jsonl") == ["one", "two"]
+
+
 def test_hash_tells_tokens_and_shapes_apart():
     tokens = torch.arange(8).reshape(2, 4)
     assert calibrate.tokens_hash(tokens) == calibrate.tokens_hash(tokens.to(torch.int32))

@@ -1,11 +1,12 @@
 """Source display, budgets, derivation, figures and tables."""
 
 import logging
+import re
 
 import nbformat
 import pytest
 
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, repository
 from qcourse.course import budget, figures, show_source
 from qcourse.course.derive import derive, derived
 from qcourse.course.display import show_table
@@ -15,6 +16,15 @@ from qcourse.course.source import source_text
 def sample(x):
     """Double x."""
     return 2 * x
+
+
+def test_the_readme_links_every_lesson_and_room_and_nothing_that_is_not_there():
+    root = repository()
+    links = re.findall(r"\]\(([^)#:]+)\)", (root / "README.md").read_text(encoding="utf-8"))
+    assert [link for link in links if not (root / link).exists()] == []
+    lessons = {f"notebooks/{path.name}" for path in (root / "notebooks").glob("[0-9]*.ipynb")}
+    rooms = {f"qcourse/{path.parent.name}" for path in (root / "qcourse").glob("*/__init__.py")}
+    assert lessons | rooms - {"qcourse/common", "qcourse/cli"} <= set(links)
 
 
 def test_source_is_the_files_own_text(capsys):
@@ -38,15 +48,15 @@ def test_budget_says_what_it_took(capsys):
     assert shown.startswith("A small thing: about 1 s") and "took 0.0 s" in shown
 
 
-def test_available_memory_respects_the_containers_limit(tmp_path, monkeypatch):
-    from qcourse.course.budgets import available_memory
+def test_available_memory_respects_the_containers_limit(tmp_path):
+    from qcourse.common.machine import available_memory
 
     (tmp_path / "max").write_text("5000000\n")
     (tmp_path / "current").write_text("1000000\n")
-    monkeypatch.setattr("qcourse.course.budgets.CGROUP_LIMITS", ((tmp_path / "max", tmp_path / "current"),))
-    assert available_memory() == 4_000_000
+    files = (str(tmp_path / "max"),), (str(tmp_path / "current"),)
+    assert available_memory(*files) == 4_000_000
     (tmp_path / "max").write_text("max\n")
-    assert available_memory() > 4_000_000
+    assert available_memory(*files) > 4_000_000
 
 
 SOLUTION = """def double(x):

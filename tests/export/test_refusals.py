@@ -1,13 +1,14 @@
 """What a format cannot hold, a full disk, an interruption: one sentence each, and nothing half-written."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from qcourse import export
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, replace_folder
 from qcourse.export import folder as folder_module
 from qcourse.numerics.affine import quantize_affine
 from tests.export.conftest import KINDS
@@ -114,6 +115,25 @@ def test_a_failure_half_way_leaves_what_was_there(error, expected, model, layers
             export.save(layers, model, None, place, "compressed-tensors")
     assert [path.name for path in tmp_path.iterdir()] == ["artefact"]
     assert {path.name: path.read_bytes() for path in target.iterdir()} == before
+
+
+def test_what_stood_there_is_kept_until_the_new_folder_stands(tmp_path, monkeypatch):
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    real = os.replace
+
+    def fail(source: Path, target: Path) -> None:
+        if Path(source).name == "new":
+            raise OSError("no")
+        real(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no"):
+        patch.setattr("os.replace", fail)
+        replace_folder(tmp_path / "new", tmp_path / "old")
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*/*")} == {"old/old", "new/new"}
+    replace_folder(tmp_path / "new", tmp_path / "old")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["old", "old/new"]
 
 
 def test_every_kind_is_refused_by_some_format(layers_of):

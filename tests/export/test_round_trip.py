@@ -6,6 +6,10 @@ import pytest
 import torch
 
 from qcourse import export
+from qcourse.common import QCourseError
+from qcourse.export import bitsandbytes
+from qcourse.models import linears
+from qcourse.quantize.layer import codes_of
 from qcourse.recipe import Recipe
 from tests.export.conftest import KINDS
 
@@ -110,3 +114,37 @@ def test_layers_of_different_settings_each_keep_theirs(small, layers_of, tmp_pat
         assert all(torch.equal(found[name].dequantize(), layers[name].dequantize()) for name in layers)
         kept = export.read(folder)["model.layers.0.self_attn.k_proj.weight"]
         assert torch.equal(kept, model.get_submodule("model.layers.0.self_attn.k_proj").weight.float())
+
+
+def int8_layers(model, threshold: float) -> dict:
+    """Return a model's linears quantized by llm-int8 with an outlier threshold."""
+    recipe = Recipe("llm-int8", bits=8, group_size=-1, threshold=threshold)
+    return {name: codes_of(linear.weight, recipe, None) for name, linear in linears(model).items()}
+
+
+def test_the_outlier_threshold_reaches_the_file_and_comes_back(small, tmp_path):
+    model, tokenizer = small("llama_gqa")
+    recipe = Recipe("llm-int8", bits=8, group_size=-1, threshold=3.0)
+    layers = int8_layers(model, 3.0)
+    folder = export.save(layers, model, tokenizer, tmp_path / "artefact", "bitsandbytes", recipe)
+    settings = json.loads((folder / "config.json").read_text())["quantization_config"]
+    assert settings["llm_int8_threshold"] == 3.0
+    name, layer = next(iter(layers.items()))
+    back = bitsandbytes.decode(bitsandbytes.encode(layer, model.dtype), settings)
+    assert back.extra["threshold"] == 3.0
+    assert bitsandbytes.configuration({name: back}, model)["llm_int8_threshold"] == 3.0
+    assert Recipe.from_json(json.dumps(export.read_record(folder)["recipe"])).threshold == 3.0
+    usual = export.save(int8_layers(model, 6.0), model, None, tmp_path / "usual", "bitsandbytes")
+    assert json.loads((usual / "config.json").read_text())["quantization_config"]["llm_int8_threshold"] == 6.0
+
+
+def test_one_file_has_one_outlier_threshold(small, tmp_path):
+    """A recipe cannot mix them (threshold is not overridable); layers of two recipes can."""
+    with pytest.raises(QCourseError, match="unknown fields threshold"):
+        Recipe("llm-int8", bits=8, group_size=-1, overrides={"q_proj": {"threshold": 3.0}})
+    model, tokenizer = small("llama_gqa")
+    last = list(linears(model))[-1]
+    mixed = int8_layers(model, 6.0) | {last: int8_layers(model, 3.0)[last]}
+    with pytest.raises(QCourseError, match="thresholds 3.0, 6.0, but a bitsandbytes file has one for all"):
+        export.save(mixed, model, tokenizer, tmp_path / "artefact", "bitsandbytes")
+    assert not (tmp_path / "artefact").exists()

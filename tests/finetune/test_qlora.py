@@ -1,6 +1,8 @@
 """Adapters on quantized bases: what is trained, what is not, and where gradients flow."""
 
 import copy
+import inspect
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from qcourse.finetune import (
     merge,
     quantize_base,
 )
+from qcourse.finetune.optimizer import make_optimizer
 from qcourse.models import linears
 from qcourse.numerics.affine import quantize_affine
 from qcourse.numerics.codebook import quantize_codebook
@@ -134,13 +137,42 @@ def test_eight_bit_optimizer_learns_with_smaller_state(rows):
         assert logs[name].optimizer_bytes < 0.5 * logs["adamw"].optimizer_bytes
 
 
+def test_paging_needs_cuda(rows):
+    adapted = add_adapters(tiny_llama(), rank=2)
+    sentence = "needs CUDA, and parameters are on cpu; use optimizer='adamw8bit', or 'adamw8bit-own' without"
+    with pytest.raises(QCourseError, match=sentence):
+        fit(adapted, rows, steps=1, optimizer="adamw8bit-paged", progress=False)
+
+
+def test_on_cuda_the_paged_optimizer_is_made(monkeypatch):
+    from tests.engines import require
+
+    require("bitsandbytes")
+    import bitsandbytes
+
+    made = []
+    for name in ("AdamW8bit", "PagedAdamW8bit"):
+        original = getattr(bitsandbytes.optim, name)
+        assert {"lr", "weight_decay"} <= inspect.signature(original).parameters.keys()
+        record = lambda *args, name=name, **given: made.append((name, args, given))  # noqa: E731
+        monkeypatch.setattr(bitsandbytes.optim, name, record)
+    there = [SimpleNamespace(device=torch.device("cuda", 0)) for _ in range(2)]
+    make_optimizer(there, "adamw8bit-paged", 3e-4)
+    assert made == [("PagedAdamW8bit", (there,), {"lr": 3e-4, "weight_decay": 0.0})]
+    here = SimpleNamespace(device=torch.device("cpu"))
+    with pytest.raises(QCourseError, match="parameters are on cpu"):  # one of them is enough
+        make_optimizer([*there, here], "adamw8bit-paged", 3e-4)
+    make_optimizer([here], "adamw8bit", 3e-4)
+    assert [name for name, _, _ in made] == ["PagedAdamW8bit", "AdamW8bit"]
+
+
 def test_clear_errors(model, rows):
     with pytest.raises(QCourseError, match="no parameter requires a gradient"):
         fit(model.requires_grad_(False), rows, steps=1, progress=False)
     with pytest.raises(QCourseError, match="unknown NF4 backend"):
         quantize_base(model, "cuda")
     adapted = add_adapters(model, rank=2)
-    with pytest.raises(QCourseError, match="unknown optimizer"):
+    with pytest.raises(QCourseError, match="unknown optimizer 'sgd9'; known: .*, adamw8bit-paged$"):
         fit(adapted, rows, steps=1, optimizer="sgd9", progress=False)
     with pytest.raises(QCourseError, match="no rows"):
         fit(adapted, [], steps=1, progress=False)

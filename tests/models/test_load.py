@@ -8,10 +8,12 @@ import shutil
 import pytest
 import torch
 
-from qcourse import models
+from qcourse import export, models
 from qcourse.common import QCourseError
 from qcourse.common.tensor_header import read_header
 from qcourse.models.load import release
+from qcourse.quantize import quantize
+from qcourse.recipe import named
 
 
 @pytest.mark.parametrize("name", ["llama_tied", "llama_gqa", "qwen2", "qwen3", "odd_width"])
@@ -49,6 +51,17 @@ def test_loaded_gives_the_memory_back(llama_tied, capsys):
     assert loaded.model is None and all(parameter.is_meta for parameter in kept.parameters())
     assert "released" in capsys.readouterr().out
     release(loaded)  # a second time is harmless
+
+
+@pytest.mark.parametrize("recipe", ["nf4", "llm-int8"])
+def test_a_librarys_checkpoint_is_given_back_too(small_model, llama_gqa, tmp_path, recipe):
+    """bitsandbytes' parameters cannot be moved to shapes only."""
+    made = quantize(small_model(llama_gqa, torch.bfloat16), named(recipe), progress=False)
+    tokenizer = models.load(llama_gqa).tokenizer
+    folder = export.save(made.layers, made.model, tokenizer, tmp_path / "artefact", "bitsandbytes")
+    with models.loaded(folder) as loaded:
+        assert loaded.model(torch.tensor([[1, 2]])).logits.isfinite().all()
+    assert loaded.model is None
 
 
 def test_unknown_name_and_missing_files_are_one_sentence(tmp_path, llama_tied):

@@ -1,10 +1,15 @@
 """Recipes: names and JSON round-trip, contradictions are refused, the compatibility table answers."""
 
+import json
+from dataclasses import fields
+
 import pytest
 
 from qcourse import recipe
 from qcourse.common import QCourseError, repository
 from qcourse.recipe import Recipe, check_engine, named
+from qcourse.recipe.field_types import KINDS
+from qcourse.recipe.recipe import GGUF_TYPES
 
 
 @pytest.mark.parametrize("name", recipe.KNOWN)
@@ -100,3 +105,106 @@ def test_every_row_of_the_table_is_well_formed():
 @pytest.mark.parametrize("name", [name for name in recipe.KNOWN])
 def test_every_known_recipe_can_be_written_somehow(name):
     assert recipe.compatibility(named(name)), f"{name} has no row in data/compatibility.yaml"
+
+
+MISTYPED = [
+    ({"method": 5}, "method of a recipe must be a word, not 5"),
+    ({"method": ["gptq"]}, r"method of a recipe must be a word, not \['gptq'\]"),
+    ({"method": None}, "method of a recipe must be a word, not None"),
+    ({"transform": 1}, "transform of a recipe must be a word or null, not 1"),
+    ({"bits": 4.0}, "bits of a recipe must be a whole number, not 4.0"),
+    ({"bits": "4"}, "bits of a recipe must be a whole number, not '4'"),
+    ({"bits": True}, "bits of a recipe must be a whole number, not True"),
+    ({"group_size": 128.0}, "group_size of a recipe must be a whole number, not 128.0"),
+    ({"group_size": True}, "group_size of a recipe must be a whole number, not True"),
+    ({"symmetric": "no"}, "symmetric of a recipe must be true or false, not 'no'"),
+    ({"symmetric": 1}, "symmetric of a recipe must be true or false, not 1"),
+    ({"desc_act": "yes"}, "desc_act of a recipe must be true or false, not 'yes'"),
+    ({"act_order": None}, "act_order of a recipe must be a word, not None"),
+    ({"activations": 0}, "activations of a recipe must be a word, not 0"),
+    ({"alpha": None}, "alpha of a recipe must be a number, not None"),
+    ({"alpha": False}, "alpha of a recipe must be a number, not False"),
+    ({"threshold": "x"}, "threshold of a recipe must be a number, not 'x'"),
+    ({"damping": "a"}, "damping of a recipe must be a number, not 'a'"),
+    ({"variant": None}, "variant of a recipe must be a word, not None"),
+    ({"overrides": []}, r"overrides of a recipe must be a table such as .*, not \[\]"),
+    ({"overrides": {"q_proj": 4}}, r"override 'q_proj' has unknown fields \(not a table\)"),
+    ({"ignore": 5}, "ignore of a recipe must be a list of names .*, not 5"),
+    ({"ignore": "lm_head"}, "ignore of a recipe must be a list of names .*, not 'lm_head'"),
+    ({"ignore": ["lm_head", 5]}, r"ignore of a recipe must be a list of names .*, not \['lm_head', 5\]"),
+    ({"overrides": {"q_proj": {"bits": 3.0}}}, "override 'q_proj': bits .* must be a whole number, not 3.0"),
+    ({"overrides": {"q_proj": {"symmetric": "no"}}}, "override 'q_proj': symmetric .* or false, not 'no'"),
+    ({"overrides": {"q_proj": {"skip": "no"}}}, "override 'q_proj': skip .* must be true or false, not 'no'"),
+    ({"overrides": {"q_proj": {"group_size": None}}}, "override 'q_proj': group_size .* number, not None"),
+    # patterns that do not match their own text, or that are ignored or skipped, are no way around the checks
+    ({"overrides": {"model.layers.[0-3].*": {"bits": 9}}}, r"override 'model.layers.\[0-3\].*no 9-bit"),
+    ({"overrides": {"*lm_head*": {"bits": "a"}}}, r"override '\*lm_head\*': bits .* whole number, not 'a'"),
+    ({"overrides": {"q_proj": {"bits": 9, "skip": True}}}, "override 'q_proj': gptq has no 9-bit form"),
+    ({"variant": "foo"}, "gptq has no variant 'foo'; known are gptaq"),
+    ({"method": "rtn", "variant": "foo"}, "rtn has no variant 'foo'; leave the variant out"),
+    ({"method": "nf4", "variant": "double"}, "nf4 has no variant 'double'; known are single"),
+    ({"method": "gguf", "variant": "FOO"}, "gguf has no variant 'FOO'; known are F16, Q4_0, .*, BF16"),
+    ({"method": "gguf"}, "gguf has no variant ''; known are F16"),
+    ({"method": "llm-int8", "bits": 8, "threshold": -1}, "threshold must be a number from 0 up, not -1"),
+    ({"threshold": float("nan")}, "threshold must be a number from 0 up, not nan"),
+    ({"alpha": float("nan")}, "alpha must lie between 0 and 1, not nan"),
+    ({"activations": "sometimes"}, "unknown activations 'sometimes'; known are dynamic, static"),
+    ({"method": "fp8-static", "bits": 8}, 'static activations, not dynamic; set activations to "static" or'),
+    ({"method": "fp8-dynamic", "bits": 8, "activations": "static"}, "fp8-dynamic has no static activations"),
+    ({"method": "rtn", "activations": "static"}, "rtn has no static activations, only w8a8-int8 and fp8-st"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("values, words", MISTYPED)
+def test_a_file_with_a_value_of_the_wrong_type_or_word_is_refused(values, words):
+    with pytest.raises(QCourseError, match=words) as refused:
+        Recipe.from_json(json.dumps({"method": "gptq"} | values))
+    assert len(str(refused.value)) < 400
+
+
+def test_right_types_are_taken():
+    """The same fields with proper values, whole numbers where numbers are meant, and a tuple from Python."""
+    values = {"method": "gptq", "bits": 3, "group_size": -1, "symmetric": False, "alpha": 1, "threshold": 3,
+              "transform": None, "overrides": {"model.layers.[0-3].*": {"bits": 8, "skip": False}},
+              "ignore": ["lm_head", "mlp"]}  # fmt: skip
+    made = Recipe.from_json(json.dumps(values))
+    assert made.for_layer("model.layers.2.self_attn.q_proj").bits == 8
+    assert made.for_layer("model.layers.2.mlp.up_proj") is None and made.ignore == ("lm_head", "mlp")
+    assert Recipe("gptq", ignore=("lm_head",)) == Recipe.from_json('{"method": "gptq"}')
+    assert Recipe.from_json(named("fp8-static").to_json()).activations == "static"
+
+
+def test_every_field_of_a_recipe_has_a_kind():
+    assert {item.type for item in fields(Recipe)} <= KINDS.keys()
+
+
+def test_a_number_of_too_many_digits_is_no_json():
+    with pytest.raises(QCourseError, match="the recipe is not JSON"):
+        Recipe.from_json('{"method": "gptq", "bits": ' + "4" * 5000 + "}")
+
+
+def test_gguf_types_are_those_that_are_written():
+    from qcourse.export.gguf import TYPES
+
+    assert set(GGUF_TYPES) == set(TYPES) and len(GGUF_TYPES) == len(TYPES)
+    for kind in GGUF_TYPES:
+        assert named(f"gguf-{kind.lower()}").variant == kind
+        assert named(f"gguf-{kind}").name == f"gguf-{kind.lower()}"
+    with pytest.raises(QCourseError, match="gguf has no variant 'Q9_9'"):
+        named("gguf-q9_9")
+
+
+@pytest.mark.parametrize("values, sentence", [
+    ({"overrides": []}, "overrides of a recipe must be a table"),
+    ({"overrides": {"q_proj": {"bits": 3.0}}}, "override 'q_proj': bits of a recipe must be a whole number"),
+])  # fmt: skip
+def test_the_command_line_says_it_in_one_sentence(capsys, tmp_path, values, sentence):
+    from qcourse.cli import main
+
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"method": "gptq"} | values))
+    with pytest.raises(SystemExit) as stop:
+        main(["quantize", "pico", "--recipe", str(path), "--output", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert stop.value.code == 1 and f"error: {sentence}" in said and "Traceback" not in said
+    assert not (tmp_path / "out").exists()

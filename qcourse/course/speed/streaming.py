@@ -47,7 +47,7 @@ def anonymous_bytes() -> int:
 
 
 def watch(folder: str, sequences: int) -> dict[str, float]:
-    """Stream GPTQ over the model in `folder` to an artefact; return the peak, the libraries' part, seconds."""
+    """Stream GPTQ over `folder` to an artefact; return the peak, the libraries' part, and seconds."""
     import torch
     import transformers.models.llama.modeling_llama  # noqa: F401, part of what the libraries take
 
