@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcourse.common import QCourseError, content_hash
+from qcourse.common import QCourseError, content_hash, record_path
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ def check(path: Path) -> Artefact:
         raise QCourseError(f"{path} does not exist; qcourse quantize MODEL --output {path} makes one")
     record = read_record(path)
     if record["recipe"] is None:
-        raise QCourseError(f"{path} has no recipe in its recipe.json; write it with qcourse quantize")
+        raise QCourseError(
+            f"{path} has no recipe in {record_path(path).name}; write it with qcourse quantize"
+        )
     recipe = Recipe(**record["recipe"])
     check_files(path)
     rows = compatibility(recipe, record["format"])

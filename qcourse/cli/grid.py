@@ -75,25 +75,34 @@ def expand(entry: str | dict[str, Any]) -> list[str]:
 
 def sweep(grid: Grid) -> list["Row"]:
     """Measure every recipe of the grid that has no row yet; return the rows of all, in the grid's order."""
-    from qcourse import models
     from qcourse.measure import scoreboard
 
-    folder_hash = models.load(grid.model).hash[:16]
-    have = {row.recipe for row in existing(grid) if row.model_hash.startswith(folder_hash)}
-    missing = [name for name in grid.recipes if name not in have]
+    rows = measured(grid)
+    missing = [name for name in grid.recipes if name not in rows]
     print(f"{len(grid.recipes)} recipes, {len(grid.recipes) - len(missing)} measured before", flush=True)
     for row in results(grid, missing):
         scoreboard.append(grid.scoreboard, row)
+        rows[row.recipe] = row
         print(f"  {row.recipe}: {row.bits_per_weight or 0:.2f} bits, KL {row.kl_mean:.5f}", flush=True)
-    latest = {row.recipe: row for row in existing(grid)}
-    return [latest[name] for name in grid.recipes]
+    return [rows[name] for name in grid.recipes]
 
 
-def existing(grid: Grid) -> list["Row"]:
-    """Return the rows that the scoreboard holds."""
-    from qcourse.measure import scoreboard
+def measured(grid: Grid) -> dict[str, "Row"]:
+    """Return the scoreboard's rows of the grid's model, windows, items and recipes, by the recipe's name."""
+    from qcourse import models
+    from qcourse.common import content_hash
+    from qcourse.measure import evaluation_tokens, scoreboard
+    from qcourse.models.load import load_tokenizer
+    from qcourse.recipe import named
 
-    return scoreboard.read(grid.scoreboard) if Path(grid.scoreboard).exists() else []
+    folder = models.resolve(grid.model)
+    text = evaluation_tokens(load_tokenizer(folder), grid.windows, grid.context)
+    rows = scoreboard.select(
+        scoreboard.read(grid.scoreboard, latest=False), engine="transformers",
+        model_hash=content_hash(folder)[:16], evaluation_hash=text.hash, n_items=grid.items or None,
+    )  # fmt: skip
+    names = {named(name).hash: name for name in grid.recipes}
+    return {names[row.recipe_hash]: row for row in rows if row.recipe_hash in names}
 
 
 def results(grid: Grid, names: list[str]) -> Any:

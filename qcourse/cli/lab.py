@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from qcourse.common import QCourseError, home_folder, repository
+from qcourse.common import QCourseError, atomic_path, home_folder, repository
 
 
 def prepare() -> Path:
@@ -15,7 +15,8 @@ def prepare() -> Path:
         home.mkdir(parents=True, exist_ok=True)
         for lesson in sorted((repository() / "notebooks").glob("*.ipynb")):
             if not (home / lesson.name).exists():
-                shutil.copyfile(lesson, home / lesson.name)
+                with atomic_path(home / lesson.name) as temporary:
+                    shutil.copyfile(lesson, temporary)
     except OSError as error:
         raise QCourseError(
             f"{home} cannot be written ({error.strerror}); set QCOURSE_HOME to a folder of yours"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, record_path
 
 if TYPE_CHECKING:
     from qcourse.recipe import Recipe
@@ -70,14 +70,31 @@ def read(path: Path) -> str:
         raise QCourseError(f"{path} cannot be read: {error}; check the path") from error
 
 
-def output_place(path: Path) -> Path:
-    """Return a path to write to; QCourseError if something that is no artefact is there already."""
-    artefact = (path / "recipe.json").exists() if path.is_dir() else Path(f"{path}.recipe.json").exists()
-    if path.exists() and not artefact and not (path.is_dir() and not any(path.iterdir())):
+def output_place(path: Path, form: str) -> Path:
+    """Return a path to write a format to; QCourseError if something else than such an artefact is there."""
+    if form == "gguf" and path.is_dir():
+        raise QCourseError(
+            f"{path} is a folder and a GGUF is a file; name one, such as {path / 'model.gguf'}"
+        )
+    empty = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not empty and not is_artefact(path):
         raise QCourseError(
             f"{path} exists and is not an artefact; it is left as it is: choose another --output"
         )
+    if form != "gguf" and path.is_file():
+        raise QCourseError(
+            f"{path} is a GGUF file and {form} is written as a folder; choose another --output"
+        )
     return path
+
+
+def is_artefact(path: Path) -> bool:
+    """Say whether a record of ours tells how the folder or the file was made."""
+    try:
+        found = json.loads(record_path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"recipe", "format", "versions"} <= found.keys()
 
 
 def show(values: object, as_json: bool, text: str) -> None:

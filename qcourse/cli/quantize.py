@@ -24,7 +24,8 @@ def command(
     revision: Annotated[str | None, typer.Option(help="revision of a hub model")] = None,
     format: Annotated[str | None, typer.Option(help="file format; default: the method's usual one")] = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="text file; default: the course's own prose")
+        Path | None,
+        typer.Option(help="text or JSONL file, or hub:ORG/NAME[/CONFIG][:SPLIT][:COLUMN]; default: ours"),
     ] = None,
     bit_budget: Annotated[
         float | None, typer.Option(help="mixed widths: average stored bits a quantized weight, with scales")
@@ -38,5 +39,5 @@ def command(
     changes = {"bits": bits, "group_size": group_size, "symmetric": sym, "desc_act": desc_act or None}
     wanted = chosen_recipe(method, recipe, changes)
     form = chosen_format(wanted, format)
-    made = build(model, wanted, form, output_place(output), revision, calibration, stream, bit_budget)
+    made = build(model, wanted, form, output_place(output, form), revision, calibration, stream, bit_budget)
     print(f"{made}: {wanted.name} as {form}; qcourse ship {made} says how to serve it")

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, record_path
 
 ENGINES = ("vllm", "llama.cpp")
 
@@ -29,7 +29,7 @@ def checked_engine(path: Path, asked: str | None, kv_cache_dtype: str = "auto") 
         raise QCourseError(
             f"llama.cpp reads .gguf files, {path} is a folder; use --engine vllm or write a gguf"
         )
-    if (path / "recipe.json").exists():
+    if record_path(path).exists():
         record = read_record(path)
         if record["recipe"]:
             check_engine(Recipe(**record["recipe"]), record["format"], engine)

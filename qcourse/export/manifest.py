@@ -1,4 +1,4 @@
-"""recipe.json: how an artefact was made, without anything that changes from run to run."""
+"""The record, recipe.json: how an artefact was made, without anything that changes from run to run."""
 
 import json
 import platform
@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from qcourse.common import QCourseError, write_json
+from qcourse.common import QCourseError, record_path, write_json
 from qcourse.recipe import Recipe
 
 LIBRARIES = ("torch", "numpy", "transformers", "safetensors", "gguf", "llama_cpp_python")
 
 
 def record(recipe: Recipe | None, format: str, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of recipe.json: recipe, format, the caller's manifest, versions, machine.
+    """Return the content of the record: recipe, format, the caller's manifest, versions, machine.
 
     No date and no path of this machine: the same recipe gives the same bytes.
     """
@@ -35,9 +35,9 @@ def record(recipe: Recipe | None, format: str, manifest: dict[str, Any]) -> dict
     }
 
 
-def write_record(folder: Path | str, recipe: Recipe, format: str, manifest: dict[str, Any]) -> None:
-    """Write recipe.json beside a checkpoint that another library made."""
-    write_json(Path(folder) / "recipe.json", record(recipe, format, manifest))
+def write_record(artefact: Path | str, recipe: Recipe | None, format: str, manifest: dict[str, Any]) -> None:
+    """Write the record of an artefact that is there: in its folder, or FILE.recipe.json beside a file."""
+    write_json(record_path(artefact), record(recipe, format, manifest))
 
 
 def versions() -> dict[str, str]:
@@ -52,12 +52,11 @@ def versions() -> dict[str, str]:
 
 
 def read_record(artefact: Path | str) -> dict[str, Any]:
-    """Return the recipe.json of an artefact: in its folder, or beside the GGUF file.
+    """Return the record of an artefact: recipe.json in its folder, or FILE.recipe.json beside a GGUF file.
 
     Raises QCourseError if there is none or if it is not JSON.
     """
-    artefact = Path(artefact)
-    path = (artefact if artefact.is_dir() else artefact.parent) / "recipe.json"
+    path = record_path(artefact)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError:

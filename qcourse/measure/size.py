@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from qcourse.common import QCourseError
+from qcourse.common.gguf_header import check_gguf_header
 from qcourse.common.tensor_header import read_header
 from qcourse.models import shape
 
@@ -108,6 +109,7 @@ def gguf_size(file: Path) -> Size:
     """Return the Size of a GGUF file, by gguf-py's own table of block sizes."""
     from gguf import GGMLQuantizationType, GGUFReader
 
+    check_gguf_header(file)
     try:
         tensors = GGUFReader(file).tensors
     except (OSError, ValueError, IndexError, KeyError) as error:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from qcourse.numerics import QuantizedWeight, quantize_int8
 from qcourse.numerics.checks import check_finite
+from qcourse.numerics.half import to_half
 
 THRESHOLD = 6.0
 LEVELS = 127
@@ -21,10 +22,11 @@ def quantize_layer(
     """Round each row of weight [out, in] to int8 by its absmax / 127; the Hessian is not used.
 
     The weight is first rounded to float16, as bitsandbytes does before it takes the maxima.
-    Raises ValueError for values not finite. Source: Dettmers et al. 2022 (arXiv 2208.07339), section 2.1.
+    Raises ValueError for values not finite, and for those beyond float16, of which bitsandbytes makes
+    infinite maxima and NaN outputs. Source: Dettmers et al. 2022 (arXiv 2208.07339), section 2.1.
     """
     check_finite(weight)
-    half = weight.to(torch.float16).float()
+    half = to_half(weight, "a weight", "take w8a8-int8 or nf4, which do not round weights to it").float()
     absmax = half.abs().amax(1, keepdim=True)
     inverse = torch.where(absmax == 0, torch.zeros_like(absmax), LEVELS / absmax)
     codes = torch.round(half * inverse).to(torch.int8)

@@ -6,6 +6,7 @@ from torch import Tensor
 from qcourse.numerics.llamacpp_simple import (
     from_nibbles,
     half_bytes,
+    half_scale,
     half_values,
     mean_square,
     nibbles,
@@ -38,7 +39,7 @@ def pack_iq4_nl(blocks: Tensor, importance: Tensor | None = None) -> Tensor:
         better = along * scale > best_gain
         best_gain = torch.where(better, along * scale, best_gain)
         best_scale = torch.where(better, scale, best_scale)
-    stored = best_scale.to(torch.float16).float()
+    stored = half_scale(best_scale).float()
     codes = nearest_value(blocks * reciprocal(stored), values)
     return torch.cat([half_bytes(stored), nibbles(codes)], 1)
 

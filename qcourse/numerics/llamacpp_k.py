@@ -6,6 +6,7 @@ from torch import Tensor
 from qcourse.numerics.llamacpp_simple import (
     fit_symmetric,
     half_bytes,
+    half_scale,
     half_values,
     reciprocal,
     signed_largest,
@@ -23,7 +24,7 @@ def pack_q4_k(blocks: Tensor, importance: Tensor | None = None) -> Tensor:
     d, dmin = scale.amax(1, keepdim=True) / 63, minimum.amax(1, keepdim=True) / 63
     scales = torch.round(scale * reciprocal(d)).clamp(0, 63).to(torch.uint8)
     minima = torch.round(minimum * reciprocal(dmin)).clamp(0, 63).to(torch.uint8)
-    d, dmin = d.half().float(), dmin.half().float()
+    d, dmin = half_scale(d).float(), half_scale(dmin).float()
     scales, minima = better_neighbours(subs, weight, d, dmin, scales, minima)
     step, low = (d * scales)[..., None], (dmin * minima)[..., None]
     codes = torch.round((subs + low) * reciprocal(step)).clamp(0, 15).to(torch.uint8).unflatten(1, (4, 2))
@@ -127,7 +128,7 @@ def pack_q6_k(blocks: Tensor, importance: Tensor | None = None) -> Tensor:
     scale = fit_symmetric(subs, weight, 32)
     d = signed_largest(scale) / -128
     scales = torch.round(scale * reciprocal(d)).clamp(-128, 127)
-    d = d.half().float()
+    d = half_scale(d).float()
     codes = torch.round(subs * reciprocal((d * scales)[..., None])).clamp(-32, 31) + 32
     halves = codes.to(torch.uint8).reshape(-1, 2, 4, 32)  # two halves of 128, each four runs of 32
     low, high = halves & 15, halves >> 4

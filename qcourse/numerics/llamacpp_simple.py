@@ -3,10 +3,17 @@
 import torch
 from torch import Tensor
 
+from qcourse.numerics.half import to_half
+
 
 def half_bytes(scale: Tensor) -> Tensor:
-    """Return float16 scales [n] as bytes [n, 2]."""
-    return scale.to(torch.float16).reshape(-1, 1).view(torch.uint8)
+    """Return float16 scales [n] as bytes [n, 2]; ValueError for one beyond float16."""
+    return half_scale(scale).reshape(-1, 1).view(torch.uint8)
+
+
+def half_scale(scale: Tensor) -> Tensor:
+    """Return scales as a block stores them, in float16; ValueError for one beyond it."""
+    return to_half(scale, "a block's scale", "keep this weight in bfloat16")
 
 
 def half_values(data: Tensor) -> Tensor:
@@ -65,7 +72,7 @@ def offset_codes(blocks: Tensor, levels: int, importance: Tensor | None = None) 
     """
     if importance is not None:
         weight = importance * (blocks.square() + mean_square(blocks) / 2).sqrt()
-        scale = fit_symmetric(blocks, weight, levels).half().float()[:, None]
+        scale = half_scale(fit_symmetric(blocks, weight, levels)).float()[:, None]
         codes = torch.round(blocks * reciprocal(scale)).clamp(-levels, levels - 1) + levels
         return scale, codes.to(torch.uint8)
     scale = signed_largest(blocks) / -levels

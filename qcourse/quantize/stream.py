@@ -50,10 +50,10 @@ def quantize_folder(
     model = mapped_model(bfloat16_folder(folder, work / "bfloat16"))
     result = QuantizedModel(model, recipe, manifest=start_manifest(model, recipe, tokens))
     total = len(decoder_layers(model))
-    bar = tqdm(total=total, desc=recipe.name, disable=not progress, unit="layer")
-    for step in remaining_steps(model, recipe, tokens, state, bar):
-        finish_step(step, result, state)
-        bar.update()
+    with tqdm(total=total, desc=recipe.name, disable=not progress, unit="layer") as bar:
+        for step in remaining_steps(model, recipe, tokens, state, bar):
+            finish_step(step, result, state)
+            bar.update()
     restore_dense(model, state, total)
     result.layers = state.layers(model)
     result.manifest |= state.merged_manifest(total)

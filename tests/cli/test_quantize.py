@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qcourse.recipe import named
+from tests.engines import require
 
 
 @pytest.fixture(autouse=True)
@@ -264,3 +265,70 @@ def test_a_grid_is_checked_before_anything_is_computed(refused, tmp_path, text, 
     grid = tmp_path / "grid.yaml"
     grid.write_text(text)
     assert sentence in refused("sweep", grid)
+
+
+@pytest.mark.parametrize(("method", "engine"), [("gguf-bf16", "gguf"), ("gguf-q8_0", "llama.cpp")])
+def test_a_gguf_is_written_twice_beside_what_belongs_to_others(cli, llama_gqa, tmp_path, method, engine):
+    require(engine)
+    theirs, output = tmp_path / "recipe.json", tmp_path / "x.gguf"
+    theirs.write_text("flour, water, salt")
+    for _ in range(2):
+        made = cli("quantize", llama_gqa, "--method", method, "--output", output)
+        assert made.code == 0, made.err
+        assert json.loads((tmp_path / "x.gguf.recipe.json").read_text())["name"] == method
+    assert theirs.read_text() == "flour, water, salt"
+    assert {path.name for path in tmp_path.iterdir()} == {"recipe.json", "x.gguf", "x.gguf.recipe.json"}
+
+
+def test_two_ggufs_in_a_folder_keep_two_records(cli, llama_gqa, tmp_path):
+    from qcourse.cli.measuring import origin, recipe_name
+
+    require("gguf")
+    paths = {method: str(tmp_path / f"{method}.gguf") for method in ("gguf-bf16", "gguf-f16")}
+    for method, path in paths.items():
+        assert cli("quantize", llama_gqa, "--method", method, "--output", path).code == 0
+    for method, path in paths.items():
+        assert recipe_name(path) == method and origin(path, None) == llama_gqa.name
+        assert f"{method} as gguf" in cli("ship", path).out
+
+
+def test_serving_a_gguf_asks_the_table_by_its_own_record(cli, llama_gqa, tmp_path, monkeypatch):
+    from qcourse.cli.serving import checked_engine
+
+    require("gguf")
+    output, asked = tmp_path / "x.gguf", []
+    assert cli("quantize", llama_gqa, "--method", "gguf-bf16", "--output", output).code == 0
+    monkeypatch.setattr("qcourse.recipe.check_engine", lambda *what: asked.append(what))
+    assert checked_engine(output, None) == "llama.cpp"
+    assert asked == [(named("gguf-bf16"), "gguf", "llama.cpp")]
+
+
+def test_a_gguf_and_a_folder_do_not_replace_each_other(refused, cli, llama_gqa, tmp_path, monkeypatch):
+    require("gguf")
+    file, folder, cookbook = tmp_path / "x.gguf", tmp_path / "artefact", tmp_path / "cookbook"
+    assert cli("quantize", llama_gqa, "--method", "gguf-bf16", "--output", file).code == 0
+    assert cli("quantize", llama_gqa, "--method", "rtn", "--output", folder).code == 0
+    cookbook.mkdir()
+    (cookbook / "recipe.json").write_text('{"name": "bread"}')
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr("qcourse.models.load", None)  # all is told before a model is read
+    for method, output, sentence in (
+        ("rtn", file, "is a GGUF file and compressed-tensors is written as a folder"),
+        ("gguf-bf16", folder, "is a folder and a GGUF is a file; name one, such as"),
+        ("rtn", cookbook, "exists and is not an artefact; it is left as it is"),
+        ("gguf-bf16", cookbook / "recipe.json", "exists and is not an artefact; it is left as it is"),
+    ):
+        assert sentence in refused("quantize", llama_gqa, "--method", method, "--output", output)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("extra", [(), ("--stream",)], ids=["memory", "stream"])
+def test_llm_int8_names_the_linear_whose_weight_is_beyond_float16(cli, llama_gqa, tmp_path, extra):
+    folder, output = shutil.copytree(llama_gqa, tmp_path / "model"), tmp_path / "artefact"
+    edit_weights(lambda tensors: tensors[K_PROJ].view(-1)[:1].fill_(1e5))(folder)
+    made = cli("quantize", folder, "--method", "llm-int8", *extra, "--output", output)
+    told = "error: model.layers.1.self_attn.k_proj: a weight of 99840 does not fit in float16 (limit 65504)"
+    assert made.code == 1 and told in made.err
+    assert not output.exists()
+    for method in ("w8a8-int8", "nf4"):
+        assert cli("quantize", folder, "--method", method, "--output", tmp_path / method).code == 0

@@ -1,5 +1,6 @@
 """GGUF files: the same weights back, the rotary permutation only where llama.cpp wants it, clear refusals."""
 
+import copy
 import random
 import struct
 
@@ -7,11 +8,12 @@ import pytest
 import torch
 
 from qcourse import export
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, content_hash
 from qcourse.export import folder as folder_module
 from qcourse.export.gguf import names, tokenizer
 from qcourse.export.gguf.quantize import NEED_IMATRIX, block_size
 from tests.engines import require
+from tests.export.gguf_damage import lengths, no_hang
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +85,6 @@ def test_types_and_metadata(small, written):
 
 
 def test_same_model_same_bytes_and_other_dtypes(small, tmp_path):
-    import copy
-
     model, tokens = small("llama_gqa")
     first, second = (export.gguf.write(model, tokens, tmp_path / name) for name in ("a.gguf", "b.gguf"))
     assert first.read_bytes() == second.read_bytes()
@@ -94,6 +94,57 @@ def test_same_model_same_bytes_and_other_dtypes(small, tmp_path):
     assert export.gguf.tensor_types(path)["blk.0.ffn_up.weight"][0] == "F32"
     assert export.gguf.read(path)["model.layers.0.mlp.up_proj.weight"][0, 0] == 1 + 2**-20
     assert export.read_record(path)["seed"] == 3
+
+
+def test_every_file_has_a_record_of_its_own(small, tmp_path):
+    from qcourse.recipe import named
+
+    theirs = tmp_path / "recipe.json"
+    theirs.write_text("flour, water, salt")
+    before = content_hash(tmp_path)
+    for name, seed in (("gguf-bf16", 1), ("gguf-f16", 2)):
+        export.gguf.write(*small("llama_gqa"), tmp_path / f"{name}.gguf", named(name), {"seed": seed})
+    for name, seed in (("gguf-bf16", 1), ("gguf-f16", 2)):
+        record = export.read_record(tmp_path / f"{name}.gguf")
+        assert (record["name"], record["seed"], record["format"]) == (name, seed, "gguf")
+    assert theirs.read_text() == "flour, water, salt"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "gguf-bf16.gguf", "gguf-bf16.gguf.recipe.json", "gguf-f16.gguf", "gguf-f16.gguf.recipe.json",
+        "recipe.json",
+    ]  # fmt: skip
+    with_records = content_hash(tmp_path)
+    for path in tmp_path.glob("*.gguf.recipe.json"):
+        path.unlink()
+    assert content_hash(tmp_path) == with_records != before
+
+
+def test_a_record_does_not_outlive_its_file(small, tmp_path):
+    path = export.gguf.write(*small("llama_gqa"), tmp_path / "x.gguf", manifest={"seed": 1})
+    (tmp_path / "recipe.json").write_text('{"name": "of another artefact"}')
+    assert export.read_record(path)["seed"] == 1
+    export.gguf.write(*small("llama_gqa"), path)
+    with pytest.raises(QCourseError, match="has no x.gguf.recipe.json; it was not written by qcourse"):
+        export.read_record(path)
+
+
+def test_llama_cpp_s_quantizer_replaces_file_and_record(small, written, tmp_path):
+    require("llama.cpp")
+    target = tmp_path / "x.gguf"
+    for seed in (1, 2):
+        export.gguf.quantize(written("llama_gqa"), target, "Q8_0", manifest={"seed": seed})
+        assert export.read_record(target)["seed"] == seed
+    export.gguf.quantize(written("llama_gqa"), target, "Q4_0")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.gguf"]
+
+
+def test_a_weight_too_large_for_float16_scales_is_told_as_such(small, tmp_path):
+    require("llama.cpp")
+    model = copy.deepcopy(small("llama_gqa")[0])
+    model.model.layers[1].self_attn.k_proj.weight[0, 3] = 3e7
+    source = export.gguf.write(model, small("llama_gqa")[1], tmp_path / "bf16.gguf")
+    with pytest.raises(QCourseError, match=r"too large for this type's float16 \(limit 65504\): write BF16"):
+        export.gguf.quantize(source, tmp_path / "x.gguf", "Q8_0")
+    assert [path.name for path in tmp_path.iterdir()] == ["bf16.gguf"]
 
 
 def test_llama3_rotary_factors_match_transformers(small):
@@ -178,20 +229,33 @@ def giant_number(data: bytearray, dice: random.Random) -> None:
     data[place : place + 8] = struct.pack("<Q", 1 << dice.randrange(31, 64))
 
 
+def giant_length(places: list[int]):
+    """Return a damage that puts a number between 2**31 and 2**63 over one of the lengths at `places`."""
+
+    def damage(data: bytearray, dice: random.Random) -> None:
+        struct.pack_into("<Q", data, dice.choice(places), 1 << dice.randrange(31, 64))
+
+    return damage
+
+
 DAMAGES = [shorten, flip_bytes(1, 24), flip_bytes(1, 12_000), flip_bytes(8, 12_000), giant_number]
 
 
 def test_two_hundred_damaged_gguf_files_never_crash_or_hang(written, tmp_path):
-    whole = written("llama_gqa").read_bytes()
-    refused = 0
-    for seed in range(200):
-        data = bytearray(whole)
-        DAMAGES[seed % len(DAMAGES)](data, random.Random(seed))
+    whole, places = written("llama_gqa").read_bytes(), lengths(written("llama_gqa"))
+    arrays = [place for place, kind in places.items() if kind.startswith("array")]
+    assert len(arrays) == 3  # tokens, their types and merges: of one of these gguf-py makes an endless loop
+    damages = [*DAMAGES, giant_length(arrays), giant_length(list(places))]
+    refused = dict.fromkeys(range(len(damages)), 0)
+    for seed in range(210):
+        data, kind = bytearray(whole), seed % len(damages)
+        damages[kind](data, random.Random(seed))
         path = tmp_path / f"{seed}.gguf"
         path.write_bytes(data)
-        try:
-            export.gguf.read(path)
-        except QCourseError:
-            refused += 1
+        with no_hang():
+            try:
+                export.gguf.read(path)
+            except QCourseError:
+                refused[kind] += 1
         path.unlink()
-    assert refused >= 120
+    assert refused[5] == refused[6] == 30 and sum(refused.values()) >= 140

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from qcourse import measure
 from qcourse.common import QCourseError
 from tests import engines
+from tests.export.gguf_damage import lengths, no_hang, small_file
 
 
 def test_bf16_folder_has_sixteen_bits(small_folder, rounded):
@@ -91,5 +92,12 @@ def test_damaged_gguf(tmp_path):
     engines.require("gguf")
     file = tmp_path / "x.gguf"
     file.write_bytes(b"GGUF" + b"\0" * 12)
-    with pytest.raises(QCourseError, match="no readable GGUF"):
+    with pytest.raises(QCourseError, match="x.gguf is damaged: its version 0 is unknown"):
+        measure.bits_per_weight(file)
+    small_file(file)
+    place = next(at for at, what in lengths(file).items() if what == "array of UINT8")
+    data = bytearray(file.read_bytes())
+    data[place : place + 8] = (2**40).to_bytes(8, "little")
+    file.write_bytes(data)
+    with no_hang(), pytest.raises(QCourseError, match="x.gguf is damaged"):
         measure.bits_per_weight(file)

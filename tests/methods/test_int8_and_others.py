@@ -1,5 +1,7 @@
 """LLM.int8(), W8A8, NF4 and FP8 layers: equal to the libraries that compute them."""
 
+import re
+
 import pytest
 import torch
 
@@ -83,3 +85,29 @@ def test_values_not_finite_are_named(method):
     weight[0, 0] = float("inf")
     with pytest.raises(ValueError, match="1 infinite"):
         method.quantize_layer(weight)
+
+
+def test_llm_int8_takes_what_float16_holds_and_refuses_the_rest():
+    weight = torch.randn(8, 64, generator=torch.Generator().manual_seed(4)) * 0.02
+    for largest in (65504.0, -65519.0):  # float16 rounds up to 65520, not included, to 65504
+        weight[2, 3] = largest
+        restored = llm_int8.quantize_layer(weight).dequantize()
+        assert restored.isfinite().all() and abs(restored[2, 3]) == pytest.approx(65504)
+    for larger in (65520.0, -1e5, 3e38):
+        weight[2, 3] = larger
+        words = re.escape(f"a weight of {abs(larger):.6g} does not fit in float16 (limit 65504); take")
+        with pytest.raises(ValueError, match=words):
+            llm_int8.quantize_layer(weight)
+    weight[2, 3] = 1e5
+    for other in (nf4, w8a8_int8):  # what the sentence says to take
+        assert other.quantize_layer(weight).dequantize()[2, 3] == pytest.approx(1e5, rel=0.01)
+
+
+def test_bitsandbytes_makes_nan_of_what_llm_int8_refuses():
+    modules = pytest.importorskip("bitsandbytes.nn")
+    weight = torch.full((16, 64), 0.02)
+    weight[2, 3] = 1e5
+    linear = modules.Linear8bitLt(64, 16, bias=False, has_fp16_weights=False)
+    linear.weight = modules.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
+    outputs = linear.to("cpu").eval()(torch.ones(2, 64, dtype=torch.float16))
+    assert outputs[:, 2].isnan().all() and outputs[:, :2].isfinite().all()

@@ -99,3 +99,50 @@ def test_bad_input_is_named():
         llamacpp.quantize(torch.full((1, 32), float("nan")).index_fill(1, torch.arange(31), 0.0), "Q4_0")
     with pytest.raises(ValueError, match="blocks of 18 bytes"):
         llamacpp.dequantize(torch.zeros(1, 19, dtype=torch.uint8), "Q4_0")
+
+
+LARGEST = {  # steps of float16's 65504 that a weight may have: upwards, downwards
+    "Q4_0": (8, 8), "Q5_0": (16, 16), "Q8_0": (127, 127), "IQ4_NL": (127, 127), "Q4_K": (63 * 15, 63),
+    "Q6_K": (128 * 32, 128 * 32),
+}  # fmt: skip
+
+
+def one_weight(value: float) -> torch.Tensor:
+    """Return a row of 512 small weights and, in its second half, one of this value."""
+    weight = torch.randn(1, 512, generator=torch.Generator().manual_seed(6)) * 0.02
+    weight[0, 300] = value
+    return weight
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_weight_that_fits_is_kept(name, weighted, sign):
+    steps = LARGEST[name][0 if sign > 0 else 1]
+    exact = name == "Q8_0" or (name in ("Q4_0", "Q5_0") and not weighted)
+    # A fit may put one weight on the level below the outermost as well: 7 of 8 in Q4_0, 113 of 127 in IQ4_NL.
+    largest = sign * 65504.0 * steps * (1 if exact else 0.87)
+    importance = torch.ones(512) if weighted else None
+    restored = llamacpp.dequantize(llamacpp.quantize(one_weight(largest), name, importance), name)
+    assert restored.isfinite().all()
+    assert restored[0, 300] == pytest.approx(largest, rel=1e-3)
+    assert (restored[0, :256] - one_weight(0)[0, :256]).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("times", [1.01, 1e3, 1e12, 1e30])
+def test_a_weight_beyond_float16_scales_is_refused(name, weighted, sign, times):
+    value = sign * 65504.0 * LARGEST[name][0 if sign > 0 else 1] * times
+    importance = torch.ones(512) if weighted else None
+    with pytest.raises(ValueError, match=r"does not fit in \w+ \(limit \d+.*\); keep this weight in bf"):
+        llamacpp.quantize(one_weight(min(max(value, -3e38), 3e38)), name, importance)
+
+
+def test_scales_are_refused_where_float16_rounds_them_to_infinity():
+    from qcourse.numerics.llamacpp_simple import half_bytes, half_values
+
+    assert half_values(half_bytes(torch.tensor([65519.0, -65519.0]))).tolist() == [[65504], [-65504]]
+    with pytest.raises(ValueError, match=r"a block's scale of 65520 does not fit in float16 \(limit 65504\)"):
+        half_bytes(torch.tensor([1.0, -65520.0]))

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
-from qcourse.common import QCourseError, atomic_path, write_json
+from qcourse.common import QCourseError, atomic_path, record_path
 from qcourse.export.folder import check_room
 from qcourse.export.gguf.names import name_map
-from qcourse.export.gguf.read import _open, field, tensor_types
-from qcourse.export.manifest import record
+from qcourse.export.gguf.read import _open, field, layer_count, tensor_types
+from qcourse.export.manifest import write_record
 from qcourse.recipe import Recipe
 
 TYPES = {
@@ -51,9 +51,10 @@ def quantize(
     """Quantize a 16-bit GGUF file with llama.cpp's quantizer and return the path of the new one.
 
     kind: a name of TYPES such as "Q4_K_M". imatrix: linear (transformers' name)
-    -> mean squared input of each column, float [in]. threads: 0 for all.
+    -> mean squared input of each column, float [in]. threads: 0 for all. With a
+    recipe or a manifest, a record is written beside the file, as TARGET.recipe.json.
     Raises QCourseError for an unknown type, rows that its blocks do not divide
-    (llama.cpp would silently take another type), a type that needs an imatrix,
+    (llama.cpp would take another type, with a warning in its log), a type that needs an imatrix,
     and whatever llama.cpp refuses; nothing is left half-written.
     """
     source, target = Path(source), Path(target)
@@ -64,8 +65,9 @@ def quantize(
         if imatrix:
             arguments.append(str(save_imatrix(imatrix, source, Path(folder) / "imatrix.safetensors")))
         run_quantizer(arguments, f"{target.name} as {kind}")
+        record_path(target).unlink(missing_ok=True)  # it tells of the file that is replaced now
     if recipe is not None or manifest is not None:
-        write_json(target.parent / "recipe.json", record(recipe, "gguf", manifest or {}))
+        write_record(target, recipe, "gguf", manifest or {})
     return target
 
 
@@ -77,9 +79,15 @@ def run_quantizer(arguments: list[str], what: str) -> None:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         telling = [line for line in lines if "rror" in line or "failed" in line] or lines or ["no message"]
         raise QCourseError(
-            f"llama.cpp could not write {what} (exit {done.returncode}): {telling[-1]}; "
-            "is llama-cpp-python installed and the disk free?"
+            f"llama.cpp could not write {what} (exit {done.returncode}): {telling[-1]}; {advice(telling[-1])}"
         )
+
+
+def advice(reason: str) -> str:
+    """Return what to try after llama.cpp's last words."""
+    if "data validation failed" in reason:  # what llama.cpp says of a float16 that is infinite or NaN
+        return "a weight is too large for this type's float16 (limit 65504): write BF16, which holds it"
+    return "is llama-cpp-python installed and the disk free?"
 
 
 def check_kind(source: Path, kind: str, imatrix: dict[str, Tensor] | None) -> None:
@@ -112,7 +120,7 @@ def save_imatrix(imatrix: dict[str, Tensor], source: Path, path: Path) -> Path:
 
     reader = _open(source)
     arch = field(reader, "general.architecture")
-    names, shapes = name_map(arch, field(reader, f"{arch}.block_count")), tensor_types(source)
+    names, shapes = name_map(arch, layer_count(reader, arch)), tensor_types(source)
     found = {}
     for name, importance in imatrix.items():
         stored = names.get_name(f"{name.removesuffix('.weight')}.weight", try_suffixes=(".weight",))

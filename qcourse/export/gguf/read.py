@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from qcourse.common import QCourseError
+from qcourse.common.gguf_header import check_gguf_header
 from qcourse.export.gguf.names import ROTARY, hf_names, unpermute_rotary
-
-MAGIC = b"GGUF"
 
 
 def read(path: Path | str) -> dict[str, Tensor]:
@@ -42,17 +41,21 @@ def field(reader: Any, name: str) -> Any:
     return found.contents()
 
 
+def layer_count(reader: Any, arch: str) -> int:
+    """Return the number of decoder layers. Raises QCourseError for more than the file has tensors."""
+    layers = field(reader, f"{arch}.block_count")
+    if layers > len(reader.tensors):
+        raise QCourseError(
+            f"the GGUF file names {layers} layers and has {len(reader.tensors)} tensors; "
+            "download or write it again"
+        )
+    return layers
+
+
 def _open(path: Path | str) -> Any:
     import gguf
 
-    path = Path(path)
-    try:
-        with path.open("rb") as stream:
-            magic = stream.read(4)
-    except OSError as error:
-        raise QCourseError(f"{path} cannot be read: {error.strerror or error}; check the path") from None
-    if magic != MAGIC:
-        raise QCourseError(f"{path} is not a GGUF file; check the path")
+    check_gguf_header(path)
     try:
         return gguf.GGUFReader(path)
     except Exception as error:  # gguf-py raises whatever its arithmetic on a damaged file comes to
@@ -67,7 +70,7 @@ def _read(reader: Any) -> dict[str, Tensor]:
         "q": field(reader, f"{arch}.attention.head_count"),
         "k": field(reader, f"{arch}.attention.head_count_kv"),
     }
-    names = hf_names(arch, field(reader, f"{arch}.block_count"), [tensor.name for tensor in reader.tensors])
+    names = hf_names(arch, layer_count(reader, arch), [tensor.name for tensor in reader.tensors])
     weights = {}
     for tensor in reader.tensors:
         if tensor.name not in names:

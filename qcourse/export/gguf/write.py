@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qcourse.common import QCourseError, atomic_path, write_json
+from qcourse.common import QCourseError, atomic_path, record_path
 from qcourse.export.exact import is_exact
 from qcourse.export.folder import check_room, dense_tensors, disk_error
 from qcourse.export.gguf.names import ROTARY, architecture, gguf_name, name_map, permute_rotary
 from qcourse.export.gguf.tokenizer import add_tokenizer
-from qcourse.export.manifest import record
+from qcourse.export.manifest import write_record
 from qcourse.recipe import Recipe
 
 
@@ -25,9 +25,10 @@ def write(
     """Write a Llama, Mistral, Qwen2 or Qwen3 model and its tokenizer as GGUF; return the path.
 
     Matrices are stored as BF16 (F16 or F32 where BF16 would round them), norms
-    and biases as F32. With a recipe or a manifest, recipe.json is written
-    beside the file. The same model gives the same bytes. Raises QCourseError
-    for another architecture, tokenizer or rotary scaling, and for a full disk.
+    and biases as F32. With a recipe or a manifest, a record is written beside
+    the file, as PATH.recipe.json. The same model gives the same bytes. Raises
+    QCourseError for another architecture, tokenizer or rotary scaling, and for
+    a full disk.
     """
     path = Path(path)
     tensors = dense_tensors(model, set())
@@ -36,10 +37,11 @@ def write(
     try:
         with atomic_path(path) as temporary:
             _write(temporary, arch, model.config, tensors, tokenizer)
+            record_path(path).unlink(missing_ok=True)  # it tells of the file that is replaced now
     except Exception as error:
         raise disk_error(path, error) from error
     if recipe is not None or manifest is not None:
-        write_json(path.parent / "recipe.json", record(recipe, "gguf", manifest or {}))
+        write_record(path, recipe, "gguf", manifest or {})
     return path
 
 
