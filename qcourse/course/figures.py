@@ -68,25 +68,18 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str,
 def pareto(points: Mapping[str, tuple[float, float]], x: str, y: str, title: str = "",
            log_y: bool = True) -> Any:
     """Draw named points; a line joins those that no other point beats on both axes (less is better)."""
+    from qcourse.measure.pareto import pareto_front
+
     figure, ax = axes(title, x, y, (7.2, 4.4))
     for index, (name, (px, py)) in enumerate(sorted(points.items(), key=lambda item: item[1])):
         ax.plot(px, py, "o", color=COLOURS[0])
         ax.annotate(name, (px, py), (5, 6 if index % 2 else -10), textcoords="offset points", fontsize=8)
-    front = frontier(list(points.values()))
+    places = list(points.values())
+    front = sorted(places[index] for index in pareto_front(places))
     ax.plot([px for px, _ in front], [py for _, py in front], "--", color=COLOURS[1], linewidth=1)
     if log_y:
         ax.set_yscale("log")
     return figure
-
-
-def frontier(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the points that no other beats on both coordinates, in order of the first."""
-    best, front = float("inf"), []
-    for point in sorted(points):
-        if point[1] < best:
-            best = point[1]
-            front.append(point)
-    return front
 
 
 def heatmap(values: Any, x: str, y: str, title: str = "", label: str = "") -> Any:

@@ -1,7 +1,7 @@
 """build/report.html: the scoreboard, its figure, what was skipped and why, and the next step, in one file."""
 
 import base64
-import json
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -37,15 +37,16 @@ def write_report(build: Path, outcomes: list[Outcome], skipped: dict[str, str]) 
 
 
 def read_rows(path: Path) -> list[dict]:
-    """Return the scoreboard's rows, the newest of each lane and engine; none if nothing was measured."""
-    if not path.exists():
-        return []
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    newest = {(row.get("lane"), row.get("recipe"), row.get("engine")): row for row in rows}
-    last = rows[-1] if rows else {}
-    return [row for row in newest.values()
-            if (row.get("model_hash"), row.get("evaluation_hash")) == (last.get("model_hash"),
-                                                                      last.get("evaluation_hash"))]
+    """Return the rows of the model and text measured last, of each lane and engine the newest.
+
+    None if nothing was measured; lines that a crash cut short are left out.
+    """
+    from qcourse.measure import scoreboard
+
+    rows = scoreboard.read(path, latest=False)
+    last = {name: getattr(rows[-1], name) for name in ("model_hash", "evaluation_hash")} if rows else {}
+    newest = {(row.lane, row.recipe, row.engine): row for row in scoreboard.select(rows, **last)}
+    return [asdict(row) for row in newest.values()]
 
 
 def cells(row: dict) -> dict[str, object]:

@@ -1,37 +1,12 @@
 """The lessons' yardstick: every candidate against the same bf16 model on the same tokens."""
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from qcourse.course.display import show_table
 
 LARGEST_MEMORY = 300e6  # bytes of logits kept, so that the reference runs once and not with every candidate
-
-
-class Remembered:
-    """A logit source that keeps the logits of batches it has seen, as long as they fit in LARGEST_MEMORY."""
-
-    def __init__(self, source: Any) -> None:
-        self.source, self.vocabulary, self.name = source, source.vocabulary, source.name
-        self.kept: dict[bytes, list] = {}
-
-    def logits(self, tokens: Any) -> Any:
-        """Return the source's logits, float32 [B, T, V]."""
-        return self.source.logits(tokens)
-
-    def chunks(self, tokens: Any, rows: int) -> Iterator[Any]:
-        """Yield the source's chunks [<= rows, V], from memory if these tokens were asked before."""
-        key = tokens.numpy().tobytes() + rows.to_bytes(8, "big")
-        if key not in self.kept:
-            found = list(self.source.chunks(tokens, rows))
-            held = sum(chunk.nbytes for chunks in self.kept.values() for chunk in chunks)
-            if held + sum(chunk.nbytes for chunk in found) > LARGEST_MEMORY:
-                yield from found
-                return
-            self.kept[key] = found
-        yield from self.kept[key]
 
 
 class Yardstick:
@@ -43,10 +18,11 @@ class Yardstick:
 
     def __init__(self, n_windows: int = 16, context: int = 512) -> None:
         from qcourse import measure, models
+        from qcourse.measure.remembered import Remembered
 
         self.reference = models.load()
         self.name = Path(self.reference.name).name
-        self.remembered = Remembered(measure.as_source(self.reference))
+        self.remembered = Remembered(measure.as_source(self.reference), LARGEST_MEMORY)
         self.tokens = measure.evaluation_tokens(self.reference.tokenizer, n_windows, context)
         self.found: dict[str, Any] = {}
         self.rows: list[dict] = []

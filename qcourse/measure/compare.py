@@ -88,3 +88,8 @@ def kl_divergence(reference: Tensor, candidate: Tensor) -> Tensor:
     Source: Kullback and Leibler 1951: the mean, under the reference, of the difference of log-probabilities.
     """
     return torch.linalg.vecdot(reference.exp(), reference - candidate)
+
+
+def per_window(values: Tensor, scored: Tensor) -> Tensor:
+    """Return the mean of each row's scored entries, [n_windows], of values [n_windows, positions]."""
+    return (values * scored).sum(1) / scored.sum(1)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qcourse.measure.compare import Comparison, compare, kl_divergence, log_softmax
+from qcourse.measure.compare import Comparison, compare, kl_divergence, log_softmax, per_window
 from qcourse.measure.statistics import bootstrap, percentile
 from qcourse.measure.tokens import EvaluationSet
 
@@ -64,11 +64,6 @@ class Divergence:
             f"KL mean {self.kl_mean:.3g}, p99 {self.kl_p99:.3g}, top-1 agreement {self.top1_agreement:.2%} "
             f"on {int(self.scored.sum()):,} tokens"
         )
-
-
-def per_window(values: Tensor, scored: Tensor) -> Tensor:
-    """Return the mean of each row's scored entries."""
-    return (values * scored).sum(1) / scored.sum(1)
 
 
 def divergence(reference: Any, model: Any, tokens: EvaluationSet | Tensor | None = None) -> Divergence:

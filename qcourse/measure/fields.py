@@ -34,41 +34,34 @@ def measure_row(
     """Return the measured fields of a row; before_timing is called when the clock is about to count."""
     with PeakMemory(*getattr(source, "process_ids", ())) as peak:
         comparison = compare(source, evaluation, base, progress)
-        values = perplexity_fields(comparison)
+        values, intervals = perplexity_fields(comparison)
         if base is not None:
-            values |= divergence_fields(comparison)
-    values["intervals"] = values.pop("perplexity_interval") | values.pop("kl_intervals", {})
+            more, spreads = divergence_fields(comparison)
+            values, intervals = values | more, intervals | spreads
     if plan.n_items:
         scores = skill_scores(source, plan.n_items)
         values |= {"skills": scores["skills"], "n_items": plan.n_items}
-        values["intervals"] |= {f"skills.{name}": pair for name, pair in scores["intervals"].items()}
+        intervals |= {f"skills.{name}": pair for name, pair in scores["intervals"].items()}
     if plan.time:
         if before_timing:
             before_timing()
         values |= timing_fields(source, plan)
-    return values | {"peak_memory_bytes": peak.cuda_bytes or peak.bytes}
+    return values | {"intervals": intervals, "peak_memory_bytes": peak.cuda_bytes or peak.bytes}
 
 
-def perplexity_fields(comparison: Comparison) -> dict:
-    """Return perplexity, its interval, and the number of tokens behind it."""
+def perplexity_fields(comparison: Comparison) -> tuple[dict, dict]:
+    """Return perplexity and the number of tokens behind it, and the interval."""
     found = perplexity_of(comparison)
     interval = found.interval
-    return {
-        "perplexity": found.value,
-        "evaluated_tokens": found.evaluation.n_tokens,
-        "perplexity_interval": {"perplexity": [interval.low, interval.high]} if interval else {},
-    }
+    values = {"perplexity": found.value, "evaluated_tokens": found.evaluation.n_tokens}
+    return values, {"perplexity": [interval.low, interval.high]} if interval else {}
 
 
-def divergence_fields(comparison: Comparison) -> dict:
-    """Return the figures of divergence with their intervals."""
+def divergence_fields(comparison: Comparison) -> tuple[dict, dict]:
+    """Return the figures of divergence, and their intervals."""
     found = divergence_of(comparison)
-    return {
-        "kl_mean": found.kl_mean,
-        "kl_p99": found.kl_p99,
-        "top1_agreement": found.top1_agreement,
-        "kl_intervals": found.intervals,
-    }
+    names = ("kl_mean", "kl_p99", "top1_agreement")
+    return {name: getattr(found, name) for name in names}, found.intervals
 
 
 def timing_fields(source: Any, plan: Plan) -> dict:

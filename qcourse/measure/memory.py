@@ -7,6 +7,8 @@ from typing import Any
 import psutil
 import torch
 
+from qcourse.models import shape
+
 INTERVAL = 0.01  # seconds between looks at the resident size
 
 
@@ -18,9 +20,7 @@ def weight_bytes(model: torch.nn.Module) -> int:
 
 def kv_bytes(config: Any, tokens: int, bytes_per_value: float = 2) -> int:
     """Return the bytes of keys and values of `tokens` tokens in all layers (no per-block overhead)."""
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    return int(2 * config.num_hidden_layers * kv_heads * head_dim * tokens * bytes_per_value)
+    return int(shape(config).kv_values_per_token * tokens * bytes_per_value)
 
 
 class PeakMemory:

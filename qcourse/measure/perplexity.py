@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from qcourse.measure.compare import Comparison, compare
+from qcourse.measure.compare import Comparison, compare, per_window
 from qcourse.measure.statistics import Estimate, resample
 from qcourse.measure.tokens import EvaluationSet
 
@@ -21,8 +21,7 @@ class Perplexity:
     @property
     def nll_per_sequence(self) -> Tensor:
         """Mean loss of each window's scored tokens, float32 [n_windows]."""
-        scored = self.evaluation.scored
-        return (self.nll * scored).sum(1) / scored.sum(1)
+        return per_window(self.nll, self.evaluation.scored)
 
     @property
     def value(self) -> float:

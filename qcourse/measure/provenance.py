@@ -4,7 +4,8 @@ import functools
 import os
 import platform
 from importlib import metadata
-from pathlib import Path
+
+from qcourse.common.machine import cpu_name
 
 PACKAGES = (
     "torch",
@@ -37,15 +38,4 @@ def machine() -> str:
     cores = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}"
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, {cores}"
-    return f"{processor()}, {cores}"
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown processor"
+    return f"{cpu_name()}, {cores}"

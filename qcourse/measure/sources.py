@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from qcourse.common import QCourseError
+from qcourse.models import SUPPORTED
 from qcourse.models.attention import blockwise_attention
 
 CHUNK_VALUES = 2**22  # logits handled at once: 16 MB in float32, which the C library keeps for reuse
@@ -57,7 +58,7 @@ class HFSource:
 
     def hidden(self, tokens: Tensor) -> Tensor | None:
         """Return the decoder's output [B, T, hidden], or None if logits are not just lm_head of it."""
-        plain = getattr(self.model.config, "model_type", "") in ("llama", "mistral", "qwen2", "qwen3")
+        plain = getattr(self.model.config, "model_type", "") in SUPPORTED
         decoder = getattr(self.model, "model", None)
         if getattr(self.model, "hf_quantizer", None) is not None:
             return None  # some libraries unpack the weights in the whole model's first forward only

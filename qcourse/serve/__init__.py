@@ -6,7 +6,7 @@ from qcourse.serve.llama_cpp_server import LlamaCppServer, llama_cpp
 from qcourse.serve.loadtest import LoadTest, loadtest
 from qcourse.serve.metrics import Metrics, metrics
 from qcourse.serve.server import Server
-from qcourse.serve.vllm_install import cpu_flags, find_vllm
+from qcourse.serve.vllm_install import find_vllm
 from qcourse.serve.vllm_server import VLLMServer, vllm
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "Server",
     "VLLMServer",
     "connect",
-    "cpu_flags",
     "find_vllm",
     "llama_cpp",
     "loadtest",

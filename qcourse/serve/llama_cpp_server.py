@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qcourse.common import QCourseError, cache_folder
+from qcourse.common.gguf_header import check_gguf_header
 from qcourse.common.latency import Latency
 from qcourse.serve.ports import choose_port
 from qcourse.serve.process import ServerProcess
@@ -34,6 +35,11 @@ class LlamaCppServer(Server):
         super().__init__(path, port, process)
         self.kv_cache_dtype, self.threads = kv_cache_dtype, threads
         self.dtype = path.stem
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The type of the KV cache."""
+        return (self.kv_cache_dtype,)
 
     def start(self, timeout: float, progress: bool) -> "LlamaCppServer":
         """Wait until the file is loaded, then ask what it is."""
@@ -88,7 +94,7 @@ def llama_cpp(
     Raises QCourseError: no GGUF file, port taken, llama-cpp-python not installed, a file it cannot load.
     """
     path = Path(gguf).resolve()
-    check_gguf(path)
+    check_gguf_header(path)
     if kv_cache_dtype not in KV_TYPES:
         raise QCourseError(
             f"llama.cpp has no KV cache of {kv_cache_dtype} here; choose {', '.join(KV_TYPES)}"
@@ -107,14 +113,3 @@ def llama_cpp(
     log = cache_folder() / "logs" / f"llama-cpp-{number}.log"
     process = ServerProcess("llama.cpp", command, dict(os.environ), log)
     return LlamaCppServer(path, number, process, KV_TYPES[kv_cache_dtype], count).start(timeout, progress)
-
-
-def check_gguf(path: Path) -> None:
-    """Raise QCourseError unless the file is there and begins as GGUF does."""
-    try:
-        with path.open("rb") as stream:
-            magic = stream.read(4)
-    except OSError as error:
-        raise QCourseError(f"{path} cannot be read; give a .gguf file") from error
-    if magic != b"GGUF":
-        raise QCourseError(f"{path} is no GGUF file; write one with qcourse quantize --format gguf")

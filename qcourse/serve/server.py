@@ -57,10 +57,15 @@ class Server:
 
         return OpenAI(base_url=f"{self.url}/v1", api_key="none", timeout=TIMEOUT)
 
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """What decides the numbers beside the files, such as the type of the KV cache."""
+        return ()
+
     @cached_property
     def hash(self) -> str:
-        """The first 16 hex digits of the hash of what is served and how."""
-        return content_hash(self.path)[:16]
+        """What is served and how: the first 16 hex digits of the files' hash, then the settings."""
+        return "-".join((content_hash(self.path)[:16], *self.settings))
 
     def start(self, timeout: float, progress: bool) -> "Server":
         """Wait until requests are answered; on failure end everything and raise QCourseError."""

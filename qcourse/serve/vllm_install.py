@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 
-from qcourse.common import QCourseError, repository
+from qcourse.common import QCourseError
 from qcourse.common.environments import ENVIRONMENTS
+from qcourse.common.machine import cpu_flags
 from qcourse.recipe import Recipe, check_engine
 
 ASK = (
@@ -34,7 +35,7 @@ def find_vllm() -> VLLM:
 
     Raises QCourseError when neither has it, naming the command that installs it.
     """
-    serving = repository() / ENVIRONMENTS["serving"].folder / "bin" / "python"
+    serving = ENVIRONMENTS["serving"].python
     pythons = [serving] if serving.exists() else []
     if util.find_spec("vllm"):
         pythons.append(Path(sys.executable))
@@ -85,16 +86,6 @@ def weight_kind(config: dict) -> str:
     if bits == 8 and groups and groups[0].get("input_activations"):
         return "int8 with int8 activations"
     return f"{bits}-bit integer"
-
-
-@functools.cache
-def cpu_flags() -> frozenset[str]:
-    """Return the processor's feature flags as Linux lists them; empty where it lists none."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), []))
 
 
 def check_recipe(folder: Path) -> None:

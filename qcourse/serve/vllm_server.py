@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qcourse.common import QCourseError, cache_folder, read_config
+from qcourse.common import QCourseError, cache_folder, content_hash, read_config
 from qcourse.serve.metrics import metrics
 from qcourse.serve.ports import HOST, choose_port
 from qcourse.serve.process import ServerProcess
@@ -29,12 +29,21 @@ class VLLMServer(Server):
     """A running vLLM: `url`, `client`, `log`, `logits(tokens)`, `kv_cache_dtype`, `kv_blocks`, `stop()`."""
 
     engine = "vllm"
-    dtype = "bfloat16"
 
-    def __init__(self, path: Path, port: int, process: ServerProcess, install: VLLM, asked_kv: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        port: int,
+        process: ServerProcess,
+        install: VLLM,
+        asked_kv: str,
+        dtype: str,
+        adapter: Path | None = None,
+        extra: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(path, port, process)
-        self.model = "model"
-        self.asked_kv = asked_kv
+        self.asked_kv, self.dtype, self.adapter, self.extra = asked_kv, dtype, adapter, extra
+        self.model = "model" if adapter is None else "adapter"
         self.versions = {"vllm": install.version}
         self.vocabulary = read_config(path)["vocab_size"]
         self.has_chat_template = has_chat_template(path)
@@ -59,10 +68,11 @@ class VLLMServer(Server):
         """How many tokens fit in the KV cache."""
         return self.kv_blocks * int(self.cache_config["block_size"])
 
-    @cached_property
-    def hash(self) -> str:
-        """The hash of what is served, with the type of its KV cache."""
-        return f"{super().hash}-{self.kv_cache_dtype}"
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The KV cache as the engine reports it, the dtype, the adapter's hash or "base", further options."""
+        tuned = "base" if self.adapter is None else content_hash(self.adapter)[:16]
+        return (self.kv_cache_dtype, self.dtype, tuned, *self.extra)
 
     def logits(self, tokens: "Tensor") -> "Tensor":
         """Return log-probabilities float32 [B, T, V] of the whole vocabulary after each token of [B, T]."""
@@ -118,8 +128,8 @@ def vllm(
     ]  # fmt: skip
     log = cache_folder() / "logs" / f"vllm-{number}.log"
     process = ServerProcess("vLLM", command, environment(kv_space, threads), log)
-    server = VLLMServer(folder, number, process, install, kv_cache_dtype)
-    server.model = "model" if adapter is None else "adapter"
+    tuned = None if adapter is None else Path(adapter).resolve()
+    server = VLLMServer(folder, number, process, install, kv_cache_dtype, dtype, tuned, tuple(extra))
     return server.start(timeout, progress)
 
 

@@ -102,6 +102,19 @@ def test_rows_of_another_model_or_evaluation_stay_out(tmp_path):
     assert [row["kl_mean"] for row in rows] == [0.5]
 
 
+def test_a_torn_line_spoils_only_itself(tmp_path):
+    write_rows(tmp_path, [ROW])
+    with (tmp_path / "scoreboard.jsonl").open("a") as stream:
+        stream.write(json.dumps({**ROW, "lane": "awq"})[:-20])
+    assert [row["lane"] for row in report.read_rows(tmp_path / "scoreboard.jsonl")] == ["gptq"]
+
+
+def test_the_model_measured_last_is_shown_also_if_it_was_the_first_once(tmp_path):
+    other = {**ROW, "model_hash": "other", "lane": "awq"}
+    write_rows(tmp_path, [ROW, other, {**ROW, "kl_mean": 0.5}])
+    assert [row["kl_mean"] for row in report.read_rows(tmp_path / "scoreboard.jsonl")] == [0.5]
+
+
 def test_a_skill_that_does_not_apply_is_never_zero():
     shown = report.cells({**ROW, "skills": {"facts": None}})
     assert shown["skills_mean"] == "not applicable"

@@ -101,8 +101,10 @@ def test_figures_are_small_png(draw):
     assert data.startswith(b"\x89PNG") and len(data) < 60_000
 
 
-def test_the_front_holds_what_nothing_beats():
-    assert figures.frontier([(4, 0.1), (3, 0.3), (5, 0.2), (2, 0.9)]) == [(2, 0.9), (3, 0.3), (4, 0.1)]
+def test_the_line_joins_what_nothing_beats():
+    points = {"a": (4, 0.1), "b": (3, 0.3), "c": (5, 0.2), "d": (2, 0.9)}
+    front = figures.pareto(points, "bits per weight", "KL").axes[0].lines[-1]
+    assert front.get_xydata().tolist() == [[2, 0.9], [3, 0.3], [4, 0.1]]
 
 
 def test_tables_print_not_applicable_for_nan(capsys):

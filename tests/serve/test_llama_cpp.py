@@ -121,16 +121,23 @@ def test_kv_cache_type_changes_logits(small_gguf, llama_server, tokens):
 
 def test_a_file_that_is_no_gguf(tmp_path):
     (tmp_path / "x.gguf").write_bytes(b"not it")
-    with pytest.raises(QCourseError, match="is no GGUF file"):
+    with pytest.raises(QCourseError, match="is not a GGUF file"):
         serve.llama_cpp(tmp_path / "x.gguf")
     with pytest.raises(QCourseError, match="cannot be read"):
         serve.llama_cpp(tmp_path / "absent.gguf")
 
 
+def test_a_gguf_whose_header_is_cut_is_refused_before_anything_starts(small_gguf, tmp_path, monkeypatch):
+    monkeypatch.setattr(llama_cpp_server, "ServerProcess", lambda *_: pytest.fail("a server was started"))
+    (tmp_path / "cut.gguf").write_bytes((small_gguf / "small-bf16.gguf").read_bytes()[:4000])
+    with pytest.raises(QCourseError, match="cut.gguf is damaged"):
+        serve.llama_cpp(tmp_path / "cut.gguf", progress=False)
+
+
 def test_a_damaged_gguf_gives_the_engines_reason_and_leaves_nothing(small_gguf, tmp_path, monkeypatch):
     engines.require("llama.cpp")
     monkeypatch.setenv("QCOURSE_CACHE", str(tmp_path))
-    (tmp_path / "cut.gguf").write_bytes((small_gguf / "small-bf16.gguf").read_bytes()[:4000])
+    (tmp_path / "cut.gguf").write_bytes((small_gguf / "small-bf16.gguf").read_bytes()[:-4000])
     with pytest.raises(QCourseError, match="llama.cpp stopped while starting: .*(load|read|open|corrupt)"):
         serve.llama_cpp(tmp_path / "cut.gguf", progress=False)
 

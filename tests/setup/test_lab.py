@@ -34,3 +34,16 @@ def test_a_place_that_cannot_be_written_is_a_sentence(home, monkeypatch):
     monkeypatch.setattr(lab.Path, "mkdir", refuse)
     with pytest.raises(QCourseError, match="set QCOURSE_HOME to a folder of yours"):
         lab.prepare()
+
+
+def test_an_interrupted_copy_leaves_nothing_and_is_made_again(home, monkeypatch):
+    def half(source, target):
+        lab.Path(target).write_text("first ver")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(lab.shutil, "copyfile", half)
+        lab.prepare()
+    assert list(home.iterdir()) == []
+    lab.prepare()
+    assert {path.read_text() for path in home.iterdir()} == {"first version"}

@@ -1,6 +1,5 @@
 """One way of scoring for all: weights put into the plain model in float32, compared with the unquantized."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,28 +7,9 @@ from torch import Tensor
 
 from qcourse.common import QCourseError
 from qcourse.measure import EvaluationSet, HFSource
+from qcourse.measure.remembered import Remembered
 
-REMEMBERED = 2**31  # bytes of the reference's logits worth keeping, so that it runs once and not once a row
-
-
-class Remembered(HFSource):
-    """A reference model that keeps the logits of the tokens it has seen, while they fit in 2 GiB."""
-
-    def __init__(self, model: Any, evaluation: EvaluationSet) -> None:
-        super().__init__(model)
-        self.seen: dict[int, list[Tensor]] = {}
-        self.keeps = 4 * evaluation.tokens.numel() * self.vocabulary <= REMEMBERED
-
-    def chunks(self, tokens: Tensor, rows: int) -> Iterator[Tensor]:
-        """Yield float32 [<= rows, V], from memory where these tokens came before."""
-        key = hash(tokens.numpy().tobytes())
-        if key not in self.seen:
-            found = super().chunks(tokens, rows)
-            if not self.keeps:
-                yield from found
-                return
-            self.seen[key] = [chunk.clone() for chunk in found]
-        yield from self.seen[key]
+LARGEST_MEMORY = 2**31  # bytes of the reference's logits kept, so that it runs once and not once a row
 
 
 class Scorer:
@@ -39,7 +19,7 @@ class Scorer:
         """base: the unquantized LoadedModel in float32; it stays as it is."""
         import copy
 
-        self.reference, self.evaluation = Remembered(base.model, evaluation), evaluation
+        self.reference, self.evaluation = Remembered(HFSource(base.model), LARGEST_MEMORY), evaluation
         self.model = copy.deepcopy(base.model)
         self.original = base.model.state_dict()
 
