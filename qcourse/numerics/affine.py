@@ -29,9 +29,11 @@ def quantize_affine(
     convention: of symmetric grids, see `symmetric_scale`; storable: round scales so that fp16 and bf16
     hold them (codes are then chosen against the rounded scale).
     search: try ranges shrunk to a half and keep the least squared error, weighted by importance [in].
-    Error of a weight inside its group's range: at most scale / 2.
+    Error of a weight between the lowest and the highest level: at most scale / 2. The range may reach beyond
+    them by half a step, and by 2**-8 of itself where storable scales are rounded down.
     Raises ValueError for bits outside 2..8, values not finite, a group size that does not divide.
-    Source: Frantar et al. 2022 (arXiv 2210.17323), section 2; compressed-tensors 0.19 calculate_qparams.
+    Source: Frantar et al. 2022 (arXiv 2210.17323), section 2; the grid is that of GPTQModel 7.5 find_params
+    and compressed-tensors 0.19 calculate_qparams, the ties of asymmetric codes are GPTQ's (see `round_to`).
     """
     check_bits(bits)
     check_finite(weight)
@@ -101,8 +103,10 @@ def symmetric_scale(absmax: Tensor, bits: int, convention: str) -> Tensor:
     """Return the scale of a symmetric grid.
 
     "full": absmax / ((2**bits - 1) / 2), all 2**bits levels used, the largest positive value may be
-    clipped by half a step (GPTQ, compressed-tensors). "restricted": absmax / (2**(bits-1) - 1), the
-    textbook's, one level unused, nothing clipped. Raises ValueError for another convention.
+    clipped by half a step (GPTQ, compressed-tensors; GPTQModel halves it for a group without negative
+    values, which clips half of the range, and that is not followed). "restricted":
+    absmax / (2**(bits-1) - 1), the textbook's and QQQ's, one level unused, nothing clipped.
+    Raises ValueError for another convention.
     """
     if convention == "full":
         return absmax / ((2**bits - 1) / 2)
@@ -114,7 +118,11 @@ def symmetric_scale(absmax: Tensor, bits: int, convention: str) -> Tensor:
 def round_to(
     values: Tensor, scale: Tensor, zero_point: Tensor, bits: int, out: Tensor | None = None
 ) -> Tensor:
-    """Return the nearest codes 0 .. 2**bits - 1 as float32, in `out` if given; ties go to the even level."""
+    """Return the nearest codes 0 .. 2**bits - 1 as float32, in `out` if given.
+
+    A tie goes to the level an even number of steps from zero, as in GPTQ and AWQ. compressed-tensors adds
+    the zero point before it rounds: its ties go to the even code, the other one where the zero point is odd.
+    """
     return torch.div(values, scale, out=out).round_().add_(zero_point).clamp_(0, 2**bits - 1)
 
 

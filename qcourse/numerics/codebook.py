@@ -1,6 +1,7 @@
 """Four-bit code books: NF4 and bitsandbytes' FP4, with double quantization of the block maxima.
 
-Blocks run over the flattened weight, so one may cross rows; all equals bitsandbytes 0.50 bit for bit.
+Blocks run over the flattened weight, so one may cross rows; all equals bitsandbytes 0.50 bit for bit,
+but for nested maxima below 1e-38 (float32's denormals), which stand for nothing that a model holds.
 """
 
 from functools import cache

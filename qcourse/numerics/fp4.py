@@ -52,10 +52,13 @@ def quantize_mxfp4(weight: Tensor) -> QuantizedWeight:
 
 
 def power_of_two(absmax: Tensor) -> Tensor:
-    """Return MX scales: 2**(e - 2), e the exponent of absmax after adding a quarter to its mantissa."""
+    """Return MX scales: 2**(e - 2), e the exponent of absmax after adding a quarter to its mantissa.
+
+    From 2**-127, E8M0's smallest (also for zeros), to 2**125, the largest whose sixfold float32 holds.
+    """
     rounded_up = absmax.contiguous().view(torch.int32) + (1 << 21)
     exponent = (rounded_up >> 23) - 127 - 2
-    return torch.exp2(exponent.clamp(-127, 127).float())
+    return torch.exp2(exponent.clamp(-127, 125).float())
 
 
 def quantize_nvfp4(weight: Tensor, global_scale: Tensor | None = None) -> QuantizedWeight:

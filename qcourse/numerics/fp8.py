@@ -28,13 +28,19 @@ def quantize_fp8(
     """
     check_finite(weight)
     absmax = absmax_of(weight.float(), granularity, block)
-    scale = torch.where(absmax == 0, torch.ones_like(absmax), absmax / LARGEST[dtype])
+    scale = scale_of(absmax, dtype)
     scale = storable_scale(scale) if storable else scale
     name = str(dtype).removeprefix("torch.")
     extra = {"granularity": granularity} | ({"block_shape": block} if granularity == "block" else {})
     quantized = QuantizedWeight(weight, scale, None, 8, -1, name, extra=extra)
     quantized.codes = cast_fp8(weight.float() / quantized.per_column(scale), dtype)
     return quantized
+
+
+def scale_of(absmax: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return absmax / the format's largest value, and 1 where that is 0 (zeros, the smallest denormals)."""
+    scale = absmax / LARGEST[dtype]
+    return torch.where(scale == 0, torch.ones_like(scale), scale)
 
 
 def absmax_of(weight: Tensor, granularity: str, block: tuple[int, int] = BLOCK) -> Tensor:
@@ -60,7 +66,7 @@ def cast_fp8(values: Tensor, dtype: torch.dtype = torch.float8_e4m3fn) -> Tensor
 
 def fake_quantize_tokens(values: Tensor, dtype: torch.dtype = torch.float8_e4m3fn) -> Tensor:
     """Quantize and dequantize activations with one dynamic scale a token; any shape [..., features]."""
-    scale = values.float().abs().amax(-1, keepdim=True).clamp(min=1e-12) / LARGEST[dtype]
+    scale = scale_of(values.float().abs().amax(-1, keepdim=True), dtype)
     return cast_fp8(values.float() / scale, dtype).float() * scale
 
 

@@ -114,9 +114,9 @@ def storable_scale(scale: Tensor) -> Tensor:
 
     bfloat16 has 8 significant bits, and float16 holds all of those from 2**-17 up to 65504;
     smaller ones are raised to 2**-17, larger ones refused with ValueError, so that neither
-    reader sees another weight than the other.
+    reader sees another weight than the other. Only a scale of zero stays zero.
     """
     rounded = scale.float().to(torch.bfloat16).float()
     if rounded.numel() and rounded.abs().max() > 65280:
         raise ValueError(f"a scale of {float(rounded.abs().max()):.3g} does not fit in float16 (limit 65504)")
-    return torch.where(rounded == 0, rounded, rounded.sign() * rounded.abs().clamp(min=2.0**-17))
+    return scale.float().sign() * rounded.abs().clamp(min=2.0**-17)

@@ -7,76 +7,158 @@ from hypothesis import strategies as st
 
 from qcourse.numerics import PER_TENSOR, quantize_affine, quantize_int8, storable_scale, valid_group_sizes
 from qcourse.numerics.affine import grid, range_of, round_to, split_groups
+from tests.numerics.library import compressed_tensors, gptq
+from tests.numerics.samples import DTYPES, KINDS, NOT_FINITE, sample, spoiled
 
-EXTREMES = ("normal", "zeros", "constant", "denormal", "huge", "one-sided")
-
-
-def sample(kind: str, rows: int, columns: int, seed: int) -> torch.Tensor:
-    """A weight of one awkward kind."""
-    weight = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
-    if kind == "zeros":
-        return torch.zeros(rows, columns)
-    if kind == "constant":
-        return torch.full((rows, columns), 0.37)
-    if kind == "denormal":
-        return weight * 1e-39
-    if kind == "huge":
-        weight[0, 0] = 3e4
-    return weight.abs() + 1 if kind == "one-sided" else weight
+GROUP_SIZES = {"tensor": PER_TENSOR, "channel": -1, "group": 32}
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    kind=st.sampled_from(EXTREMES),
-    rows=st.integers(1, 5),
-    groups=st.integers(1, 4),
-    size=st.sampled_from([1, 3, 8, 32, 43]),
-    bits=st.integers(2, 8),
-    symmetric=st.booleans(),
-    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
-    seed=st.integers(0, 99),
-)
-def test_error_is_at_most_half_a_step(kind, rows, groups, size, bits, symmetric, dtype, seed):
-    weight = sample(kind, rows, groups * size, seed).to(dtype)
+def draw_weights(test):
+    """Run a property test on weights of every kind, shape and dtype."""
+    shapes = {"rows": st.integers(1, 5), "groups": st.integers(1, 4), "size": st.sampled_from([1, 3, 8, 43])}
+    kinds = {"kind": st.sampled_from(KINDS), "dtype": st.sampled_from(DTYPES), "seed": st.integers(0, 99)}
+    return settings(max_examples=100, deadline=None)(given(bits=st.integers(2, 8), **shapes, **kinds)(test))
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@draw_weights
+def test_a_weight_inside_the_levels_errs_by_at_most_half_a_step(
+    kind, rows, groups, size, bits, symmetric, dtype, seed
+):
+    weight = sample(kind, rows, groups * size, seed, dtype)
     quantized = quantize_affine(weight, bits, size, symmetric)
-    scale = quantized.per_column(quantized.scale)
-    error = (quantized.dequantize() - weight.float()).abs()
-    # A symmetric grid clips its largest positive value by half a step; rounding the scale to 8 significant
-    # bits moves the ends of the range by 2**-9 of it, and rounding the zero point by up to half a step more.
-    reach = 2**bits * 2.0**-9 + (0 if symmetric else 0.5)
-    assert (error <= scale * (0.5 + reach) + 1e-30).all()
-    inside = (
-        (weight.float().abs() < scale * (2 ** (bits - 1) - 1)) if symmetric else torch.zeros_like(error) > 0
-    )
-    assert (error <= scale * 0.5001)[inside].all()
-    assert int(quantized.codes.max()) < 2**bits
+    scale, zero = quantized.per_column(quantized.scale), quantized.per_column(quantized.zero_point)
+    dense, weight = quantized.dequantize(), weight.float()
+    lowest, highest = -zero * scale, (2**bits - 1 - zero) * scale
+    outside = torch.maximum(lowest - weight, weight - highest).clamp(min=0)
+    # Half a step, because of the level that a symmetric grid lacks or of the rounded zero point, and what
+    # the end of the range moves when the scale is rounded to 8 significant bits: 2**-8 of it.
+    steps = (2**bits - 1) / (2 if symmetric else 1)
+    assert (outside <= scale * (0.5 + steps * 2**-8) * (1 + 1e-4)).all()
+    error = (dense - weight).abs()
+    assert (error <= torch.where(outside > 0, outside, scale / 2) * (1 + 1e-4)).all()
+    assert dense.isfinite().all() and int(quantized.codes.max()) < 2**bits
+    again = round_to(dense, scale, zero, bits)
+    assert torch.equal(again, quantized.codes.float())
     assert torch.equal(quantized.scale, quantized.scale.to(torch.bfloat16).float())
     assert torch.equal(quantized.scale, quantized.scale.to(torch.float16).float())
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_equal_to_compressed_tensors_ties_included(bits, symmetric):
-    """Same codes and scales as compressed-tensors 0.19, on weights that sit on and between levels."""
-    helpers = pytest.importorskip("compressed_tensors.quantization.utils.helpers")
-    from compressed_tensors.quantization import QuantizationArgs
-    from compressed_tensors.quantization.lifecycle.forward import quantize
+@draw_weights
+def test_the_textbook_grid_is_symmetric_and_idempotent(kind, rows, groups, size, bits, dtype, seed):
+    weight = sample(kind, rows, groups * size, seed, dtype)
+    quantized = quantize_affine(weight, bits, size, convention="restricted")
+    dense = quantized.dequantize()
+    assert int(quantized.codes.min()) >= 1
+    assert torch.equal(quantize_affine(-weight, bits, size, convention="restricted").dequantize(), -dense)
+    assert torch.equal(quantize_affine(dense, bits, size, convention="restricted").dequantize(), dense)
+    error = (dense - weight.float()).abs()
+    assert (error <= quantized.per_column(quantized.scale) / 2 * (1 + 1e-4)).all()  # nothing is clipped
 
-    arguments = QuantizationArgs(num_bits=bits, symmetric=symmetric, strategy="group", group_size=32)
-    halves = torch.arange(-32, 32).float().repeat(4, 1) / 8  # many exact ties
-    weight = torch.cat([halves, torch.randn(64, 64, generator=torch.Generator().manual_seed(bits))])
-    groups = weight.reshape(68, 2, 32)
-    scale, zero = helpers.calculate_qparams(groups.amin(-1), groups.amax(-1), arguments)
-    expected = quantize(weight, scale, zero, arguments).float() + 2 ** (bits - 1)
-    ours = quantize_affine(weight, bits, 32, symmetric, storable=False)
-    assert torch.equal(ours.scale, scale)
-    if symmetric:
-        assert torch.equal(ours.codes.float(), expected)
-    else:  # theirs adds the zero point before rounding, which may differ from ours in exact ties only
-        assert torch.equal(ours.zero_point.float(), zero.float() + 2 ** (bits - 1))
-        different = ours.codes.float() != expected
-        position = (weight / ours.per_column(scale)).remainder(1)
-        assert ((position - 0.5).abs()[different] < 1e-4).all()
+
+def ties_and_others(bits: int, textbook: bool = False) -> torch.Tensor:
+    """Weights [136, 64]: 68 rows on and midway between the levels of their grid, ordinary ones, zeros."""
+    generator = torch.Generator().manual_seed(bits)
+    top = 2 ** (bits - 1) - 1 if textbook else (2**bits - 1) / 2  # steps from zero to the absmax
+    ties = torch.randint(int(-2 * top), int(2 * top) + 1, (68, 64), generator=generator) / 2
+    ties[:, ::32] = top  # every group of 32 has the same scale, 1/8
+    ordinary = torch.randn(68, 64, generator=generator)
+    ordinary[5], ordinary[6, 7] = 0, -300.0
+    weight = torch.cat([ties / 8, ordinary])
+    assert ((weight[:68] * 8).remainder(1) == 0.5).float().mean() > 0.3
+    return weight
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("strategy", GROUP_SIZES)
+def test_symmetric_codes_are_compressed_tensors_ties_included(bits, strategy):
+    """Scales and codes, from the observer to the integers, are the library's own."""
+    size = GROUP_SIZES[strategy]
+    group = {"group_size": size} if strategy == "group" else {}
+    weight = ties_and_others(bits)[: 68 if strategy == "tensor" else None]
+    theirs = compressed_tensors(weight, "integer grids", num_bits=bits, strategy=strategy, **group)
+    ours = quantize_affine(weight, bits, size, storable=False)
+    used = split_groups(weight, size).abs().amax(-1) > 0  # zeros: scale 1 here, 1.2e-7 there, the same codes
+    assert torch.equal(ours.scale[used], theirs.scale.reshape(ours.scale.shape)[used])
+    assert torch.equal(ours.codes.float() - 2 ** (bits - 1), theirs.codes)
+    assert torch.equal(ours.dequantize(), theirs.dense)
+    in_half = compressed_tensors(
+        weight.bfloat16(), "integer grids", num_bits=bits, strategy=strategy, **group
+    )
+    stored = quantize_affine(weight.bfloat16(), bits, size).scale
+    assert torch.equal(stored[used], in_half.scale.float().reshape(stored.shape)[used])
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_codes_are_gptqs_ties_included(bits, symmetric):
+    for weight in (ties_and_others(bits), quarter_steps(bits)[1:]):
+        theirs = gptq(weight, bits, symmetric)
+        ours = quantize_affine(weight, bits, -1, symmetric, storable=False)
+        used = weight.abs().amax(1) > 0  # of zeros, each library makes a grid of its own
+        assert torch.equal(ours.scale[used, 0], theirs.scale[used])
+        assert torch.equal(ours.zero_point[used, 0].float(), theirs.zero[used])
+        assert torch.equal(ours.dequantize(), theirs.dense)
+
+
+def test_gptqs_halved_range_of_a_positive_group_is_not_followed():
+    weight = torch.tensor([[1.0, 2.0, 7.5]])
+    theirs, ours = gptq(weight, 4, symmetric=True), quantize_affine(weight, 4, -1)
+    assert theirs.scale.item() == 0.5 and theirs.dense.max() == 3.5
+    assert ours.scale.item() == 1.0 and ours.dequantize().tolist() == [[1.0, 2.0, 7.0]]
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_textbook_codes_are_qqqs_ties_included(bits):
+    weight = ties_and_others(bits, textbook=True)
+    weight = weight[weight.abs().amax(1) > 0]
+    theirs = gptq(weight, bits, symmetric=True, textbook=True)
+    ours = quantize_affine(weight, bits, -1, convention="restricted", storable=False)
+    assert torch.equal(ours.scale[:, 0], theirs.scale) and torch.equal(ours.dequantize(), theirs.dense)
+
+
+def quarter_steps(bits: int) -> torch.Tensor:
+    """Weights [2**bits, about 4 * 2**bits], each row from its lowest level to its highest by quarter steps.
+
+    Every row has scale 1/8, exactly, and row z the zero point z.
+    """
+    levels = 2**bits - 1
+    return (torch.arange(4 * levels + 1) / 4 - torch.arange(levels + 1)[:, None]) / 8
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_asymmetric_ties_go_to_the_even_level_and_in_compressed_tensors_to_the_even_code(bits):
+    """Where quotients are exact, the two differ at every tie with an odd zero point, and nowhere else."""
+    weight, zero = quarter_steps(bits), torch.arange(2.0**bits)[:, None]
+    theirs = compressed_tensors(weight, "integer grids", num_bits=bits, strategy="channel", symmetric=False)
+    ours = quantize_affine(weight, bits, -1, symmetric=False, storable=False)
+    assert torch.equal(ours.scale, theirs.scale) and (ours.scale == 0.125).all()
+    assert torch.equal(ours.zero_point.float(), zero)
+    assert torch.equal(theirs.zero.float() + 2 ** (bits - 1), zero)
+    steps = weight / 0.125
+    assert torch.equal(ours.codes.float(), steps.round() + zero)
+    assert torch.equal(theirs.codes + 2 ** (bits - 1), (steps + zero).round())
+    differ = ours.codes.float() != theirs.codes + 2 ** (bits - 1)
+    assert torch.equal(differ, (steps.remainder(1) == 0.5) & (zero % 2 == 1)) and differ.any()
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("strategy", GROUP_SIZES)
+def test_asymmetric_codes_are_compressed_tensors_between_ties(bits, strategy):
+    weight, size = sample("normal", 64, 96, bits), GROUP_SIZES[strategy]
+    group = {"group_size": size} if strategy == "group" else {}
+    theirs = compressed_tensors(
+        weight, "integer grids", num_bits=bits, strategy=strategy, symmetric=False, **group
+    )
+    ours = quantize_affine(weight, bits, size, symmetric=False, storable=False)
+    assert torch.equal(ours.scale, theirs.scale.reshape(ours.scale.shape))
+    assert torch.equal(
+        ours.zero_point.float(), theirs.zero.float().reshape(ours.scale.shape) + 2 ** (bits - 1)
+    )
+    steps = weight / ours.per_column(ours.scale)
+    tied = ((steps.remainder(1) - 0.5).abs() < 1e-4) & (ours.codes.float() != theirs.codes + 2 ** (bits - 1))
+    assert torch.equal((ours.codes.float() - 2 ** (bits - 1))[~tied], theirs.codes[~tied])
+    assert tied.float().mean() < 1e-3  # adding the zero point loses the last bits of the quotient
 
 
 def test_textbook_grid_leaves_one_level_unused():
@@ -122,11 +204,10 @@ def test_steps_compose_as_the_page_says():
     assert torch.equal(codes.reshape(4, 64).to(torch.uint8), quantize_affine(weight, 4, 32, False).codes)
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("bad", NOT_FINITE)
 def test_values_not_finite_are_named(bad):
-    weight = torch.randn(4, 32)
-    weight[2, 5] = bad
-    with pytest.raises(ValueError, match="1 NaN" if bad != bad else "1 infinite"):
+    weight, words = spoiled(bad, (4, 32))
+    with pytest.raises(ValueError, match=words):
         quantize_affine(weight, 4, 32)
 
 
@@ -149,6 +230,11 @@ def test_stored_scale_is_exact_in_both_half_formats(value):
     assert (stored - value).abs() <= max(abs(value) * 2**-8, 2**-17)
 
 
+def test_only_a_scale_of_zero_is_stored_as_zero():
+    scale = torch.tensor([0.0, 1e-45, -1e-45, 1e-41, 1e-39])
+    assert storable_scale(scale).tolist() == [0.0, 2**-17, -(2**-17), 2**-17, 2**-17]
+
+
 def test_scale_too_large_for_float16_is_refused():
     with pytest.raises(ValueError, match="does not fit in float16"):
         storable_scale(torch.tensor([1e5]))
@@ -159,6 +245,16 @@ def test_int8_rows():
     assert codes.tolist() == [[-128, 64, 127], [0, 0, 0]]
     codes, scale = quantize_int8(torch.tensor([[-1.0, 0.5, 1.0], [0.0, 0.0, 0.0]]), levels=127)
     assert codes.tolist() == [[-127, 64, 127], [0, 0, 0]] and scale[0].item() == pytest.approx(1 / 127)
+
+
+@pytest.mark.parametrize("settings", [{"strategy": "channel"}, {"strategy": "token", "dynamic": True}])
+def test_int8_rows_and_tokens_are_compressed_tensors(settings):
+    values = ties_and_others(8)
+    theirs = compressed_tensors(values, "w8a8 int8", num_bits=8, **settings)
+    codes, scale = quantize_int8(values)
+    used = values.abs().amax(1) > 0
+    assert torch.equal(scale[used, 0], theirs.scale.reshape(-1)[used])
+    assert torch.equal(codes.float(), theirs.codes) and torch.equal(codes * scale, theirs.dense)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

@@ -1,9 +1,23 @@
-"""KV-cache formats: error by granularity, saturation, the bytes of a token."""
+"""KV-cache formats: equal to plain references, error by granularity, saturation, the bytes of a token."""
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from qcourse.numerics.kv import fake_quantize_kv_fp8, fake_quantize_kv_int8, kv_absmax, kv_bytes_per_token
+from qcourse.numerics.fp8 import LARGEST
+from qcourse.numerics.kv import (
+    DIMENSIONS,
+    fake_quantize_kv_fp8,
+    fake_quantize_kv_int8,
+    kv_absmax,
+    kv_bytes_per_token,
+    kv_scale,
+)
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+CONTENTS = ("normal", "zeros", "constant", "denormal", "outlier", "zero heads")
 
 
 def keys() -> torch.Tensor:
@@ -62,3 +76,119 @@ def test_bytes_of_a_token():
 def test_zeros_stay_zero():
     assert fake_quantize_kv_int8(torch.zeros(1, 1, 2, 4)).abs().max() == 0
     assert fake_quantize_kv_fp8(torch.zeros(1, 1, 2, 4)).abs().max() == 0
+
+
+@st.composite
+def states(draw) -> torch.Tensor:
+    """Keys or values of any small shape, dtype and content."""
+    shape = [draw(st.integers(1, limit)) for limit in (3, 4, 17, 33)]
+    dtype, content = draw(st.sampled_from(DTYPES)), draw(st.sampled_from(CONTENTS))
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(draw(st.integers(0, 99))))
+    if content == "zeros":
+        values *= 0
+    elif content == "constant":
+        values = torch.full(shape, draw(st.sampled_from([1.0, -0.1, 448.0, 3e4])))
+    elif content == "denormal":
+        values *= 4 * torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+    elif content == "outlier":
+        values[0, 0, 0, 0] = -torch.finfo(dtype).max
+    elif content == "zero heads":
+        values[:, 0] = 0
+    return values.to(dtype)
+
+
+def scale_of(values: torch.Tensor, granularity: str, largest: float) -> np.ndarray:
+    """Return the scales as plain numpy computes them, in float32, kept dimensions."""
+    absmax = np.abs(values.float().numpy()).max(axis=DIMENSIONS[granularity], keepdims=True)
+    return np.maximum(absmax, np.float32(1e-12)) / np.float32(largest)
+
+
+def times(codes: np.ndarray, scale: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+    """Return codes times scales, multiplied in double precision, saturated and rounded to `dtype`."""
+    product = (codes.astype(np.float64) * scale).clip(-torch.finfo(dtype).max, torch.finfo(dtype).max)
+    return torch.from_numpy(product.astype(np.float32)).to(dtype)
+
+
+def e4m3_grid() -> np.ndarray:
+    """Return the non-negative values of E4M3 by its definition: 1-4-3 bits, bias 7, no infinity, 448 last."""
+    normal = [
+        (1 + mantissa / 8) * 2.0 ** (exponent - 7) for exponent in range(1, 16) for mantissa in range(8)
+    ]
+    return np.array([mantissa / 8 * 2.0**-6 for mantissa in range(8)] + normal[:-1])
+
+
+def nearest_e4m3(values: np.ndarray) -> np.ndarray:
+    """Round each double to the nearest value of the grid, ties to the even code, what exceeds it to 448."""
+    grid, size = e4m3_grid(), np.abs(values)
+    above = np.searchsorted(grid, size).clip(1, len(grid) - 1)
+    up, down = grid[above] - size, size - grid[above - 1]
+    choice = np.where((up < down) | ((up == down) & (above % 2 == 0)), above, above - 1)
+    return np.copysign(grid[choice], values)
+
+
+@settings(max_examples=150, deadline=None)
+@given(values=states(), granularity=st.sampled_from(list(DIMENSIONS)))
+def test_int8_equals_plain_numpy_and_is_within_half_a_step(values, granularity):
+    scale = scale_of(values, granularity, 127)
+    codes = np.rint(values.float().numpy() / scale).clip(-127, 127)
+    wanted = times(codes, scale, values.dtype)
+    found = fake_quantize_kv_int8(values, granularity)
+    assert found.dtype == values.dtype and torch.equal(found, wanted)
+    assert found.isfinite().all()
+    error = np.abs(found.double().numpy() - values.double().numpy())
+    rounding = np.abs(values.double().numpy()) * torch.finfo(values.dtype).eps
+    rounding = rounding + torch.finfo(values.dtype).smallest_normal * torch.finfo(values.dtype).eps
+    assert (error <= scale.astype(np.float64) * 0.5 * (1 + 1e-5) + rounding).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(values=states(), granularity=st.sampled_from(list(DIMENSIONS)))
+def test_fp8_equals_the_nearest_value_of_the_format_s_definition(values, granularity):
+    scale = scale_of(values, granularity, 448)
+    scaled = (values.float().numpy() / scale).astype(np.float64)
+    wanted = times(nearest_e4m3(scaled), scale, values.dtype)
+    found = fake_quantize_kv_fp8(values, granularity)
+    assert found.dtype == values.dtype and torch.equal(found, wanted)
+    assert found.isfinite().all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(dtype=st.sampled_from(DTYPES), kind=st.sampled_from([torch.float8_e4m3fn, torch.float8_e5m2]),
+       size=st.floats(1e-4, 1.0), seed=st.integers(0, 99))  # fmt: skip
+def test_fp8_with_a_scale_of_one_is_torch_s_cast_where_it_is_in_range(dtype, kind, size, seed):
+    values = torch.rand(2, 3, 5, 8, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    values = (values * size * min(LARGEST[kind], 60000)).to(dtype)
+    assert torch.equal(fake_quantize_kv_fp8(values, dtype=kind, scale=1.0), values.to(kind).to(dtype))
+
+
+def test_ties_go_to_the_even_code():
+    halves = torch.tensor([[[[0.5, 1.5, 2.5, -3.5, 126.5, 127.0]]]])
+    assert fake_quantize_kv_int8(halves, scale=1.0).flatten().tolist() == [0, 2, 2, -4, 126, 127]
+    between = torch.tensor([[[[17.0, 19.0, -21.0, 432.0]]]])  # steps of 2 above 16, of 32 above 256
+    assert fake_quantize_kv_fp8(between, scale=1.0).flatten().tolist() == [16, 20, -20, 448]
+
+
+@pytest.mark.parametrize("quantize", [fake_quantize_kv_fp8, fake_quantize_kv_int8])
+def test_values_that_are_not_finite_are_refused_by_name(quantize):
+    values = keys()
+    values[0, 0, 0, :2] = float("nan")
+    values[1, 3, 5, 0] = float("-inf")
+    with pytest.raises(ValueError, match="2 NaN and 1 infinite values of 16384"):
+        quantize(values)
+    with pytest.raises(ValueError, match="1 infinite"):
+        quantize(values[1:], scale=1.0)
+
+
+def test_stored_scales_are_what_bf16_and_fp16_hold_and_lose_nothing():
+    absmax = torch.tensor([0.0, 1e-9, 0.3, 12.345, 1000.0, 3e5])
+    for dtype, largest in (("fp8", 448), ("int8", 127)):
+        scale = kv_scale(absmax, dtype)
+        for held in (torch.bfloat16, torch.float16):
+            assert torch.equal(scale.to(held).float(), scale)
+        assert scale[0] == 1 and (scale[2:] * largest / absmax[2:] - 1).abs().max() <= 2**-8
+    # a scale rounded down puts the largest key above 448, never so far that it loses more than rounding
+    values = absmax[2:].reshape(-1, 1, 1, 1)
+    quantized = fake_quantize_kv_fp8(values, scale=kv_scale(values))
+    assert ((quantized - values).abs() <= values * 2**-4).all()
+    with pytest.raises(ValueError, match="unknown KV cache dtype 'int4'; known are fp8, int8"):
+        kv_scale(absmax, "int4")
