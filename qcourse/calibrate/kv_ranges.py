@@ -51,7 +51,7 @@ def kv_ranges(model: Any, tokens: Tensor) -> list[KVRange]:
 
     with blockwise_attention(model.config), changed_keys_values(model, note):
         for batch in tokens.split(max(1, TOKENS_AT_ONCE // tokens.shape[1])):
-            model.model(input_ids=batch.to(model.device), use_cache=False)
+            model(input_ids=batch.to(model.device), use_cache=False, logits_to_keep=1)
     for index, (largest,) in enumerate(found):
         check_range(index, largest)
     return [KVRange(*largest) for (largest,) in found]

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from qcourse.cli import kv_cache
 from qcourse.common import QCourseError, content_hash, read_config, replace_folder
 from qcourse.recipe import Recipe
 
@@ -15,12 +16,13 @@ MEASURED = 8  # of these windows, those that a bit budget's sensitivities are me
 
 def build(model: str, recipe: Recipe, form: str, output: Path, revision: str | None = None,
           calibration: Path | None = None, stream: bool = False,
-          bit_budget: float | None = None) -> Path:  # fmt: skip
+          bit_budget: float | None = None, kv_cache_dtype: str | None = None) -> Path:  # fmt: skip
     """Write the artefact of a recipe and return its path; QCourseError says what cannot be.
 
     stream: one decoder layer in memory at a time; finished layers wait beside `output`, so that the
     same command goes on where it was interrupted. bit_budget: choose the width of each layer by its
-    measured sensitivity, within this average of stored bits a weight.
+    measured sensitivity, within this average of stored bits a weight. kv_cache_dtype: "fp8" to store the
+    scales of keys and values that the quantized model gives on the calibration text.
     """
     from qcourse import models
     from qcourse.models import resolve
@@ -30,7 +32,9 @@ def build(model: str, recipe: Recipe, form: str, output: Path, revision: str | N
             "a bit budget measures the whole model, and --stream holds one layer: leave one out"
         )
     check_request(resolve(model, revision), recipe, form)
-    if calibration is not None and not (recipe.needs_calibration or form == "gguf" or bit_budget is not None):
+    kv_cache.check(kv_cache_dtype, form, stream)
+    wanted = recipe.needs_calibration or form == "gguf" or bit_budget is not None or kv_cache_dtype
+    if calibration is not None and not wanted:
         raise QCourseError(f"{recipe.name} takes no calibration text; leave --calibration out")
     if stream:
         return build_streamed(model, recipe, form, output, revision, calibration)
@@ -43,7 +47,12 @@ def build(model: str, recipe: Recipe, form: str, output: Path, revision: str | N
 
     tokens = calibration_tokens(source.tokenizer, calibration) if recipe.needs_calibration else None
     made = quantize(source.model, recipe, tokens)
-    return write(made, source.tokenizer, output, form, origin(model, source.hash, revision), calibration)
+    about = origin(model, source.hash, revision)
+    if kv_cache_dtype is None:
+        return write(made, source.tokenizer, output, form, about, calibration)
+    tokens = calibration_tokens(source.tokenizer, calibration)
+    add_scales = kv_cache.calibrated(made.model, tokens)
+    return add_scales(write(made, source.tokenizer, output, form, about, calibration))
 
 
 def check_request(folder: Path, recipe: Recipe, form: str) -> None:

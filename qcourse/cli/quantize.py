@@ -30,6 +30,9 @@ def command(
     bit_budget: Annotated[
         float | None, typer.Option(help="mixed widths: average stored bits a quantized weight, with scales")
     ] = None,
+    kv_cache_dtype: Annotated[
+        str | None, typer.Option(help="fp8: store calibrated scales of the KV cache, which vLLM serves by")
+    ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="one decoder layer in memory at a time")] = False,
 ) -> None:
     """Quantize MODEL and write an artefact that an engine loads; nothing is left half-written."""
@@ -39,5 +42,6 @@ def command(
     changes = {"bits": bits, "group_size": group_size, "symmetric": sym, "desc_act": desc_act or None}
     wanted = chosen_recipe(method, recipe, changes)
     form = chosen_format(wanted, format)
-    made = build(model, wanted, form, output_place(output, form), revision, calibration, stream, bit_budget)
+    place = output_place(output, form)
+    made = build(model, wanted, form, place, revision, calibration, stream, bit_budget, kv_cache_dtype)
     print(f"{made}: {wanted.name} as {form}; qcourse ship {made} says how to serve it")

@@ -15,21 +15,10 @@ from qcourse.export.compressed_scheme import Scheme, scheme
 from qcourse.export.exact import exactly, row_major, smallest_exact
 from qcourse.export.settings import kept_linears, require_kind
 from qcourse.numerics import QuantizedWeight
-from qcourse.numerics.fp4 import pack_fp4, unpack_fp4
-from qcourse.numerics.packing import pack_words, unpack_words
+from qcourse.numerics.fp4 import pack_fp4
+from qcourse.numerics.packing import pack_words
 
 KINDS = ("int", "int8", "float8_e4m3fn", "mxfp4", "nvfp4")
-PARTS = (
-    "weight_packed",
-    "weight",
-    "weight_scale",
-    "weight_shape",
-    "weight_zero_point",
-    "weight_global_scale",
-    "input_scale",
-    "input_global_scale",
-    "weight_g_idx",
-)
 
 
 def check(layers: dict[str, QuantizedWeight]) -> None:
@@ -75,51 +64,6 @@ def _encode_fp4(layer: QuantizedWeight) -> dict[str, Tensor]:
         return tensors | {"weight_scale": (torch.log2(layer.scale) + 127).round().to(torch.uint8)}
     divisor = torch.as_tensor(layer.extra["global_scale"], dtype=torch.float32).reshape(1)
     return tensors | {"weight_scale": layer.scale.to(torch.float8_e4m3fn), "weight_global_scale": divisor}
-
-
-def decode(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight:
-    """Return the layer that the tensors of one linear hold, under the scheme that config.json gives it."""
-    if rules.kind == "int":
-        layer = _decode_packed(tensors, rules)
-    elif rules.kind in ("mxfp4", "nvfp4"):
-        layer = _decode_fp4(tensors, rules)
-    else:
-        scale = tensors["weight_scale"].float()
-        layer = QuantizedWeight(
-            tensors["weight"],
-            scale.reshape(-1, 1) if scale.dim() < 2 else scale,
-            None,
-            8,
-            rules.group_size,
-            rules.kind,
-        )
-        if rules.block:
-            layer.extra["block_shape"] = tuple(rules.block)
-    layer.extra["activations"] = rules.activations
-    if "input_scale" in tensors:
-        layer.extra["input_scale"] = tensors["input_scale"].float().reshape(())
-    return layer
-
-
-def _decode_packed(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight:
-    rows, columns = (int(size) for size in tensors["weight_shape"])
-    scale = tensors["weight_scale"].float()
-    if rules.symmetric:
-        zero_point = torch.full(scale.shape, 2 ** (rules.bits - 1), dtype=torch.int32)
-    else:
-        zero_point = unpack_words(tensors["weight_zero_point"].T.contiguous(), rules.bits, rows)
-        zero_point = zero_point.T.to(torch.int32).contiguous()
-    codes = unpack_words(tensors["weight_packed"], rules.bits, columns).contiguous()
-    return QuantizedWeight(codes, scale, zero_point, rules.bits, rules.group_size, symmetric=rules.symmetric)
-
-
-def _decode_fp4(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight:
-    codes = unpack_fp4(tensors["weight_packed"])
-    stored = tensors["weight_scale"]
-    if rules.kind == "mxfp4":
-        return QuantizedWeight(codes, torch.exp2(stored.float() - 127), None, 4, rules.group_size, "mxfp4")
-    extra = {"global_scale": tensors["weight_global_scale"].float().reshape(())}
-    return QuantizedWeight(codes, stored.float(), None, 4, rules.group_size, "nvfp4", extra=extra)
 
 
 def configuration(layers: dict[str, QuantizedWeight], model: nn.Module) -> dict[str, Any]:

@@ -7,9 +7,12 @@ default, often 1) or a head; int8 takes one a token; keys have outlier channels,
 import torch
 from torch import Tensor
 
+from qcourse.numerics.checks import check_finite
 from qcourse.numerics.fp8 import LARGEST, cast_fp8
+from qcourse.numerics.types import storable_scale
 
 DIMENSIONS = {"tensor": (0, 1, 2, 3), "head": (0, 2, 3), "token": (3,), "channel": (0, 2)}
+LARGEST_CODE = {"fp8": LARGEST[torch.float8_e4m3fn], "int8": 127.0}
 
 
 def kv_absmax(values: Tensor, granularity: str) -> Tensor:
@@ -17,6 +20,18 @@ def kv_absmax(values: Tensor, granularity: str) -> Tensor:
     if granularity not in DIMENSIONS:
         raise ValueError(f"unknown granularity {granularity!r}; known are {', '.join(DIMENSIONS)}")
     return values.float().abs().amax(DIMENSIONS[granularity], keepdim=True)
+
+
+def kv_scale(absmax: Tensor, dtype: str = "fp8") -> Tensor:
+    """Return the scale that a checkpoint stores for a calibrated absmax, float32 of the same shape.
+
+    absmax / 448 ("fp8") or / 127 ("int8"), rounded to what bf16 and fp16 hold; 1 where nothing but zeros
+    was seen. Raises ValueError for an unknown dtype or a scale that fp16 cannot hold.
+    """
+    if dtype not in LARGEST_CODE:
+        raise ValueError(f"unknown KV cache dtype {dtype!r}; known are {', '.join(LARGEST_CODE)}")
+    scale = storable_scale(absmax.float() / LARGEST_CODE[dtype])
+    return torch.where(scale == 0, torch.ones_like(scale), scale)
 
 
 def fake_quantize_kv_fp8(
@@ -28,16 +43,35 @@ def fake_quantize_kv_fp8(
     """Quantize and dequantize keys or values to FP8, same shape and dtype.
 
     scale: fixed beforehand (1.0 is what an uncalibrated checkpoint gets in vLLM), else absmax / 448.
+    Raises ValueError for values not finite or an unknown granularity.
     """
+    check_finite(values)
     if scale is None:
         scale = kv_absmax(values, granularity).clamp(min=1e-12) / LARGEST[dtype]
-    return (cast_fp8(values.float() / scale, dtype).float() * scale).to(values.dtype)
+    return dequantized(cast_fp8(values.float() / scale, dtype).float(), scale, values.dtype)
 
 
-def fake_quantize_kv_int8(values: Tensor, granularity: str = "token") -> Tensor:
-    """Quantize and dequantize keys or values to symmetric int8 (absmax / 127), same shape and dtype."""
-    scale = kv_absmax(values, granularity).clamp(min=1e-12) / 127
-    return (torch.round(values.float() / scale).clamp_(-127, 127) * scale).to(values.dtype)
+def fake_quantize_kv_int8(
+    values: Tensor, granularity: str = "token", scale: Tensor | float | None = None
+) -> Tensor:
+    """Quantize and dequantize keys or values to symmetric int8, same shape and dtype.
+
+    scale: fixed beforehand, else absmax / 127; ties go to the even code.
+    Raises ValueError for values not finite or an unknown granularity.
+    """
+    check_finite(values)
+    if scale is None:
+        scale = kv_absmax(values, granularity).clamp(min=1e-12) / 127
+    return dequantized(torch.round(values.float() / scale).clamp_(-127, 127), scale, values.dtype)
+
+
+def dequantized(codes: Tensor, scale: Tensor | float, dtype: torch.dtype) -> Tensor:
+    """Return float32 codes times their scale in `dtype`.
+
+    Clamped, because 127 * (absmax / 127) may round to above the largest number there is.
+    """
+    largest = torch.finfo(dtype).max
+    return (codes * scale).clamp_(-largest, largest).to(dtype)
 
 
 def kv_bytes_per_token(

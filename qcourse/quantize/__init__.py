@@ -1,5 +1,6 @@
 """A recipe carried out on a model: transform it, walk its layers, choose the codes, keep the record."""
 
+from qcourse.quantize.kv_cache import quantized_kv_cache
 from qcourse.quantize.memory import predicted_peak_bytes
 from qcourse.quantize.quantize import QuantizedModel, quantize
 from qcourse.quantize.sensitivity import Sensitivity, mixed_recipe, sensitivities
@@ -13,6 +14,7 @@ __all__ = [
     "predicted_peak_bytes",
     "quantize",
     "quantize_folder",
+    "quantized_kv_cache",
     "reference",
     "sensitivities",
 ]

@@ -50,6 +50,9 @@ def find_vllm() -> VLLM:
     )
 
 
+CPU_KV_CACHES = ("auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2")
+
+
 def check_machine(config: dict, kv_cache_dtype: str, install: VLLM) -> None:
     """Raise QCourseError if vLLM's CPU build lacks a kernel here for the weights or the KV cache.
 
@@ -63,6 +66,11 @@ def check_machine(config: dict, kv_cache_dtype: str, install: VLLM) -> None:
             f"vLLM's CPU build has kernels for 4-bit integer weights and for int8 with int8 activations, "
             f"not for {kind}; measure this checkpoint with transformers, or serve it on a GPU"
         )
+    if kv_cache_dtype not in CPU_KV_CACHES:
+        raise QCourseError(
+            f"vLLM's CPU build starts with a KV cache in {kv_cache_dtype} and computes nonsense; "
+            f"take one of {', '.join(CPU_KV_CACHES)}, or serve on a GPU"
+        )
     needs = ["4-bit weights"] if kind == "4-bit integer" else []
     needs += ["an FP8 KV cache"] if kv_cache_dtype.startswith("fp8") else []
     if needs and "avx512f" not in cpu_flags():
@@ -75,7 +83,7 @@ def check_machine(config: dict, kv_cache_dtype: str, install: VLLM) -> None:
 def weight_kind(config: dict) -> str:
     """Return what a config.json says of a checkpoint's weights: "plain", "4-bit integer", "8-bit float"..."""
     settings = config.get("quantization_config")
-    if not settings:
+    if not settings or settings.get("config_groups") == {}:  # the latter: scales of a KV cache alone
         return "plain"
     groups = list((settings.get("config_groups") or {}).values())
     weights = (groups[0].get("weights") if groups else None) or {}

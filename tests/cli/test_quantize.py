@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from qcourse import models
 from qcourse.recipe import named
 from tests.engines import require
 
@@ -54,6 +55,38 @@ def test_a_recipe_file_and_a_calibration_text(cli, llama_gqa, tmp_path):
     text.write_text("weights and scales, " * 200)
     made = cli("quantize", llama_gqa, "--recipe", recipe, "--calibration", text, "--output", output)
     assert made.code == 0 and "gptq-w4g64 as gptq" in made.out, made.err
+
+
+@pytest.mark.parametrize(("method", "form"), [("rtn", "compressed-tensors"), ("bf16", "merged")])
+def test_scales_of_the_kv_cache_are_calibrated_on_the_quantized_model(cli, llama_gqa, tmp_path, method, form):
+    from qcourse.calibrate import kv_ranges
+    from qcourse.cli.build import calibration_tokens
+    from qcourse.export import read_kv_scales
+
+    output = tmp_path / "artefact"
+    made = cli("quantize", llama_gqa, "--method", method, "--kv-cache-dtype", "fp8", "--output", output)
+    assert made.code == 0, made.err
+    assert json.loads((output / "recipe.json").read_text())["format"] == form
+    source = models.load(output)
+    ranges = kv_ranges(source.model, calibration_tokens(source.tokenizer, None))
+    for (key, value), wanted in zip(read_kv_scales(output), ranges, strict=True):
+        assert float(key) == pytest.approx(float(wanted.key.max()) / 448, rel=2**-6)
+        assert float(value) == pytest.approx(float(wanted.value.max()) / 448, rel=2**-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--method", "gptq"), "gptq files hold no scales of a KV cache; use --format compressed-tensors"),
+        (("--method", "rtn", "--stream"), "calibrated on the whole model: leave --stream out"),
+    ],
+)
+def test_scales_that_cannot_be_stored_are_refused(cli, llama_gqa, tmp_path, options, words):
+    place = ("--kv-cache-dtype", "fp8", "--output", tmp_path / "artefact")
+    made = cli("quantize", llama_gqa, *options, *place)
+    assert made.code != 0 and words in made.err and not list(tmp_path.iterdir())
+    made = cli("quantize", llama_gqa, "--method", "rtn", "--kv-cache-dtype", "int8", *place[2:])
+    assert made.code != 0 and "in fp8, not in 'int8'" in made.err
 
 
 def test_streamed_from_disk_the_codes_are_the_same(cli, llama_gqa, tmp_path):

@@ -1,0 +1,135 @@
+"""Calibrated scales of an FP8 KV cache inside a checkpoint: in compressed-tensors' form, which vLLM reads.
+
+For each decoder layer self_attn.k_scale and v_scale, bf16 [1]: a key or value in the cache is code * scale.
+Source: `kv_cache_scheme` of compressed-tensors 0.19; vLLM's CompressedTensorsKVCacheMethod.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qcourse.common import QCourseError, atomic_folder, record_path, write_json
+from qcourse.export import tensor_file, tensor_writer
+from qcourse.export.exact import exactly
+from qcourse.export.folder import check_room, disk_error
+from qcourse.export.reader import quantization_config, read_json
+from qcourse.numerics.kv import kv_scale
+
+FILE, INDEX = "kv_scales.safetensors", "model.safetensors.index.json"
+SCHEME = {
+    "num_bits": 8,
+    "type": "float",
+    "symmetric": True,
+    "strategy": "tensor",
+    "dynamic": False,
+    "group_size": None,
+    "block_structure": None,
+    "actorder": None,
+    "observer": None,
+    "observer_kwargs": {},
+}
+DENSE = {
+    "quant_method": "compressed-tensors",
+    "format": "dense",
+    "quantization_status": "compressed",
+    "global_compression_ratio": None,
+    "ignore": [],
+    "config_groups": {},
+}
+
+
+def add_kv_scales(folder: Path | str, ranges: Sequence[Any], calibration_hash: str | None = None) -> Path:
+    """Give a checkpoint folder the scales of an FP8 KV cache, one a layer for keys, one for values.
+
+    folder: an unquantized checkpoint or a compressed-tensors one, replaced as a whole; scales that it has
+    already are replaced. ranges: what `calibrate.kv_ranges` gives for its model; calibration_hash: of those
+    tokens, for the record. Scales are absmax / 448, rounded to what bf16 and fp16 hold.
+    Raises QCourseError for a checkpoint in another format, ranges of another model, and a full disk.
+    """
+    folder = Path(folder)
+    settings, config = quantization_config(folder), read_json(folder / "config.json")
+    if settings.get("quant_method", "compressed-tensors") != "compressed-tensors":
+        raise QCourseError(
+            f"{folder} is quantized as {settings['quant_method']}; KV scales stand in compressed-tensors or "
+            "unquantized checkpoints only, so write the model as compressed-tensors"
+        )
+    if len(ranges) != (layers := config.get("num_hidden_layers")):
+        raise QCourseError(
+            f"{len(ranges)} ranges do not fit the {layers} layers of {folder}; calibrate this model"
+        )
+    config["quantization_config"] = (settings or DENSE) | {"kv_cache_scheme": SCHEME}
+    try:
+        _rewrite(folder, scale_tensors(ranges), config, calibration_hash)
+    except Exception as error:
+        raise disk_error(folder, error) from error
+    return folder
+
+
+def read_kv_scales(folder: Path | str) -> list[tuple[Tensor, Tensor]]:
+    """Return each decoder layer's scales of keys and values, float32 [1] or [kv_heads]; [] without any.
+
+    Raises QCourseError for a damaged folder and for a layer that has one of the two only.
+    """
+    tensors = tensor_file.load_folder(folder)
+    found = {
+        name: tensor for name, tensor in tensors.items() if name.endswith(("attn.k_scale", "attn.v_scale"))
+    }
+    pairs = []
+    for index in range((len(found) + 1) // 2):
+        names = [f"model.layers.{index}.self_attn.{part}_scale" for part in "kv"]
+        if missing := [name for name in names if name not in found]:
+            raise QCourseError(f"{folder} holds KV scales but not {missing[0]}; write them again")
+        pairs.append(tuple(found[name].float().flatten() for name in names))
+    return pairs
+
+
+def scale_tensors(ranges: Sequence[Any]) -> dict[str, Tensor]:
+    """Return the tensors of the scales by name, bf16 [1]; ranges: anything with `key` and `value` absmax."""
+    return {
+        f"model.layers.{index}.self_attn.{part}_scale": exactly(
+            kv_scale(absmax.max().reshape(1)), torch.bfloat16, "scale"
+        )
+        for index, layer in enumerate(ranges)
+        for part, absmax in (("k", layer.key), ("v", layer.value))
+    }
+
+
+def _rewrite(folder: Path, scales: dict[str, Tensor], config: dict, calibration_hash: str | None) -> None:
+    """Replace the folder by one with the scales; of several weight files none is written again."""
+    files = sorted(file.name for file in folder.glob("*.safetensors") if file.name != FILE)
+    index = read_json(folder / INDEX) if (folder / INDEX).exists() else None
+    target = FILE if index else (files or ["model.safetensors"])[0]
+    tensors = scales if index else tensor_file.load(folder / target) | scales
+    check_room(folder, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
+    with atomic_folder(folder) as temporary:
+        new = {target, "config.json", *([INDEX] if index else [])}
+        shutil.copytree(folder, temporary, dirs_exist_ok=True, copy_function=_link,
+                        ignore=lambda place, names: new if Path(place) == folder else [])  # fmt: skip
+        tensor_writer.save(tensors, temporary / target)
+        write_json(temporary / "config.json", config)
+        if index:
+            write_json(temporary / INDEX, _indexed(index, scales))
+        if record_path(temporary).exists():
+            note = {"dtype": "fp8", "granularity": "tensor", "calibration_hash": calibration_hash}
+            write_json(record_path(temporary), read_json(record_path(temporary)) | {"kv_cache": note})
+
+
+def _indexed(index: dict[str, Any], scales: dict[str, Tensor]) -> dict[str, Any]:
+    """Return the index with the scales; QCourseError if another file holds some, and two would then."""
+    for name in scales:
+        if index["weight_map"].get(name, FILE) != FILE:
+            raise QCourseError(f"{index['weight_map'][name]} holds {name}; take a checkpoint without")
+    return index | {"weight_map": index["weight_map"] | dict.fromkeys(scales, FILE)}
+
+
+def _link(source: str, target: str) -> None:
+    """Let a file stand in both folders, or copy it where the disk cannot; what changes is written anew."""
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:
+        shutil.copy2(source, target)
