@@ -64,9 +64,10 @@ def percent_overhead_of_group_32() -> float:
     return 100 * (bits_per_weight(4, 32, False) / 4 - 1)
 
 
-def gigabytes_34b_at_4_bits() -> float:
-    """GB of 34e9 weights at 4 bits g128 asymmetric."""
-    return 34e9 * bits_per_weight(4, 128, True) / 8 / 1e9
+def percent_of_the_fuller_card_34b() -> float:
+    """Percent that 34e9 weights g128 asymmetric fill: 4 bits of 24e9 bytes, 3 bits of 16e9, the larger."""
+    filled = {bits: 34e9 * bits_per_weight(bits, 128, True) / 8 for bits in (4, 3)}
+    return 100 * max(filled[4] / 24e9, filled[3] / 16e9)
 
 
 def gibibytes_of_kv_7b_4k_batch_32() -> float:

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qcourse.common import QCourseError, content_hash, repository
+from qcourse.common import QCourseError, content_hash, results_folder
 from qcourse.recipe import Recipe, named
 
 CALIBRATION_SEQUENCES, CALIBRATION_LENGTH, SEED = 64, 512, 0
 
 
 def folder_of(recipe: str, form: str, base: Any, prefix: str = "") -> Path:
-    """Return build/artefacts/<prefix><recipe>-<format>; a folder of its own for each model but pico."""
-    folder = repository() / "build" / "artefacts"
+    """Return artefacts/<prefix><recipe>-<format> in `results_folder`, one level deeper but for pico."""
+    folder = results_folder() / "artefacts"
     if base.name != "pico":
         folder /= f"model-{base.hash[:8]}"
     return folder / f"{prefix}{named(recipe).name}-{form}"
@@ -51,15 +51,13 @@ def is_current(path: Path, recipe: Recipe, model_hash: str, **made_by: str) -> b
     """Say whether `path` holds this recipe of this model, and its manifest what else decided it."""
     from qcourse.export import read_record
 
-    for place in (path, path.parent):
-        try:
-            record = read_record(place)
-        except QCourseError:
-            continue
-        wanted = {"model_hash": model_hash, **made_by}
-        same = all(record["manifest"].get(key) == value for key, value in wanted.items())
-        return path.exists() and same and record.get("recipe") == json.loads(recipe.to_json())
-    return False
+    try:
+        record = read_record(path)
+    except QCourseError:
+        return False
+    wanted = {"model_hash": model_hash, **made_by}
+    same = all(record["manifest"].get(key) == value for key, value in wanted.items())
+    return path.exists() and same and record.get("recipe") == json.loads(recipe.to_json())
 
 
 def calibration_tokens(
@@ -82,15 +80,22 @@ def build_folder(path: Path, recipe: Recipe, form: str, base: Any, texts: list[s
     model = copy.deepcopy(base.model)
     tokens = calibration_tokens(base.tokenizer, texts=texts) if recipe.needs_calibration else None
     result = quantize(model, recipe, tokens, progress=False)
-    manifest = {**result.manifest, "model_hash": base.hash}
+    manifest = {**result.manifest, **made_of(base)}
     return export.save(result.layers, result.model, base.tokenizer, path, form, recipe, manifest)
+
+
+def made_of(base: Any) -> dict[str, Any]:
+    """Return what a manifest tells of the model quantized: its name without folders, and its hash."""
+    from qcourse import models
+
+    return {"model_hash": base.hash, "source": {"model": models.public_name(base.name), "hash": base.hash}}
 
 
 def build_gguf(path: Path, recipe: Recipe, base: Any) -> Path:
     """Write the bf16 GGUF of the model and, for another type, have llama.cpp quantize it."""
     from qcourse.export import gguf
 
-    manifest = {"model_hash": base.hash}
+    manifest = made_of(base)
     if recipe.variant == "BF16":
         return gguf.write(base.model, base.tokenizer, path, recipe, manifest)
     source = artefact("gguf-bf16", "gguf", base)
@@ -114,7 +119,6 @@ def archived_artefact(library: str, recipe: str, form: str, base: Any, sequences
         if not is_current(folder, named(recipe), base.hash, script=script):
             peers.quantize(library, base.folder, calibration_tokens(base.tokenizer, sequences), folder)
             shutil.rmtree(folder / "dequantized")  # the same weights once more, dense: they would be counted
-            manifest = {"model_hash": base.hash, "library": library, "sequences": sequences,
-                        "script": script}  # fmt: skip
+            manifest = {**made_of(base), "library": library, "sequences": sequences, "script": script}
             write_record(folder, named(recipe), form, manifest)
     return folder

@@ -5,12 +5,13 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from qcourse.common import QCourseError
+from qcourse.course.answers import describe, first_difference, same, same_all
 from qcourse.course.display import show_markdown
 
 MARKS = {"passed": "**Passed.**", "failed": "**Not yet.**", "not tried": "*Not tried yet.*"}
+RETURNS_NOTHING = "The function returns nothing: end it with `return`; printing is not returning."
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def examine(exercise: Exercise, function: Callable) -> Verdict:
             return Verdict("failed", f"Your function raised {type(error).__name__}: {error}.")
         answers.append(answer)
     if all(answer is Ellipsis or answer is None for answer in answers):
-        return Verdict("not tried", "The function returns nothing yet.")
+        return Verdict("not tried", RETURNS_NOTHING)
     return judge(exercise, answers)
 
 
@@ -98,42 +99,11 @@ def judge(exercise: Exercise, answers: list) -> Verdict:
             return Verdict("failed", known.hint, known.name)
     pairs = zip(exercise.cases(), answers, expected, strict=True)
     case, answer, right = next(pair for pair in pairs if not same(pair[1], pair[2], exercise.tolerance))
-    return Verdict("failed", f"For {describe(case)} yours is {describe(answer)}, expected {describe(right)}.")
+    where = first_difference(answer, right, exercise.tolerance)
+    text = f"For {describe(case)} yours is {describe(answer)}, expected {describe(right)}{where}."
+    return Verdict("failed", text)
 
 
 def outputs(function: Callable, cases: list[tuple]) -> list:
     """Return the function's answer to each case, on copies of the arguments."""
     return [function(*copy.deepcopy(case)) for case in cases]
-
-
-def same_all(left: list, right: list, tolerance: float) -> bool:
-    """Say whether two lists of answers agree."""
-    return all(same(a, b, tolerance) for a, b in zip(left, right, strict=True))
-
-
-def same(left: Any, right: Any, tolerance: float) -> bool:
-    """Compare numbers, tensors, texts, or sequences of them; a wrong type or shape is a difference."""
-    import torch
-
-    if isinstance(right, (tuple, list)):
-        return isinstance(left, (tuple, list)) and len(left) == len(right) and same_all(
-            list(left), list(right), tolerance)
-    if isinstance(right, str):
-        return left == right
-    try:
-        left, right = (torch.as_tensor(value, dtype=torch.float64).detach() for value in (left, right))
-    except (TypeError, ValueError, RuntimeError):
-        return False
-    return left.shape == right.shape and torch.allclose(left, right, rtol=tolerance, atol=tolerance)
-
-
-def describe(value: Any) -> str:
-    """Return a short text of a case or an answer: tensors by shape and first values."""
-    import torch
-
-    if isinstance(value, (tuple, list)):
-        return "(" + ", ".join(describe(part) for part in value) + ")"
-    if isinstance(value, torch.Tensor) and value.numel() > 1:
-        first = ", ".join(f"{number:.4g}" for number in value.flatten()[:8].tolist())
-        return f"tensor{list(value.shape)} [{first}{', ...' if value.numel() > 8 else ''}]"
-    return f"{float(value):.5g}" if isinstance(value, (int, float, torch.Tensor)) else repr(value)[:120]

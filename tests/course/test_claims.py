@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, repository
 from qcourse.course import arithmetic, claims
 
 RULED = [claim for claim in claims.ledger().values() if claim.rule]
@@ -22,6 +22,7 @@ def test_the_ledger_is_whole():
     assert len(ledger) >= 140
     assert {name.split("-")[0] for name in ledger} == {"S0", "S1", "S2", "S3", "S4"}
     assert all(claim.claim and claim.measurement and claim.where for claim in ledger.values())
+    assert f"{len(ledger)} of their claims" in (repository() / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("claim", RULED, ids=lambda claim: claim.id)
@@ -47,7 +48,7 @@ def test_measurable_rows_store_no_verdict():
 @pytest.mark.parametrize(("identifier", "low", "high"), [
     ("S0-01", 2.71, 2.73), ("S1-02", 3.85, 3.95), ("S3-01", 5.65, 5.80), ("S1-32", 3.1, 3.2),
     ("S1-33", 12.4, 12.6), ("S1-38", 63.9, 64.1), ("S1-39", 15.9, 16.1), ("S4-30", 69.3, 69.5),
-    ("S4-08", 200, 400), ("S1-07", 0.03, 0.06),
+    ("S4-08", 200, 400), ("S1-07", 0.03, 0.06), ("S1-36", 83, 84),
 ])
 def test_arithmetic_gives_known_figures(identifier, low, high):
     claim = claims.get(identifier)

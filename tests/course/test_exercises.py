@@ -1,9 +1,12 @@
 """Every exercise accepts its reference and meets each known misconception with its own hint."""
 
+import math
+
 import pytest
+import torch
 
 from qcourse.common import QCourseError
-from qcourse.course.check import check, examine, find, identifiers
+from qcourse.course.check import check, examine, find, identifiers, outputs
 
 PAIRS = [(name, known.name) for name in identifiers() for known in find(name).misconceptions]
 
@@ -51,6 +54,78 @@ def test_a_new_mistake_shows_yours_and_expected():
     exercise = find("02.round_group")
     verdict = examine(exercise, lambda group, bits: exercise.reference(group, bits) + 0.01)
     assert verdict.state == "failed" and verdict.misconception is None and "expected" in verdict.message
+
+
+@pytest.mark.parametrize(("identifier", "answer", "text"), [
+    ("08.e4m3_value", lambda right: torch.tensor([right]), "yours is tensor[1] [1], expected 1."),
+    ("09.kv_tokens", lambda right: right + 1, "yours is 626, expected 625."),
+    ("00.stored_bytes", lambda right: right * (1 + 2e-5), "; with more digits 132.00264 against 132."),
+    ("07.scaled_rounding", lambda right: changed(right, (1, 2)), "; first difference at index (1, 2): "),
+    ("10.q8_0_block", lambda right: (right[0], changed(right[1], 20)), "; first difference at index 20: "),
+    ("10.q8_0_block", lambda right: (right[0][None], right[1]), "yours is (tensor[1] [0.010002], tensor[32]"),
+    ("10.q8_0_block", lambda right: right[0], "yours is 0.010002, expected (0.010002, tensor[32]"),
+])  # fmt: skip
+def test_what_is_shown_of_a_wrong_answer_differs_from_what_is_expected(identifier, answer, text):
+    exercise = find(identifier)
+    verdict = examine(exercise, lambda *case: answer(exercise.reference(*case)))
+    assert (verdict.state, verdict.misconception) == ("failed", None) and text in verdict.message
+    yours, expected = verdict.message.partition(" yours is ")[2].split(", expected ")
+    assert yours != expected.rstrip(".")
+
+
+def changed(right: torch.Tensor, index) -> torch.Tensor:
+    other = right.clone()
+    other[index] += 1
+    return other
+
+
+def test_references_are_finite():
+    """An answer of NaN is compared as equal to NaN: no right answer may hold one."""
+    for exercise in map(find, identifiers()):
+        for answer in outputs(exercise.reference, exercise.cases()):
+            parts = answer if isinstance(answer, tuple) else (answer,)
+            assert all(torch.as_tensor(part).isfinite().all() for part in parts)
+
+
+def test_printing_is_told_from_returning(capsys):
+    verdict = examine(find("09.kv_tokens"), lambda *arguments: print(arguments))
+    assert verdict.state == "not tried" and "printing is not returning" in verdict.message
+
+
+@pytest.mark.parametrize("scale", [
+    lambda absmax, bits: 2 * absmax / (2**bits - 1),
+    lambda absmax, bits: absmax / (2 ** (bits - 1) - 0.5),
+    lambda absmax, bits: absmax / 2 ** (bits - 1),
+])  # fmt: skip
+@pytest.mark.parametrize("clipped", [True, False])
+def test_other_grids_are_recognized_however_they_are_written(scale, clipped):
+    def rounded(group, bits):
+        step = scale(group.abs().max(), bits)
+        codes = (group / step).round()
+        return (codes.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if clipped else codes) * step
+
+    assert "another convention" in examine(find("02.round_group"), rounded).message
+
+
+def test_an_error_taken_after_its_column_was_overwritten_is_told_apart():
+    def feed_back(w, q, j, h_inv):
+        w = w.clone()
+        w[:, j] = q
+        w[:, j + 1 :] -= torch.outer((w[:, j] - q) / h_inv[j, j], h_inv[j, j + 1 :])
+        return w
+
+    assert "overwritten before" in examine(find("06.feed_back"), feed_back).message
+
+
+@pytest.mark.parametrize("whole", [math.ceil, round])
+def test_tokens_are_counted_exactly(whole):
+    """At the usual tolerance one token more or less in 174,762 would pass."""
+    exercise = find("09.kv_tokens")
+
+    def kv_tokens(cache, layers, heads, kv_heads, head_dim, width):
+        return whole(cache / (2 * layers * kv_heads * head_dim * width))
+
+    assert "yours is 174763, expected 174762" in examine(exercise, kv_tokens).message
 
 
 def test_a_function_that_changes_its_arguments_is_judged_by_its_answers():

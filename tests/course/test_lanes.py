@@ -22,8 +22,8 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def base(folder, tmp_path, monkeypatch):
     """Return a small loaded model; build/ and the cache are the test's own."""
-    for module in (artefacts, lanes):
-        monkeypatch.setattr(module, "repository", lambda: tmp_path)
+    monkeypatch.setattr(artefacts, "results_folder", lambda: tmp_path / "build")
+    monkeypatch.setattr(lanes, "repository", lambda: tmp_path)
     monkeypatch.setattr("qcourse.common.repository", lambda: tmp_path)
     monkeypatch.setattr(artefacts, "CALIBRATION_SEQUENCES", 2)
     monkeypatch.setattr(artefacts, "CALIBRATION_LENGTH", 64)
@@ -54,6 +54,21 @@ def test_models_do_not_overwrite_each_others_artefacts(base):
         for model in (base, other, replace(base, name="pico"))
     }
     assert len(paths) == 3
+
+
+def test_a_checkout_that_cannot_be_written_leaves_artefacts_to_the_learner(base, tmp_path, monkeypatch):
+    """Lanes and lessons share build/; a workshop's shared checkout is read-only."""
+    from qcourse.common import cache_folder, places
+
+    monkeypatch.setattr(artefacts, "results_folder", places.results_folder)
+    monkeypatch.setattr(places, "repository", lambda: tmp_path / "checkout")
+    monkeypatch.setenv("QCOURSE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("QCOURSE_CACHE")
+    for mode, root in ((False, tmp_path / "home"), (True, tmp_path / "checkout")):
+        monkeypatch.setattr(places.os, "access", lambda path, kind, mode=mode: mode)
+        folder = artefacts.folder_of("gptq-w4g128", "gptq", replace(base, name="pico"))
+        assert folder == root / "build" / "artefacts" / "gptq-w4g128-gptq"
+        assert cache_folder() == root / "build" / "cache"
 
 
 def test_calibration_windows_are_the_same_for_everyone(base):

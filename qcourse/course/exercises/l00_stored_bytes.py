@@ -5,8 +5,13 @@ from qcourse.course.check import Exercise, Misconception
 
 def cases() -> list[tuple]:
     """Return (quantized weights, kept weights, bits, group size): a toy, then 8B-like and 7B-like shapes."""
-    return [(256, 0, 4, 128), (256, 64, 4, 128), (1024, 128, 3, 32), (6_979_321_856, 1_050_673_152, 4, 128),
-            (6_476_005_376, 262_410_240, 8, 64)]
+    return [
+        (256, 0, 4, 128),
+        (256, 64, 4, 128),
+        (1024, 128, 3, 32),
+        (6_979_321_856, 1_050_673_152, 4, 128),
+        (6_476_005_376, 262_410_240, 8, 64),
+    ]
 
 
 def reference(quantized: int, kept: int, bits: int, group_size: int) -> float:
@@ -54,14 +59,12 @@ EXERCISE = Exercise(
         Misconception(
             "no scales",
             no_scales,
-            "Each group of `group_size` weights stores a scale in 16 bits: add 16 / group_size a "
-            "weight.",
+            "Each group of `group_size` weights stores a scale in 16 bits: add 16 / group_size a weight.",
         ),
         Misconception(
             "everything quantized",
             everything_quantized,
-            "Embeddings, norms and usually the head are not quantized: `kept` weights take 2 bytes "
-            "each.",
+            "Embeddings, norms and usually the head are not quantized: `kept` weights take 2 bytes each.",
         ),
         Misconception(
             "bits for bytes",
@@ -74,6 +77,5 @@ EXERCISE = Exercise(
             "A group of `group_size` weights shares one scale.",
         ),
     ),
-    praise="Codes, scales and what stays in 16 bits: this is the file size that you will see, to a few "
-           "kilobytes.",
+    praise="Codes, scales and what stays in 16 bits: this is the file that you will see, to about 2%.",
 )

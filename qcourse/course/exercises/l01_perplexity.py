@@ -39,6 +39,11 @@ def not_shifted(logits: Tensor, ids: Tensor) -> float:
     return float(negative_log(logits, ids).mean().exp())
 
 
+def reversed_shift(logits: Tensor, ids: Tensor) -> float:
+    """Let each position predict the one before it."""
+    return float(negative_log(logits[1:], ids[:-1]).mean().exp())
+
+
 def loss_only(logits: Tensor, ids: Tensor) -> float:
     """Stop at the mean loss."""
     return float(negative_log(logits[:-1], ids[1:]).mean())
@@ -69,6 +74,11 @@ EXERCISE = Exercise(
             "The logits at position t predict token t + 1: compare logits[:-1] with ids[1:].",
         ),
         Misconception(
+            "reversed shift",
+            reversed_shift,
+            "You let a token predict the one before it: the logits at position t predict token t + 1.",
+        ),
+        Misconception(
             "loss",
             loss_only,
             "That is the mean negative log-likelihood; perplexity is its exponential.",
@@ -90,6 +100,6 @@ EXERCISE = Exercise(
         ),
     ),
     praise="A uniform guess over 8 words has perplexity 8: read it as the number of equally likely next "
-           "tokens.",
+    "tokens.",
     tolerance=0.0001,
 )

@@ -1,5 +1,7 @@
 """Exercise 02.round_group: symmetric rounding of one group of weights."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -57,6 +59,32 @@ def min_max(group: Tensor, bits: int) -> Tensor:
     return ((group - group.min()) / scale).round() * scale + group.min()
 
 
+def other_steps(steps: Callable[[int], float], clipped: bool) -> Callable:
+    """Return a rounding that puts the absmax `steps(bits)` steps from 0, cut to 2**bits codes or not."""
+
+    def rounding(group: Tensor, bits: int) -> Tensor:
+        scale, top = group.abs().max() / steps(bits), 2 ** (bits - 1)
+        return with_top(group, scale, -top, top - 1 if clipped else top)
+
+    return rounding
+
+
+def twos_complement(bits: int) -> float:
+    """Return as many steps as there are negative codes."""
+    return 2 ** (bits - 1)
+
+
+def every_code(bits: int) -> float:
+    """Return half of the steps between 2**bits codes."""
+    return (2**bits - 1) / 2
+
+
+OTHER_CONVENTION = (
+    "That is another convention (GPTQ's grid and two's complement use all 2**b codes): here the absmax lies "
+    "on the last of 2**(b-1) - 1 steps."
+)
+
+
 EXERCISE = Exercise(
     cases=cases,
     reference=reference,
@@ -64,8 +92,7 @@ EXERCISE = Exercise(
         Misconception(
             "signed maximum",
             signed_maximum,
-            "Take the largest magnitude: when the extreme weight is negative, max() misses it and "
-            "clips.",
+            "Take the largest magnitude: when the extreme weight is negative, max() misses it and clips.",
         ),
         Misconception(
             "too many levels",
@@ -87,7 +114,10 @@ EXERCISE = Exercise(
             min_max,
             "That grid is asymmetric: it needs a zero point. Here the grid is centred on 0.",
         ),
+        Misconception("2**(b-1) steps", other_steps(twos_complement, False), OTHER_CONVENTION),
+        Misconception("2**(b-1) steps, clipped", other_steps(twos_complement, True), OTHER_CONVENTION),
+        Misconception("GPTQ's grid", other_steps(every_code, False), OTHER_CONVENTION),
+        Misconception("GPTQ's grid, clipped", other_steps(every_code, True), OTHER_CONVENTION),
     ),
-    praise="Every weight is now within half a step of where it was, and the step is set by the largest "
-           "one.",
+    praise="Every weight is now within half a step of where it was, and the step is set by the largest one.",
 )

@@ -50,6 +50,12 @@ def no_scales(x: Tensor, w: Tensor) -> Tensor:
     return codes(x, sx) @ codes(w, sw).T
 
 
+def narrow_sum(x: Tensor, w: Tensor) -> Tensor:
+    """Sum int8 products in int8, which wraps around."""
+    sx, sw = x.abs().amax(1, keepdim=True) / 127, w.abs().amax(1, keepdim=True) / 127
+    return codes(x, sx).to(torch.int8) @ codes(w, sw).to(torch.int8).T * sx * sw.T
+
+
 def one_scale_only(x: Tensor, w: Tensor) -> Tensor:
     """Scale back by the tokens' steps alone."""
     return no_scales(x, w) * (x.abs().amax(1, keepdim=True) / 127)
@@ -83,6 +89,11 @@ EXERCISE = Exercise(
             "Those are the integer sums: multiply by the token's and the row's scale.",
         ),
         Misconception(
+            "int8 sums",
+            narrow_sum,
+            "int8 sums overflow: the product needs a wider accumulator (int32, or float).",
+        ),
+        Misconception(
             "one scale",
             one_scale_only,
             "The weight's scale is missing: both factors were divided.",
@@ -95,6 +106,6 @@ EXERCISE = Exercise(
         ),
     ),
     praise="Integers inside, one multiplication by two scales outside: this is the product that "
-           "LLM.int8() runs.",
+    "LLM.int8() runs.",
     tolerance=0.0001,
 )

@@ -69,7 +69,8 @@ EXERCISE = Exercise(
         Misconception(
             "plain rounding",
             only_rounded,
-            "Column j is rounded, but nothing makes up for its error: that is plain rounding.",
+            "Column j is rounded, but nothing makes up for its error: that is plain rounding. If you did "
+            "correct, was column j overwritten before you took w[:, j] - q?",
         ),
         Misconception(
             "sign",
@@ -93,7 +94,6 @@ EXERCISE = Exercise(
             "The update uses the inverse: H says what hurts, its inverse says which change repairs.",
         ),
     ),
-    praise="The columns still free now carry what column j could not: the output moved as little as it "
-           "can.",
+    praise="The columns still free now carry what column j could not: the output moved as little as it can.",
     tolerance=0.0001,
 )

@@ -50,6 +50,20 @@ def no_scale(w: Tensor, s: Tensor, bits: int) -> Tensor:
     return rounded(w, bits)
 
 
+def unscaled_step(w: Tensor, s: Tensor, bits: int) -> Tensor:
+    """Round w * s to the steps of w, without an end to the grid."""
+    step = w.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
+    return (w * s / step).round() * step / s
+
+
+def unscaled_step_clipped(w: Tensor, s: Tensor, bits: int) -> Tensor:
+    """Round w * s to the grid of w."""
+    return rounded(w * s, bits, w.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)) / s
+
+
+STEP_OF_SCALED = "The step belongs to what is rounded: take the absmax of w * s."
+
+
 def kept_exact(w: Tensor, s: Tensor, bits: int) -> Tensor:
     """Keep columns with a scale above 1 in full precision."""
     return torch.where(s > 1, w, rounded(w, bits))
@@ -62,8 +76,7 @@ EXERCISE = Exercise(
         Misconception(
             "not undone",
             never_back,
-            "The activations are divided by s; seen from the original input the weight must be divided "
-            "by s.",
+            "The activations are divided by s; seen from the original input the weight must be divided by s.",
         ),
         Misconception(
             "inverse",
@@ -77,6 +90,8 @@ EXERCISE = Exercise(
             "This is plain rounding: s is not used, or it scales whole rows, whose grid moves along. s "
             "belongs to columns.",
         ),
+        Misconception("unscaled step", unscaled_step, STEP_OF_SCALED),
+        Misconception("unscaled step, clipped", unscaled_step_clipped, STEP_OF_SCALED),
         Misconception(
             "kept exact",
             kept_exact,
@@ -85,5 +100,5 @@ EXERCISE = Exercise(
         ),
     ),
     praise="Same bits for every weight; the error of a column went down by its s, as long as the row's "
-           "largest stayed.",
+    "largest stayed.",
 )

@@ -40,20 +40,32 @@ def bits(cache: int, layers: int, heads: int, kv_heads: int, head_dim: int, widt
     return 8 * cache // (2 * layers * kv_heads * head_dim * width)
 
 
+def fraction(cache: int, layers: int, heads: int, kv_heads: int, head_dim: int, width: int) -> float:
+    """Wrong: leaves a part of a token over."""
+    return cache / (2 * layers * kv_heads * head_dim * width)
+
+
 EXERCISE = Exercise(
     cases=cases,
     reference=reference,
     misconceptions=(
-        Misconception("keys only", one_tensor,
-                      "Each layer stores a key and a value for each token: a factor of 2."),
-        Misconception("query heads", query_heads,
-                      "With grouped attention several query heads share one key and value head: count "
-                      "kv_heads."),
-        Misconception("one layer", one_layer,
-                      "Every layer keeps its own keys and values: multiply by the layers."),
+        Misconception(
+            "keys only", one_tensor, "Each layer stores a key and a value for each token: a factor of 2."
+        ),
+        Misconception(
+            "query heads",
+            query_heads,
+            "With grouped attention several query heads share one key and value head: count kv_heads.",
+        ),
+        Misconception(
+            "one layer", one_layer, "Every layer keeps its own keys and values: multiply by the layers."
+        ),
         Misconception("bits for bytes", bits, "`width` is in bytes already: 2 for bf16, 1 for FP8."),
+        Misconception("fraction", fraction, "A cache holds whole tokens: use //, not /."),
     ),
     praise=(
-        "Halve the width and the same memory holds twice the tokens: that is the whole case for an FP8 cache."
+        "Halve the width and the same memory holds twice the tokens, and each step reads half the bytes of "
+        "cache."
     ),
+    tolerance=0,
 )

@@ -1,0 +1,79 @@
+"""Compare a learner's answer with the expected one, and put both into words."""
+
+from typing import Any
+
+
+def same_all(left: list, right: list, tolerance: float) -> bool:
+    """Say whether two lists of answers agree."""
+    return all(same(a, b, tolerance) for a, b in zip(left, right, strict=True))
+
+
+def same(left: Any, right: Any, tolerance: float) -> bool:
+    """Compare numbers, tensors, texts, or sequences of them; a wrong type or shape is a difference.
+
+    tolerance: absolute and relative; NaN agrees with NaN, so that a wrong answer of NaN is recognized too.
+    """
+    if isinstance(right, (tuple, list)):
+        return (
+            isinstance(left, (tuple, list))
+            and len(left) == len(right)
+            and same_all(list(left), list(right), tolerance)
+        )
+    if isinstance(right, str):
+        return left == right
+    different = differences(left, right, tolerance)
+    return different is not None and not different.any()
+
+
+def differences(left: Any, right: Any, tolerance: float) -> Any:
+    """Return where two numbers or tensors differ, bool in their shape, or None if their shapes do."""
+    import torch
+
+    left, right = numbers(left), numbers(right)
+    if left is None or right is None or left.shape != right.shape:
+        return None
+    return ~torch.isclose(left, right, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def numbers(value: Any) -> Any:
+    """Return a number, an array or a list of numbers as a float64 tensor, or None for anything else."""
+    import torch
+
+    try:
+        return torch.as_tensor(value, dtype=torch.float64).detach()
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def describe(value: Any) -> str:
+    """Return a short text of a case or an answer: tensors by shape and first values, integers in full."""
+    import torch
+
+    if isinstance(value, (tuple, list)):
+        return "(" + ", ".join(describe(part) for part in value) + ")"
+    if isinstance(value, torch.Tensor) and value.ndim > 0:
+        first = ", ".join(f"{number:.5g}" for number in value.flatten()[:8].tolist())
+        return f"tensor{list(value.shape)} [{first}{', ...' if value.numel() > 8 else ''}]"
+    if isinstance(value, (float, torch.Tensor)):
+        return f"{float(value):.5g}"
+    return repr(value)[:120]
+
+
+def first_difference(left: Any, right: Any, tolerance: float) -> str:
+    """Return what `describe` may leave out: the first place where two answers of one shape differ.
+
+    Two numbers are told with more digits if they read alike; "" where nothing can be added.
+    """
+    if isinstance(right, (tuple, list)):
+        pairs = zip(left, right, strict=False) if isinstance(left, (tuple, list)) else ()
+        return next((text for a, b in pairs if (text := first_difference(a, b, tolerance))), "")
+    different = None if isinstance(right, str) else differences(left, right, tolerance)
+    if different is None or not different.any():
+        return ""
+    place = tuple(different.nonzero()[0].tolist())
+    mine, expected = float(numbers(left)[place]), float(numbers(right)[place])
+    if not place:
+        alike = f"{mine:.5g}" == f"{expected:.5g}"
+        return f"; with more digits {mine:.12g} against {expected:.12g}" if alike else ""
+    index = place[0] if len(place) == 1 else place
+    return f"; first difference at index {index}: {mine:.9g} against {expected:.9g}"
