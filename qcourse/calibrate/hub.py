@@ -1,14 +1,13 @@
 """Calibration text from a dataset of the hub, row by row, so that only the rows that are used are fetched."""
 
 import functools
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from qcourse.common import QCourseError
-from qcourse.models.resolve import NETWORK_SECONDS
+from qcourse.models.resolve import NETWORK_SECONDS, offline
 
 PREFIX = "hub:"
 FORM = "hub:ORG/NAME[/CONFIG][:SPLIT][:COLUMN]"
@@ -125,7 +124,7 @@ def newest_revision(repository: str) -> str:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     reason, fix = "HF_HUB_OFFLINE is set", f"connect, {INSTEAD}"
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() not in {"1", "true", "yes", "on"}:
+    if not offline():
         try:
             return HfApi().dataset_info(repository, timeout=NETWORK_SECONDS).sha
         except RepositoryNotFoundError:

@@ -45,12 +45,12 @@ def build(model: str, recipe: Recipe, form: str, output: Path, revision: str | N
         return build_gguf(source, recipe, output, calibration)
     from qcourse.quantize import quantize
 
-    tokens = calibration_tokens(source.tokenizer, calibration) if recipe.needs_calibration else None
-    made = quantize(source.model, recipe, tokens)
+    needed = recipe.needs_calibration or kv_cache_dtype is not None
+    tokens = calibration_tokens(source.tokenizer, calibration) if needed else None
+    made = quantize(source.model, recipe, tokens if recipe.needs_calibration else None)
     about = origin(model, source.hash, revision)
     if kv_cache_dtype is None:
         return write(made, source.tokenizer, output, form, about, calibration)
-    tokens = calibration_tokens(source.tokenizer, calibration)
     add_scales = kv_cache.calibrated(made.model, tokens)
     return add_scales(write(made, source.tokenizer, output, form, about, calibration))
 

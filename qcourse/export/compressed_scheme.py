@@ -48,7 +48,7 @@ class Scheme:
         }
 
     def _weights(self) -> dict[str, Any]:
-        entry = _arguments(self.bits, "int" if self.kind in ("int", "int8") else "float", self.strategy)
+        entry = arguments(self.bits, "int" if self.kind in ("int", "int8") else "float", self.strategy)
         entry["symmetric"] = self.symmetric
         if self.strategy in ("group", "tensor_group"):
             entry["group_size"] = self.group_size
@@ -61,14 +61,15 @@ class Scheme:
     def _inputs(self) -> dict[str, Any] | None:
         if self.activations is None:
             return None
-        entry = _arguments(8, "int" if self.kind == "int8" else "float", self.activations)
+        entry = arguments(8, "int" if self.kind == "int8" else "float", self.activations)
         entry["dynamic"] = self.activations != "tensor"
         if self.activations == "group":
             entry["group_size"] = 128
         return entry
 
 
-def _arguments(bits: int, type: str, strategy: str) -> dict[str, Any]:
+def arguments(bits: int, type: str, strategy: str) -> dict[str, Any]:
+    """Return the settings of symmetric weights, inputs or keys and values with fixed scales."""
     return {
         "num_bits": bits,
         "type": type,

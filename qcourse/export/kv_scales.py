@@ -15,24 +15,14 @@ from torch import Tensor
 
 from qcourse.common import QCourseError, atomic_folder, record_path, write_json
 from qcourse.export import tensor_file, tensor_writer
+from qcourse.export.compressed_scheme import arguments
 from qcourse.export.exact import exactly
 from qcourse.export.folder import check_room, disk_error
 from qcourse.export.reader import quantization_config, read_json
 from qcourse.numerics.kv import kv_scale
 
 FILE, INDEX = "kv_scales.safetensors", "model.safetensors.index.json"
-SCHEME = {
-    "num_bits": 8,
-    "type": "float",
-    "symmetric": True,
-    "strategy": "tensor",
-    "dynamic": False,
-    "group_size": None,
-    "block_structure": None,
-    "actorder": None,
-    "observer": None,
-    "observer_kwargs": {},
-}
+SCHEME = arguments(8, "float", "tensor") | {"observer": None}
 DENSE = {
     "quant_method": "compressed-tensors",
     "format": "dense",

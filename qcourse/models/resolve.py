@@ -53,14 +53,18 @@ def from_hub(name: str, revision: str | None) -> Path:
     return download(name, revision)
 
 
+def offline() -> bool:
+    """Return whether HF_HUB_OFFLINE asks that the hub be left alone."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
+
+
 def check_network(name: str) -> None:
     """Raise QCourseError within a few seconds when the hub cannot be reached."""
     import httpx
 
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
     try:
-        if not offline:
+        if not offline():
             httpx.head(endpoint, timeout=NETWORK_SECONDS)
             return
         reason = "HF_HUB_OFFLINE is set"

@@ -45,14 +45,9 @@ def quantize_affine(
     scale, zero_point = grid(low, high, bits, symmetric, convention, storable)
     codes = round_to(groups, scale[..., None], zero_point[..., None], bits).to(torch.uint8)
     shape = (1, 1) if group_size == PER_TENSOR else scale.shape
-    return QuantizedWeight(
-        codes.reshape(weight.shape),
-        scale.reshape(shape),
-        zero_point.to(torch.int32).reshape(shape),
-        bits,
-        PER_CHANNEL if group_size == PER_TENSOR else group_size,
-        symmetric=symmetric,
-    )
+    parts = codes.reshape(weight.shape), scale.reshape(shape), zero_point.to(torch.int32).reshape(shape)
+    stored_size = PER_CHANNEL if group_size == PER_TENSOR else group_size
+    return QuantizedWeight(*parts, bits, stored_size, symmetric=symmetric)
 
 
 @torch.no_grad()
