@@ -82,9 +82,14 @@ def content_hash(path: Path | str) -> str:
     a README or a manifest beside them does not change the model's identity.
     """
     path = Path(path)
-    files = [path] if path.is_file() else sorted(
-        file for file in path.rglob("*")
-        if file.suffix in {".safetensors", ".json", ".gguf"} and not is_about_a_model(file)
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix in {".safetensors", ".json", ".gguf"} and not is_about_a_model(file)
+        )
     )
     digest = hashlib.sha256()
     for file in files:

@@ -125,7 +125,23 @@ def nf4_levels_from_equal_quantiles() -> float:
     """Largest distance of an NF4 level from 16 equally probable normal quantiles (midpoints, scaled to 1)."""
     from statistics import NormalDist
 
-    book = (-1.0, -0.6961928, -0.5250731, -0.3949175, -0.2844414, -0.1847734, -0.09105, 0.0,
-            0.0795803, 0.1609302, 0.2461123, 0.3379152, 0.4407098, 0.562617, 0.7229568, 1.0)
+    book = (
+        -1.0,
+        -0.6961928,
+        -0.5250731,
+        -0.3949175,
+        -0.2844414,
+        -0.1847734,
+        -0.09105,
+        0.0,
+        0.0795803,
+        0.1609302,
+        0.2461123,
+        0.3379152,
+        0.4407098,
+        0.562617,
+        0.7229568,
+        1.0,
+    )
     equal = [NormalDist().inv_cdf((index + 0.5) / 16) for index in range(16)]
     return max(abs(level - value / equal[-1]) for level, value in zip(book, equal, strict=True))

@@ -105,8 +105,9 @@ class Bench:
                "versions": measure.versions(), "lock": lock}  # fmt: skip
         if peer.lower() in peers.LIBRARIES:
             key["script"] = content_hash(peers.script(peer.lower()))  # how the library is called
-        return measure.cached("quality", key, lambda: self.scorer.score(
-            theirs.weights(peer, case, self.inputs))).value
+        return measure.cached(
+            "quality", key, lambda: self.scorer.score(theirs.weights(peer, case, self.inputs))
+        ).value
 
 
 def summary(scores: dict[str, list[float]]) -> dict[str, float]:

@@ -17,8 +17,20 @@ from qcourse.common import home_folder, repository, write_json
 from qcourse.course.display import short, show_table
 from qcourse.course.ledger import BOUNDS, VERDICTS, Claim, decide, get, ledger, line_verdict, validate
 
-__all__ = ["BOUNDS", "VERDICTS", "Claim", "Row", "decide", "get", "ledger", "line_verdict", "rows", "settle",
-           "show", "validate"]
+__all__ = [
+    "BOUNDS",
+    "VERDICTS",
+    "Claim",
+    "Row",
+    "decide",
+    "get",
+    "ledger",
+    "line_verdict",
+    "rows",
+    "settle",
+    "show",
+    "validate",
+]
 
 
 @dataclass(frozen=True)
@@ -101,5 +113,12 @@ def as_cells(row: Row) -> dict[str, object]:
         figure = f"published {figure}"
         if row.here is not None:
             figure += f"; here, as a direction, {short(row.here)} {unit}".rstrip()
-    return {"id": row.claim.id, "claim": row.claim.claim, "measured": row.claim.measurement, "figure": figure,
-            "verdict": row.verdict, "scope": row.claim.scope, "published": published}
+    return {
+        "id": row.claim.id,
+        "claim": row.claim.claim,
+        "measured": row.claim.measurement,
+        "figure": figure,
+        "verdict": row.verdict,
+        "scope": row.claim.scope,
+        "published": published,
+    }

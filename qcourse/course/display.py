@@ -42,10 +42,7 @@ def show_table(rows: list[dict]) -> None:
 def html_table(rows: list[dict]) -> str:
     """Return rows that share the first one's keys as an HTML table, every text escaped."""
     head = "".join(f"<th>{escape(str(key))}</th>" for key in rows[0])
-    lines = [
-        "".join(cell(str(row.get(key, ""))) for key in rows[0])
-        for row in rows
-    ]
+    lines = ["".join(cell(str(row.get(key, ""))) for key in rows[0]) for row in rows]
     return f"<table><tr>{head}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 

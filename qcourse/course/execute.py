@@ -44,8 +44,13 @@ def execute(path: Path, folder: Path) -> Outcome:
         return Outcome(**{**known["outcome"], "state": "reused"})
     start = time.perf_counter()
     error = run_cells(path, folder / path.name, folder.parent / "home")
-    outcome = Outcome(path.stem, "failed" if error else "ran", round(time.perf_counter() - start, 1),
-                      datetime.now().isoformat(timespec="seconds"), error)
+    outcome = Outcome(
+        path.stem,
+        "failed" if error else "ran",
+        round(time.perf_counter() - start, 1),
+        datetime.now().isoformat(timespec="seconds"),
+        error,
+    )
     write_json(state_file, {"key": key, "outcome": asdict(outcome)})
     return outcome
 
@@ -58,9 +63,13 @@ def run_cells(source: Path, target: Path, home: Path) -> str:
 
     notebook = nbformat.read(source, as_version=4)
     target.parent.mkdir(parents=True, exist_ok=True)
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3",
-                            resources={"metadata": {"path": str(target.parent)}},
-                            extra_arguments=["--IPKernelApp.log_level=40"])
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(target.parent)}},
+        extra_arguments=["--IPKernelApp.log_level=40"],
+    )
     error = ""
     try:
         client.execute(env={**os.environ, "QCOURSE_HOME": str(home)})

@@ -23,8 +23,13 @@ def axes(title: str, x: str = "", y: str = "", size: tuple[float, float] = (6.4,
     return figure, ax
 
 
-def bars(values: Mapping[str, float], y: str, title: str = "", errors: Mapping[str, tuple] | None = None,
-         log: bool = False) -> Any:
+def bars(
+    values: Mapping[str, float],
+    y: str,
+    title: str = "",
+    errors: Mapping[str, tuple] | None = None,
+    log: bool = False,
+) -> Any:
     """Draw one bar a name; `errors` maps names to (low, high) interval ends."""
     figure, ax = axes(title, y=y)
     colours = [COLOURS[index % len(COLOURS)] for index in range(len(values))]
@@ -51,8 +56,14 @@ def grouped(names: Sequence[str], series: Mapping[str, Sequence[float]], y: str,
     return figure
 
 
-def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str, title: str = "",
-          log_x: bool = False, log_y: bool = False) -> Any:
+def lines(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    x: str,
+    y: str,
+    title: str = "",
+    log_x: bool = False,
+    log_y: bool = False,
+) -> Any:
     """Draw one line a name, from its (x values, y values)."""
     figure, ax = axes(title, x, y)
     for index, (name, (xs, ys)) in enumerate(series.items()):
@@ -65,8 +76,9 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str,
     return figure
 
 
-def pareto(points: Mapping[str, tuple[float, float]], x: str, y: str, title: str = "",
-           log_y: bool = True) -> Any:
+def pareto(
+    points: Mapping[str, tuple[float, float]], x: str, y: str, title: str = "", log_y: bool = True
+) -> Any:
     """Draw named points; a line joins those that no other point beats on both axes (less is better)."""
     from qcourse.measure.pareto import pareto_front
 

@@ -46,8 +46,16 @@ def measure_noise(base: Any, tokens: Any) -> Any:
     from qcourse import measure, models
 
     exact = models.load(base.folder, dtype="float32")
-    return measure.noise_row(base, exact, tokens, plan=measure.Plan(time=False), model_hash=base.hash,
-                             artefact=base.folder, progress=False, scoreboard=scoreboard_file())
+    return measure.noise_row(
+        base,
+        exact,
+        tokens,
+        plan=measure.Plan(time=False),
+        model_hash=base.hash,
+        artefact=base.folder,
+        progress=False,
+        scoreboard=scoreboard_file(),
+    )
 
 
 def measure_lane(
@@ -69,9 +77,18 @@ def measure_lane(
     with opened(lane, ready) as source:
         source.name = base.name  # decides which skills are asked
         return measure.evaluate(
-            source, ready.reference, tokens, recipe=recipe.named(lane.recipe), lane=lane.name,
-            artefact=ready.path, plan=measure.Plan(n_items=items), model_hash=base.hash, progress=False,
-            scoreboard=scoreboard_file(), before_timing=before_timing)
+            source,
+            ready.reference,
+            tokens,
+            recipe=recipe.named(lane.recipe),
+            lane=lane.name,
+            artefact=ready.path,
+            plan=measure.Plan(n_items=items),
+            model_hash=base.hash,
+            progress=False,
+            scoreboard=scoreboard_file(),
+            before_timing=before_timing,
+        )
 
 
 def scoreboard_file() -> Path:

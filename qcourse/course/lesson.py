@@ -20,8 +20,10 @@ def begin(lesson: str) -> None:
     from qcourse.models.load import choose_device
 
     name = Path(os.environ.get("QCOURSE_MODEL") or "pico").name
-    print(f"Lesson {lesson} on {name}, {choose_device()}, {date.today().isoformat()}, "
-          f"{platform.system()} {platform.machine()}, Python {platform.python_version()}")
+    print(
+        f"Lesson {lesson} on {name}, {choose_device()}, {date.today().isoformat()}, "
+        f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    )
     print(", ".join(f"{name} {installed(name)}" for name in LIBRARIES))
 
 
@@ -41,8 +43,17 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module="torch|bitsandbytes|transformers|peft")
     warnings.filterwarnings("ignore", message=".*IProgress not found.*")
-    for name in ("transformers", "gptqmodel", "bitsandbytes", "compressed_tensors", "torchao",
-                 "torch.utils._pytree", "torch.fx._symbolic_trace", "httpx", "gguf"):
+    for name in (
+        "transformers",
+        "gptqmodel",
+        "bitsandbytes",
+        "compressed_tensors",
+        "torchao",
+        "torch.utils._pytree",
+        "torch.fx._symbolic_trace",
+        "httpx",
+        "gguf",
+    ):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

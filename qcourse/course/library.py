@@ -23,8 +23,14 @@ def llmcompressor_gptq(
     return oneshot(model, tokenizer, tokens, [modifier])
 
 
-def llmcompressor_awq(model: Any, tokenizer: Any, tokens: Tensor, bits: int = 4, group_size: int = 128,
-                      layers: tuple[int, ...] | None = None) -> Any:
+def llmcompressor_awq(
+    model: Any,
+    tokenizer: Any,
+    tokens: Tensor,
+    bits: int = 4,
+    group_size: int = 128,
+    layers: tuple[int, ...] | None = None,
+) -> Any:
     """Scale and round a transformers model in place by llm-compressor's AWQ; asymmetric groups, head kept.
 
     layers: indices of the decoder layers to scale and round, None for all.
@@ -34,10 +40,14 @@ def llmcompressor_awq(model: Any, tokenizer: Any, tokens: Tensor, bits: int = 4,
         from llmcompressor.modifiers.transform.awq import AWQModifier
 
     chosen = range(model.config.num_hidden_layers) if layers is None else layers
-    skipped = [f"re:.*layers\\.{index}\\..*" for index in range(model.config.num_hidden_layers)
-               if index not in chosen]
-    rounding = QuantizationModifier(config_groups={"all": scheme(bits, group_size, False)},
-                                    ignore=["lm_head", *skipped])
+    skipped = [
+        f"re:.*layers\\.{index}\\..*"
+        for index in range(model.config.num_hidden_layers)
+        if index not in chosen
+    ]
+    rounding = QuantizationModifier(
+        config_groups={"all": scheme(bits, group_size, False)}, ignore=["lm_head", *skipped]
+    )
     with unpinned():
         return oneshot(model, tokenizer, tokens, [AWQModifier(), rounding])
 
@@ -58,8 +68,14 @@ def oneshot(model: Any, tokenizer: Any, tokens: Tensor, modifiers: list) -> Any:
 
     rows = {"input_ids": tokens.tolist(), "attention_mask": [[1] * tokens.shape[1]] * len(tokens)}
     with silent():
-        run(model=model, processor=tokenizer, dataset=Dataset.from_dict(rows), recipe=modifiers,
-            max_seq_length=tokens.shape[1], num_calibration_samples=len(tokens))
+        run(
+            model=model,
+            processor=tokenizer,
+            dataset=Dataset.from_dict(rows),
+            recipe=modifiers,
+            max_seq_length=tokens.shape[1],
+            num_calibration_samples=len(tokens),
+        )
     return model
 
 

@@ -61,8 +61,12 @@ class Predictions:
         from IPython.display import display
 
         text = widgets.HTML(f"<b>Predict.</b> {question}")
-        box = widgets.Text(value="" if known is None else f"{known:g}", placeholder="a number, then Enter",
-                           continuous_update=False, layout=widgets.Layout(width="14em"))
+        box = widgets.Text(
+            value="" if known is None else f"{known:g}",
+            placeholder="a number, then Enter",
+            continuous_update=False,
+            layout=widgets.Layout(width="14em"),
+        )
         answer = widgets.HTML("" if known is None else "stored")
 
         def entered(change: dict) -> None:

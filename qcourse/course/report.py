@@ -11,10 +11,20 @@ from qcourse.course.display import short
 from qcourse.course.execute import Outcome
 
 COLUMNS = {
-    "lane": "lane", "recipe": "recipe", "engine": "engine", "bits_per_weight": "bits per weight",
-    "file_bytes": "MB", "perplexity": "perplexity", "kl_mean": "KL mean (nats)", "kl_interval": "95%",
-    "kl_p99": "KL p99", "top1_agreement": "top-1", "skills_mean": "skills mean",
-    "tokens_per_second": "prefill tokens/s", "decode_tokens_per_second": "decode tokens/s", "ttft": "TTFT s",
+    "lane": "lane",
+    "recipe": "recipe",
+    "engine": "engine",
+    "bits_per_weight": "bits per weight",
+    "file_bytes": "MB",
+    "perplexity": "perplexity",
+    "kl_mean": "KL mean (nats)",
+    "kl_interval": "95%",
+    "kl_p99": "KL p99",
+    "top1_agreement": "top-1",
+    "skills_mean": "skills mean",
+    "tokens_per_second": "prefill tokens/s",
+    "decode_tokens_per_second": "decode tokens/s",
+    "ttft": "TTFT s",
     "peak_memory_bytes": "peak MB",
 }
 
@@ -25,11 +35,22 @@ def write_report(build: Path, outcomes: list[Outcome], skipped: dict[str, str]) 
 
     rows = read_rows(build / "scoreboard.jsonl")
     template = Path(__file__).with_name("report_page.html").read_text(encoding="utf-8")
-    page = Environment(autoescape=True).from_string(template).render(
-        date=datetime.now().strftime("%Y-%m-%d %H:%M"), rows=[cells(row) for row in rows], columns=COLUMNS,
-        skills=skill_rows(rows), setting=setting(rows), picture=picture(rows), skipped=skipped,
-        outcomes=outcomes, claims=[claims.as_cells(row) for row in claims.rows() if row.figure is not None],
-        open_claims=sum(row.verdict == "open" for row in claims.rows()), short=short,
+    page = (
+        Environment(autoescape=True)
+        .from_string(template)
+        .render(
+            date=datetime.now().strftime("%Y-%m-%d %H:%M"),
+            rows=[cells(row) for row in rows],
+            columns=COLUMNS,
+            skills=skill_rows(rows),
+            setting=setting(rows),
+            picture=picture(rows),
+            skipped=skipped,
+            outcomes=outcomes,
+            claims=[claims.as_cells(row) for row in claims.rows() if row.figure is not None],
+            open_claims=sum(row.verdict == "open" for row in claims.rows()),
+            short=short,
+        )
     )
     with atomic_path(build / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -56,8 +77,11 @@ def cells(row: dict) -> dict[str, object]:
         known[name] = (row.get(name) or 0) / 1e6 or None
     low, high = (row.get("intervals") or {}).get("kl_mean", (None, None))
     known["kl_interval"] = "" if low is None else f"{low:.2g} to {high:.2g}"
-    accuracies = [value for value in (accuracy(entry) for entry in (row.get("skills") or {}).values())
-                  if value is not None]
+    accuracies = [
+        value
+        for value in (accuracy(entry) for entry in (row.get("skills") or {}).values())
+        if value is not None
+    ]
     mean = 100 * sum(accuracies) / max(len(accuracies), 1)
     known["skills_mean"] = f"{mean:.1f}%" if accuracies else "not applicable"
     return {key: short(value) for key, value in known.items()}
@@ -89,8 +113,9 @@ def picture(rows: list[dict]) -> str:
     """Return the Pareto figure (bits per weight against KL) as a data URL, or "" without rows."""
     from qcourse.measure import Row, pareto
 
-    drawn = [Row.from_dict(row) for row in rows
-             if (row.get("kl_mean") or 0) > 0 and row.get("bits_per_weight")]
+    drawn = [
+        Row.from_dict(row) for row in rows if (row.get("kl_mean") or 0) > 0 and row.get("bits_per_weight")
+    ]
     if not drawn:
         return ""
     data = figures.as_png(lambda: pareto(drawn))

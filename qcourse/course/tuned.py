@@ -16,8 +16,14 @@ REPLAYED, REPLAY_WEIGHT = 5, 1.0
 
 def settings() -> dict[str, Any]:
     """Return what decides the adapter besides the model."""
-    return {"steps": STEPS, "batch_size": BATCH, "learning_rate": LEARNING_RATE, "rank": RANK,
-            "replayed": REPLAYED, "replay_weight": REPLAY_WEIGHT}
+    return {
+        "steps": STEPS,
+        "batch_size": BATCH,
+        "learning_rate": LEARNING_RATE,
+        "rank": RANK,
+        "replayed": REPLAYED,
+        "replay_weight": REPLAY_WEIGHT,
+    }
 
 
 def tuned(base: Any) -> Any:
@@ -79,8 +85,9 @@ def train(base: Any) -> tuple[Any, Any]:
     adapted = finetune.add_adapters(finetune.quantize_base(copy.deepcopy(base.model)), RANK, 2 * RANK)
     rows = finetune.encode(base.tokenizer, finetune.units.items("train"))
     old = finetune.Replay(replay.rows(base), base.model, REPLAYED, REPLAY_WEIGHT)
-    log = finetune.fit(adapted, rows, steps=STEPS, batch_size=BATCH, learning_rate=LEARNING_RATE, replay=old,
-                       progress=False)
+    log = finetune.fit(
+        adapted, rows, steps=STEPS, batch_size=BATCH, learning_rate=LEARNING_RATE, replay=old, progress=False
+    )
     return adapted, log
 
 
@@ -89,11 +96,18 @@ def save(folder: Path, adapted: Any, log: Any, base: Any) -> None:
     from qcourse import finetune
 
     finetune.save_adapter(adapted, folder)
-    write_json(folder / "training.json", {
-        "model_hash": base.hash, "settings": settings(), "losses": [round(value, 4) for value in log.losses],
-        "replay_losses": [round(value, 4) for value in log.replay_losses], "tokens": log.tokens,
-        "seconds": round(log.seconds, 1), "date": date.today().isoformat(),
-    })
+    write_json(
+        folder / "training.json",
+        {
+            "model_hash": base.hash,
+            "settings": settings(),
+            "losses": [round(value, 4) for value in log.losses],
+            "replay_losses": [round(value, 4) for value in log.replay_losses],
+            "tokens": log.tokens,
+            "seconds": round(log.seconds, 1),
+            "date": date.today().isoformat(),
+        },
+    )
 
 
 def is_trained(folder: Path, base: Any) -> bool:

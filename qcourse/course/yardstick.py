@@ -44,9 +44,16 @@ class Yardstick:
         comparison = compare(model, self.tokens, self.remembered)
         divergence = divergence_of(comparison)
         low, high = divergence.intervals.get("kl_mean", (float("nan"), float("nan")))
-        row = {"candidate": name, "bits per weight": bits, "perplexity": perplexity_of(comparison).value,
-               "KL (nats)": divergence.kl_mean, "95% low": low, "95% high": high, "p99": divergence.kl_p99,
-               "top-1": f"{divergence.top1_agreement:.1%}"}
+        row = {
+            "candidate": name,
+            "bits per weight": bits,
+            "perplexity": perplexity_of(comparison).value,
+            "KL (nats)": divergence.kl_mean,
+            "95% low": low,
+            "95% high": high,
+            "p99": divergence.kl_p99,
+            "top-1": f"{divergence.top1_agreement:.1%}",
+        }
         self.found[name] = divergence
         self.rows = [known for known in self.rows if known["candidate"] != name] + [row]
         return row

@@ -1,9 +1,9 @@
 """Training after or under quantization: adapters on a quantized base, merging, training with rounding.
 
-    rows = encode(tokenizer, units.items("train"))
-    adapted = add_adapters(quantize_base(model), rank=16)
-    fit(adapted, rows, steps=150)
-    merge(fresh_model, deltas(adapted), base=base_weights)
+rows = encode(tokenizer, units.items("train"))
+adapted = add_adapters(quantize_base(model), rank=16)
+fit(adapted, rows, steps=150)
+merge(fresh_model, deltas(adapted), base=base_weights)
 """
 
 from qcourse.finetune import units

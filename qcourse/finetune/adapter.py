@@ -39,8 +39,10 @@ def read_adapter(folder: Path | str) -> dict[str, Tensor]:
         tensors = load_file(folder / FILES[1])
         scaling = settings["lora_alpha"] / settings["r"]
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise QCourseError(f"{folder} holds no LoRA adapter ({error.__class__.__name__}); "
-                           "write one with save_adapter or peft's save_pretrained") from error
+        raise QCourseError(
+            f"{folder} holds no LoRA adapter ({error.__class__.__name__}); "
+            "write one with save_adapter or peft's save_pretrained"
+        ) from error
     found = {}
     for name, below in tensors.items():
         if name.endswith(".lora_A.weight"):

@@ -36,10 +36,12 @@ def encode(tokenizer, items: Sequence[QuestionAnswer]) -> list[Row]:
     for item in items:
         prompt, whole = _texts(tokenizer, item)
         if not whole.startswith(prompt):
-            raise QCourseError("the chat template rewrites the prompt once an answer follows: the answer's "
-                               "tokens cannot be told apart; give the tokenizer a template that appends")
+            raise QCourseError(
+                "the chat template rewrites the prompt once an answer follows: the answer's "
+                "tokens cannot be told apart; give the tokenizer a template that appends"
+            )
         head = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        tail = tokenizer(whole[len(prompt):], add_special_tokens=False)["input_ids"]
+        tail = tokenizer(whole[len(prompt) :], add_special_tokens=False)["input_ids"]
         if tokenizer.eos_token_id in tail:  # what a template writes after it is never generated
             tail = tail[: tail.index(tokenizer.eos_token_id) + 1]
         rows.append(Row(head + tail, len(head)))

@@ -54,13 +54,27 @@ class LearnedGrid(nn.Module):
         """Return codes and scales as they are written to a file."""
         codes = self.levels(weight).to(torch.uint8).reshape(weight.shape)
         start = self.start
-        return QuantizedWeight(codes, self.stored_scale().detach(), start.zero_point, start.bits,
-                               start.group_size, symmetric=start.symmetric)
+        return QuantizedWeight(
+            codes,
+            self.stored_scale().detach(),
+            start.zero_point,
+            start.bits,
+            start.group_size,
+            symmetric=start.symmetric,
+        )
 
 
 def block_qat(
-    model: nn.Module, tokens: Tensor, bits: int = 2, group_size: int = 64, symmetric: bool = False, *,
-    steps: int = 100, batch_size: int = 4, weight_rate: float = 1e-3, scale_rate: float = 1e-3,
+    model: nn.Module,
+    tokens: Tensor,
+    bits: int = 2,
+    group_size: int = 64,
+    symmetric: bool = False,
+    *,
+    steps: int = 100,
+    batch_size: int = 4,
+    weight_rate: float = 1e-3,
+    scale_rate: float = 1e-3,
     progress: bool = True,
 ) -> dict[str, QuantizedWeight]:
     """Train every decoder layer under rounding, in place; return what is stored, by linear name.
@@ -75,8 +89,13 @@ def block_qat(
         raise QCourseError("block QAT needs calibration tokens and got none; make them by calibrate.batches")
     check_tokens(model, Recipe("rtn", bits=bits, group_size=group_size), tokens)
     stored = {}
-    for step in tqdm(walk(model, tokens, with_target=True), total=len(decoder_layers(model)),
-                     disable=not progress, desc="block QAT", unit="layer"):
+    for step in tqdm(
+        walk(model, tokens, with_target=True),
+        total=len(decoder_layers(model)),
+        disable=not progress,
+        desc="block QAT",
+        unit="layer",
+    ):
         dtype, targets = next(step.layer.parameters()).dtype, outputs(step, step.target)
         prepare_layer(step, bits, group_size, symmetric)
         train_layer(step, targets, steps, batch_size, weight_rate, scale_rate)
@@ -109,8 +128,11 @@ def train_layer(
     """Lower the mean squared distance of the layer's outputs to `targets`, a list like step.hidden."""
     weights = [linear.parametrizations.weight.original for linear in step.linears().values()]
     scales = [linear.parametrizations.weight[0].scale for linear in step.linears().values()]
-    groups = [{"params": [tensor], "rate": rate * float(tensor.detach().abs().mean())}
-              for tensors, rate in ((weights, weight_rate), (scales, scale_rate)) for tensor in tensors]
+    groups = [
+        {"params": [tensor], "rate": rate * float(tensor.detach().abs().mean())}
+        for tensors, rate in ((weights, weight_rate), (scales, scale_rate))
+        for tensor in tensors
+    ]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
     parts = [part for index in range(len(targets)) for part in cut(step, targets, index, batch_size)]
     device, dtype = targets[0].device.type, targets[0].dtype
@@ -129,8 +151,10 @@ def train_layer(
 def cut(step: LayerStep, targets: list[Tensor], index: int, batch_size: int) -> list[tuple]:
     """Return one calibration batch in parts of `batch_size` sequences: (hidden, arguments, target)."""
     hidden, count = step.hidden[index], step.hidden[index].shape[0]
-    return [(hidden[rows], sliced(step.arguments[index], rows, count), targets[index][rows])
-            for rows in (slice(start, start + batch_size) for start in range(0, count, batch_size))]
+    return [
+        (hidden[rows], sliced(step.arguments[index], rows, count), targets[index][rows])
+        for rows in (slice(start, start + batch_size) for start in range(0, count, batch_size))
+    ]
 
 
 def sliced(value: Any, rows: slice, count: int) -> Any:

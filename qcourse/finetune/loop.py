@@ -31,8 +31,16 @@ class TrainingLog:
 
 
 def fit(
-    model: nn.Module, rows: Sequence[Row], *, steps: int, batch_size: int = 32, learning_rate: float = 2e-3,
-    replay: Replay | None = None, optimizer: str = "adamw", seed: int = 0, progress: bool = True,
+    model: nn.Module,
+    rows: Sequence[Row],
+    *,
+    steps: int,
+    batch_size: int = 32,
+    learning_rate: float = 2e-3,
+    replay: Replay | None = None,
+    optimizer: str = "adamw",
+    seed: int = 0,
+    progress: bool = True,
 ) -> TrainingLog:
     """Train the parameters of `model` that require a gradient on the answers of `rows`; return the log.
 

@@ -48,8 +48,10 @@ def _dequantize_4bit(name: str, module: nn.Module) -> Tensor:
 
     state = module.weight.quant_state
     if getattr(state, "packing_format_for_cpu", False):
-        raise QCourseError(f"{name} was repacked for inference and its scales rounded to bf16; "
-                           "take the dequantized base before the first evaluation")
+        raise QCourseError(
+            f"{name} was repacked for inference and its scales rounded to bf16; "
+            "take the dequantized base before the first evaluation"
+        )
     return bnb.functional.dequantize_4bit(module.weight.data, state).float()
 
 
@@ -71,7 +73,9 @@ def merge(
         start = linear.weight.float() if base is None else base[name].to(linear.weight.device)
         change = adapter.get(name, torch.zeros(()))
         if change.ndim and change.shape != linear.weight.shape:
-            raise QCourseError(f"the adapter of {name} is {tuple(change.shape)}, the layer "
-                               f"{tuple(linear.weight.shape)}; load the one that the adapter was trained on")
+            raise QCourseError(
+                f"the adapter of {name} is {tuple(change.shape)}, the layer "
+                f"{tuple(linear.weight.shape)}; load the one that the adapter was trained on"
+            )
         linear.weight.copy_(start + change.to(linear.weight.device))
     return model

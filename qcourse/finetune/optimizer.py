@@ -29,7 +29,8 @@ def make_optimizer(parameters: list[nn.Parameter], name: str, learning_rate: flo
         import bitsandbytes
     except ImportError as error:
         raise QCourseError(
-            f"{name} needs bitsandbytes, which is absent; use optimizer='adamw8bit-own'") from error
+            f"{name} needs bitsandbytes, which is absent; use optimizer='adamw8bit-own'"
+        ) from error
     make = getattr(bitsandbytes.optim, BITSANDBYTES[name])
     return make(parameters, lr=learning_rate, weight_decay=0.0)
 
@@ -40,11 +41,15 @@ def check_pageable(parameters: list[nn.Parameter]) -> None:
     if others:
         raise QCourseError(
             f"adamw8bit-paged pages its states between GPU and CPU, which needs CUDA, and parameters are on "
-            f"{', '.join(others)}; use optimizer='adamw8bit', or 'adamw8bit-own' without bitsandbytes")
+            f"{', '.join(others)}; use optimizer='adamw8bit', or 'adamw8bit-own' without bitsandbytes"
+        )
 
 
 def optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:
     """Return the bytes of the tensors that the optimizer keeps for each parameter."""
     tensors = (value for state in optimizer.state.values() for value in state.values())
-    return sum(value.nbytes for value in tensors if isinstance(value, Moment)
-               or (isinstance(value, torch.Tensor) and value.numel() > 1))
+    return sum(
+        value.nbytes
+        for value in tensors
+        if isinstance(value, Moment) or (isinstance(value, torch.Tensor) and value.numel() > 1)
+    )

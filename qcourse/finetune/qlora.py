@@ -87,11 +87,21 @@ def _bitsandbytes_layer(linear: nn.Linear, double_quantization: bool) -> nn.Modu
     import bitsandbytes as bnb
 
     layer = bnb.nn.Linear4bit(
-        linear.in_features, linear.out_features, linear.bias is not None, compute_dtype=linear.weight.dtype,
-        compress_statistics=double_quantization, quant_type="nf4", device="meta")
+        linear.in_features,
+        linear.out_features,
+        linear.bias is not None,
+        compute_dtype=linear.weight.dtype,
+        compress_statistics=double_quantization,
+        quant_type="nf4",
+        device="meta",
+    )
     layer.weight = bnb.nn.Params4bit(
-        linear.weight.detach(), requires_grad=False, compress_statistics=double_quantization,
-        quant_type="nf4", module=layer)
+        linear.weight.detach(),
+        requires_grad=False,
+        compress_statistics=double_quantization,
+        quant_type="nf4",
+        module=layer,
+    )
     if linear.bias is not None:
         layer.bias = nn.Parameter(linear.bias.detach(), requires_grad=False)
     return layer.to(linear.weight.device)  # the move is what quantizes
@@ -100,7 +110,8 @@ def _bitsandbytes_layer(linear: nn.Linear, double_quantization: bool) -> nn.Modu
 def _own_layer(linear: nn.Linear, double_quantization: bool) -> QuantizedLinear:
     """Return our NF4 layer with the same weight; equal to bitsandbytes' values."""
     quantized = quantize_codebook(
-        linear.weight.detach(), block_size=64, kind="nf4", double_quantization=double_quantization)
+        linear.weight.detach(), block_size=64, kind="nf4", double_quantization=double_quantization
+    )
     return QuantizedLinear(quantized, linear.bias)
 
 
@@ -114,8 +125,10 @@ def keep_gradients(model: nn.Module) -> list[str]:
     packed = {name: module for name, module in model.named_modules() if hasattr(module, "qweight")}
     for name, module in packed.items():
         if getattr(module, "linear_mode", None) == "inference":
-            raise QCourseError(f"{name} has run inference and passes no gradients any more; "
-                               "load the checkpoint anew and add the adapters first")
+            raise QCourseError(
+                f"{name} has run inference and passes no gradients any more; "
+                "load the checkpoint anew and add the adapters first"
+            )
         if hasattr(module, "linear_mode"):
             module.linear_mode = "train"
     return list(packed)
@@ -136,6 +149,7 @@ def add_adapters(model: nn.Module, rank: int = 16, alpha: int = 32, seed: int = 
     packed = keep_gradients(model)
     names = sorted({name.rsplit(".", 1)[-1] for name in [*linears(model), *packed]})
     torch.manual_seed(seed)
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, lora_dropout=0.0, bias="none",
-                        task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, target_modules=names, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM"
+    )
     return get_peft_model(model, config)

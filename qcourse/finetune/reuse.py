@@ -21,8 +21,10 @@ def on_grid_of(weight: Tensor, quantized: QuantizedWeight) -> QuantizedWeight:
     if quantized.kind != "int":
         raise QCourseError(f"only integer grids can be reused, not {quantized.kind}; quantize the model anew")
     if weight.shape != quantized.codes.shape:
-        raise QCourseError(f"the weight is {tuple(weight.shape)}, the grid {tuple(quantized.codes.shape)}; "
-                           "take the grid of the same layer")
+        raise QCourseError(
+            f"the weight is {tuple(weight.shape)}, the grid {tuple(quantized.codes.shape)}; "
+            "take the grid of the same layer"
+        )
     scale, zero = quantized.per_column(quantized.scale), quantized.per_column(quantized.zero_point)
     codes = round_to(weight.float(), scale, zero, quantized.bits).to(torch.uint8)
     return replace(quantized, codes=codes, extra=dict(quantized.extra))
@@ -70,8 +72,10 @@ def clipped_share(
 
         return count
 
-    handles = [modules[name].register_forward_pre_hook(counter(name, float(scale) * largest))
-               for name, scale in scales.items()]
+    handles = [
+        modules[name].register_forward_pre_hook(counter(name, float(scale) * largest))
+        for name, scale in scales.items()
+    ]
     try:
         model(input_ids=tokens.to(next(model.parameters()).device), use_cache=False)
     finally:

@@ -3,8 +3,10 @@
 import random
 from dataclasses import dataclass
 
-ONES = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-        "fifteen sixteen seventeen eighteen nineteen").split()
+ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen"
+).split()
 TENS = ". . twenty thirty forty fifty sixty seventy eighty ninety".split()
 # unit asked about, unit of the answer, factor as a word
 CONVERSIONS = (

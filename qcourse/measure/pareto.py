@@ -56,11 +56,22 @@ def draw_points(axes: Any, engine: str, rows: Sequence[Row]) -> None:
     """Draw the rows of one engine with their intervals, in its colour and marker."""
     low, high = zip(*(row.intervals.get("kl_mean", (row.kl_mean, row.kl_mean)) for row in rows), strict=True)
     means = [row.kl_mean for row in rows]
-    spread = [[max(0.0, mean - end) for mean, end in zip(means, low, strict=True)],
-              [max(0.0, end - mean) for mean, end in zip(means, high, strict=True)]]
+    spread = [
+        [max(0.0, mean - end) for mean, end in zip(means, low, strict=True)],
+        [max(0.0, end - mean) for mean, end in zip(means, high, strict=True)],
+    ]
     colour, marker = LOOKS.get(engine, ("C7", "D"))
-    axes.errorbar([row.bits_per_weight for row in rows], means, yerr=spread, color=colour, marker=marker,
-                  label=engine, capsize=2, linestyle="none", markersize=5)
+    axes.errorbar(
+        [row.bits_per_weight for row in rows],
+        means,
+        yerr=spread,
+        color=colour,
+        marker=marker,
+        label=engine,
+        capsize=2,
+        linestyle="none",
+        markersize=5,
+    )
 
 
 def name_points(figure: "Figure", axes: Any, rows: Sequence[Row]) -> None:

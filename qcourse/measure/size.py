@@ -66,8 +66,9 @@ def folder_size(folder: Path) -> Size:
 
 def stored(file: Path) -> list[Stored]:
     """Return the tensors that a safetensors file declares."""
-    return [Stored(name, entry.dtype, 8 * (entry.end - entry.start))
-            for name, entry in read_header(file).items()]
+    return [
+        Stored(name, entry.dtype, 8 * (entry.end - entry.start)) for name, entry in read_header(file).items()
+    ]
 
 
 def quantized_linears(tensors: list[Stored]) -> dict[str, list[Stored]]:

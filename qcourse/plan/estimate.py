@@ -99,9 +99,7 @@ class Plan:
     def describe_bounds(self) -> list[str]:
         """Return the roofline's lines, or the reason why there are none."""
         if self.bounds is None:
-            return [
-                f"  speed          no bound: bandwidth and FLOPS of {self.device.name} are not tabled"
-            ]
+            return [f"  speed          no bound: bandwidth and FLOPS of {self.device.name} are not tabled"]
         return [
             f"  decode         {1e3 * self.bounds.decode:>7.1f} ms   a step at least, bound by "
             f"{self.bounds.decode_bound} (turns at batch {self.bounds.batch_at_ridge:.0f})",

@@ -45,11 +45,22 @@ def test_measurable_rows_store_no_verdict():
             assert "D" in claim.where, f"{claim.id} can be measured but stores a verdict"
 
 
-@pytest.mark.parametrize(("identifier", "low", "high"), [
-    ("S0-01", 2.71, 2.73), ("S1-02", 3.85, 3.95), ("S3-01", 5.65, 5.80), ("S1-32", 3.1, 3.2),
-    ("S1-33", 12.4, 12.6), ("S1-38", 63.9, 64.1), ("S1-39", 15.9, 16.1), ("S4-30", 69.3, 69.5),
-    ("S4-08", 200, 400), ("S1-07", 0.03, 0.06), ("S1-36", 83, 84),
-])
+@pytest.mark.parametrize(
+    ("identifier", "low", "high"),
+    [
+        ("S0-01", 2.71, 2.73),
+        ("S1-02", 3.85, 3.95),
+        ("S3-01", 5.65, 5.80),
+        ("S1-32", 3.1, 3.2),
+        ("S1-33", 12.4, 12.6),
+        ("S1-38", 63.9, 64.1),
+        ("S1-39", 15.9, 16.1),
+        ("S4-30", 69.3, 69.5),
+        ("S4-08", 200, 400),
+        ("S1-07", 0.03, 0.06),
+        ("S1-36", 83, 84),
+    ],
+)
 def test_arithmetic_gives_known_figures(identifier, low, high):
     claim = claims.get(identifier)
     assert low < getattr(arithmetic, claim.compute)() < high
@@ -99,10 +110,16 @@ def test_documents_cannot_be_settled_by_a_figure():
         claims.settle("S2-07", 1.0)
 
 
-@pytest.mark.parametrize("change", [
-    {"scope": "vague"}, {"verdict": "true", "evidence": "x"}, {"rule": ({"below": 1, "verdict": "true"},)},
-    {"rule": ({"below": 1, "verdict": "maybe"}, {"otherwise": "false"})}, {"rule": (), "verdict": "true"},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scope": "vague"},
+        {"verdict": "true", "evidence": "x"},
+        {"rule": ({"below": 1, "verdict": "true"},)},
+        {"rule": ({"below": 1, "verdict": "maybe"}, {"otherwise": "false"})},
+        {"rule": (), "verdict": "true"},
+    ],
+)
 def test_malformed_rows_are_refused(change):
     with pytest.raises(QCourseError):
         claims.validate(replace(claims.get("S1-10"), **change))

@@ -50,9 +50,20 @@ def test_a_home_that_cannot_be_written_keeps_the_session(tmp_path, monkeypatch, 
     assert predict.value("06.kl") == 3 and "this session only" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("text", "number"), [
-    ("0,5", 0.5), (" 12 ", 12), ("3%", 3), ("1e-3", 1e-3), ("-2", -2), ("", None), ("about two", None),
-    ("inf", None), ("nan", None)])
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0,5", 0.5),
+        (" 12 ", 12),
+        ("3%", 3),
+        ("1e-3", 1e-3),
+        ("-2", -2),
+        ("", None),
+        ("about two", None),
+        ("inf", None),
+        ("nan", None),
+    ],
+)
 def test_what_learners_type(text, number):
     assert parse_number(text) == number
 
@@ -63,8 +74,11 @@ def test_the_box_in_a_kernel_stores_what_is_typed(home, monkeypatch):
     boxes = []
     original = ipywidgets.Text.__init__
     monkeypatch.setattr("qcourse.course.predictions.in_notebook", lambda: True)
-    monkeypatch.setattr(ipywidgets.Text, "__init__",
-                        lambda self, **options: (original(self, **options), boxes.append(self))[0])
+    monkeypatch.setattr(
+        ipywidgets.Text,
+        "__init__",
+        lambda self, **options: (original(self, **options), boxes.append(self))[0],
+    )
     predict = Predictions()
     predict("06.kl", "How large?")
     boxes[0].value = "no idea"

@@ -64,12 +64,24 @@ def test_the_key_ignores_outputs_and_sees_sources(checkout):
     assert execution.notebook_key(path) != key
 
 
-ROW = {"lane": "gptq", "recipe": "gptq-w4g128", "engine": "vllm", "bits_per_weight": 4.5,
-       "file_bytes": 14e6, "perplexity": 31.2, "kl_mean": 0.02, "kl_p99": 0.3,
-       "top1_agreement": 0.95, "n_items": 50,
-       "skills": {"facts": 0.9, "recall": None, "code": {"accuracy": 0.5}},
-       "tokens_per_second": 120.0, "intervals": {"kl_mean": [0.018, 0.0222]}, "model_hash": "abc",
-       "evaluation_hash": "e1", "machine": "test"}
+ROW = {
+    "lane": "gptq",
+    "recipe": "gptq-w4g128",
+    "engine": "vllm",
+    "bits_per_weight": 4.5,
+    "file_bytes": 14e6,
+    "perplexity": 31.2,
+    "kl_mean": 0.02,
+    "kl_p99": 0.3,
+    "top1_agreement": 0.95,
+    "n_items": 50,
+    "skills": {"facts": 0.9, "recall": None, "code": {"accuracy": 0.5}},
+    "tokens_per_second": 120.0,
+    "intervals": {"kl_mean": [0.018, 0.0222]},
+    "model_hash": "abc",
+    "evaluation_hash": "e1",
+    "machine": "test",
+}
 
 
 def write_rows(folder, rows):
@@ -82,9 +94,19 @@ def test_the_report_shows_rows_reasons_and_the_next_step(tmp_path, monkeypatch):
     write_rows(tmp_path, [ROW, {**ROW, "engine": "transformers", "kl_mean": 0.0211}])
     outcomes = [Outcome("06_gptq", "failed", 3.0, "2026-01-01", "ValueError: <no>")]
     text = report.write_report(tmp_path, outcomes, {"fp8 on vLLM": "no <kernel> here"}).read_text()
-    for part in ("gptq", "4.5", "0.0211", "70.0%", "n/a", "0.018 to 0.022",
-                 "no &lt;kernel&gt; here", "ValueError: &lt;no&gt;", "make lab",
-                 "data:image/png;base64,", "S1-32"):
+    for part in (
+        "gptq",
+        "4.5",
+        "0.0211",
+        "70.0%",
+        "n/a",
+        "0.018 to 0.022",
+        "no &lt;kernel&gt; here",
+        "ValueError: &lt;no&gt;",
+        "make lab",
+        "data:image/png;base64,",
+        "S1-32",
+    ):
         assert part in text
     assert "<script" not in text and "http://" not in text and "https://" not in text
 
@@ -96,8 +118,15 @@ def test_the_report_without_rows_says_so(tmp_path, monkeypatch):
 
 
 def test_rows_of_another_model_or_evaluation_stay_out(tmp_path):
-    write_rows(tmp_path, [{**ROW, "model_hash": "old"}, {**ROW, "evaluation_hash": "e0", "engine": "x"}, ROW,
-                          {**ROW, "kl_mean": 0.5}])
+    write_rows(
+        tmp_path,
+        [
+            {**ROW, "model_hash": "old"},
+            {**ROW, "evaluation_hash": "e0", "engine": "x"},
+            ROW,
+            {**ROW, "kl_mean": 0.5},
+        ],
+    )
     rows = report.read_rows(tmp_path / "scoreboard.jsonl")
     assert [row["kl_mean"] for row in rows] == [0.5]
 

@@ -68,8 +68,9 @@ SOLUTION = """def double(x):
 
 
 def test_a_lesson_is_its_solution_with_stubs_and_without_outputs(tmp_path):
-    cell = nbformat.v4.new_code_cell(SOLUTION, outputs=[nbformat.v4.new_output("stream", text="4")],
-                                     execution_count=3)
+    cell = nbformat.v4.new_code_cell(
+        SOLUTION, outputs=[nbformat.v4.new_output("stream", text="4")], execution_count=3
+    )
     solution = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title"), cell])
     (tmp_path / "notebooks" / "solutions").mkdir(parents=True)
     nbformat.write(solution, tmp_path / "notebooks" / "solutions" / "98_x.ipynb")
@@ -88,14 +89,17 @@ def test_two_solutions_in_a_cell_leave_what_is_between():
     assert source.count("raise NotImplementedError") == 2 and "kept = 1" in source and "2 * x" not in source
 
 
-@pytest.mark.parametrize("draw", [
-    lambda: figures.bars({"a": 1, "b": 2}, "KL (nats)", errors={"a": (0.5, 1.5)}),
-    lambda: figures.grouped(["x", "y"], {"a": [1, 2], "b": [2, 1]}, "share right"),
-    lambda: figures.lines({"a": ([1, 2], [3, 4])}, "bits", "KL", log_x=True, log_y=True),
-    lambda: figures.pareto({"a": (4, 0.1), "b": (3, 0.3), "c": (5, 0.2)}, "bits per weight", "KL"),
-    lambda: figures.heatmap([[1, 2], [3, 4]], "column", "row"),
-    lambda: figures.histogram({"a": [1, 2, 2, 3]}, "weight", bins=4, log=True),
-])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: figures.bars({"a": 1, "b": 2}, "KL (nats)", errors={"a": (0.5, 1.5)}),
+        lambda: figures.grouped(["x", "y"], {"a": [1, 2], "b": [2, 1]}, "share right"),
+        lambda: figures.lines({"a": ([1, 2], [3, 4])}, "bits", "KL", log_x=True, log_y=True),
+        lambda: figures.pareto({"a": (4, 0.1), "b": (3, 0.3), "c": (5, 0.2)}, "bits per weight", "KL"),
+        lambda: figures.heatmap([[1, 2], [3, 4]], "column", "row"),
+        lambda: figures.histogram({"a": [1, 2, 2, 3]}, "weight", bins=4, log=True),
+    ],
+)
 def test_figures_are_small_png(draw):
     data = figures.as_png(draw)
     assert data.startswith(b"\x89PNG") and len(data) < 60_000

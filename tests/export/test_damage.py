@@ -152,7 +152,9 @@ def test_headers_of_whole_files_agree_with_the_library(whole):
             for name in entries:
                 tensor = stream.get_tensor(name)
                 assert (tensor.dtype, tuple(tensor.shape)) == (
-                    tensor_file.DTYPES[entries[name].dtype], entries[name].shape)
+                    tensor_file.DTYPES[entries[name].dtype],
+                    entries[name].shape,
+                )
 
 
 @pytest.mark.parametrize(

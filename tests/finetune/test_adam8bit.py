@@ -55,8 +55,9 @@ def test_it_follows_32_bits_with_a_quarter_of_the_state():
     loss, narrow = quadratic(lambda p: AdamW8bit(p, lr=0.02))
     assert loss == pytest.approx(plain, rel=0.1)
     assert optimizer_bytes(narrow) < 0.27 * optimizer_bytes(wide)
-    kinds = [[isinstance(state[name], Moment) for name in ("first", "second")]
-             for state in narrow.state.values()]
+    kinds = [
+        [isinstance(state[name], Moment) for name in ("first", "second")] for state in narrow.state.values()
+    ]
     assert kinds == [[True, True], [False, False]]  # eight values keep 32 bits
 
 

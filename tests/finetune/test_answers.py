@@ -44,8 +44,9 @@ def test_accuracy_agrees_with_generation(model, rows):
     """Force one row right through the output bias of a copied model, then compare with generate()."""
     row = rows[0]
     prompt = torch.tensor([row.ids[: row.prompt_length]])
-    generated = model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False,
-                               max_new_tokens=6, pad_token_id=0)[0].tolist()
+    generated = model.generate(
+        prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=6, pad_token_id=0
+    )[0].tolist()
     as_answer = row._replace(ids=generated)
     wrong = as_answer._replace(ids=[*generated[:-1], (generated[-1] + 1) % 400])
     assert answer_accuracy(model, [as_answer]) == 1.0

@@ -41,8 +41,10 @@ def test_it_lowers_divergence_against_gptq_and_rounding_at_2_bits(windows):
     for name, linear in linears(model).items():
         assert torch.equal(linear.weight, stored[name].dequantize())
         assert not linear.weight.requires_grad and int(stored[name].codes.max()) <= 3
-    start = {name: quantize_affine(linear.weight, 2, 64, False, search=True) for name, linear in
-             linears(original).items()}
+    start = {
+        name: quantize_affine(linear.weight, 2, 64, False, search=True)
+        for name, linear in linears(original).items()
+    }
     assert not any(torch.equal(stored[name].scale, start[name].scale) for name in stored)  # trained, too
 
 

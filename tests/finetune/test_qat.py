@@ -21,6 +21,7 @@ def test_forward_is_rounded_and_backward_is_identity():
 
 def test_training_beats_rounding_the_same_weights(rows):
     """After the same steps, weights trained under rounding lose less by it than weights that were not."""
+
     def trained(aware: bool):
         model = tiny_llama()
         if aware:

@@ -63,8 +63,9 @@ def test_the_base_is_equal_in_both_backends():
 
     require("bitsandbytes")
     for double, allowed in ((False, 0.0), (True, 0.02)):
-        ours, theirs = (dequantized_base(quantize_base(tiny_llama(), which, double)) for which in
-                        ("own", "bitsandbytes"))
+        ours, theirs = (
+            dequantized_base(quantize_base(tiny_llama(), which, double)) for which in ("own", "bitsandbytes")
+        )
         assert ours.keys() == theirs.keys() == set(linears(tiny_llama()))
         different = sum(int((ours[name] != theirs[name]).sum()) for name in ours)
         assert different <= allowed * sum(weight.numel() for weight in ours.values())
@@ -78,11 +79,15 @@ def test_same_seed_same_adapter(rows):
     assert runs[0] == runs[1] != runs[2]
 
 
-@pytest.mark.parametrize("quantizer", [
-    lambda w: quantize_affine(w, 4, 64),
-    lambda w: quantize_affine(w, 8, -1, symmetric=False),
-    lambda w: quantize_codebook(w),
-], ids=["int4", "int8", "nf4"])
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        lambda w: quantize_affine(w, 4, 64),
+        lambda w: quantize_affine(w, 8, -1, symmetric=False),
+        lambda w: quantize_codebook(w),
+    ],
+    ids=["int4", "int8", "nf4"],
+)
 def test_gradients_flow_through_every_format(model, rows, quantizer):
     """The gradient through codes is that of the dense dequantized layer: NF4 has no privilege."""
     layers = {name: quantizer(linear.weight.detach()) for name, linear in linears(model).items()}
@@ -130,8 +135,9 @@ def test_eight_bit_optimizer_learns_with_smaller_state(rows):
     logs = {}
     for name in ("adamw", "adamw8bit", "adamw8bit-own"):
         adapted = add_adapters(quantize_base(tiny_llama(), "own"), rank=32)  # 4,096 values each
-        logs[name] = fit(adapted, rows, steps=25, batch_size=16, learning_rate=5e-3, optimizer=name,
-                         progress=False)
+        logs[name] = fit(
+            adapted, rows, steps=25, batch_size=16, learning_rate=5e-3, optimizer=name, progress=False
+        )
         assert logs[name].losses[-1] < logs[name].losses[0]
     for name in ("adamw8bit", "adamw8bit-own"):
         assert logs[name].optimizer_bytes < 0.5 * logs["adamw"].optimizer_bytes

@@ -51,8 +51,9 @@ def test_it_keeps_the_old_while_the_new_is_learned(rows):
     held = Replay(old_rows(0, 64), tiny_llama(), size=8, weight=2.0)
     for label, replay in {"alone": None, "replayed": held}.items():
         adapted = adapted_on_dense()
-        log[label] = fit(adapted, rows, steps=40, batch_size=16, learning_rate=5e-3, replay=replay,
-                         progress=False)
+        log[label] = fit(
+            adapted, rows, steps=40, batch_size=16, learning_rate=5e-3, replay=replay, progress=False
+        )
         with torch.no_grad():
             drift[label] = unseen.loss(adapted, unseen.rows).item()
     assert drift["replayed"] < 0.5 * drift["alone"]
@@ -67,13 +68,20 @@ def test_pieces_of_a_batch_give_the_gradient_of_the_whole(rows, monkeypatch):
     for limit in (10_000, 60):
         monkeypatch.setattr(loop, "PIECE_TOKENS", limit)
         adapted = adapted_on_dense()
-        torch.nn.init.normal_(adapted.get_submodule(LAYER).lora_B["default"].weight, std=0.5,
-                              generator=torch.Generator().manual_seed(0))
+        torch.nn.init.normal_(
+            adapted.get_submodule(LAYER).lora_B["default"].weight,
+            std=0.5,
+            generator=torch.Generator().manual_seed(0),
+        )
         replay = Replay(old_rows(0, 7), tiny_llama(), weight=0.5)
         assert (len(loop.pieces(rows[:9])) > 2) == (limit == 60)
         trainable = [p for p in adapted.parameters() if p.requires_grad]
-        values = loop._step(adapted, trainable, torch.optim.SGD(trainable, lr=0.0),
-                            [(rows[:9], loop.Answers()), (replay.rows, replay)])
+        values = loop._step(
+            adapted,
+            trainable,
+            torch.optim.SGD(trainable, lr=0.0),
+            [(rows[:9], loop.Answers()), (replay.rows, replay)],
+        )
         gradients.append((values, [p.grad for p in trainable]))
     (whole, first), (cut, second) = gradients
     assert whole[1] > 1e-4 and cut == pytest.approx(whole, rel=1e-3)

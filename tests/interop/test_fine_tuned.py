@@ -31,8 +31,9 @@ def trained(llama_gqa, tmp_path_factory):
     adapted = finetune.add_adapters(adapted, rank=8)
     rows = finetune.encode(tokenizer, units.items("train", 64))
     finetune.fit(adapted, rows, steps=12, batch_size=8, learning_rate=1e-2, progress=False)
-    base, merged = (finetune.merge(copy.deepcopy(model), adapter, weights)
-                    for adapter in ({}, finetune.deltas(adapted)))
+    base, merged = (
+        finetune.merge(copy.deepcopy(model), adapter, weights) for adapter in ({}, finetune.deltas(adapted))
+    )
     for name, made in (("base", base), ("merged", merged)):
         export.save({}, made, tokenizer, root / name, "merged", named("bf16"))
     return root / "base", root / "merged", finetune.save_adapter(adapted, root / "adapter"), tokenizer
@@ -54,8 +55,12 @@ def test_vllm_serves_the_merged_and_requantized_model(trained, windows, tmp_path
     require("vllm", "qlora")
     base, merged, _, tokenizer = trained
     judge = Judge(merged, windows)
-    done = quantize(AutoModelForCausalLM.from_pretrained(merged, dtype=torch.bfloat16), named("gptq-w4g128"),
-                    windows[:8], progress=False)
+    done = quantize(
+        AutoModelForCausalLM.from_pretrained(merged, dtype=torch.bfloat16),
+        named("gptq-w4g128"),
+        windows[:8],
+        progress=False,
+    )
     folder = export.save(done.layers, done.model, tokenizer, tmp_path / "gptq", "gptq", done.recipe)
     engine = served(folder, windows)
     assert judge.verdict(judge.logits(reference(done)), engine).passed
@@ -85,7 +90,14 @@ def test_vllm_serves_the_adapter_beside_its_base(trained, windows):
 
 def next_token(server, window):
     """Return the id of the most likely next token and its log-probability."""
-    answer = server.post("/v1/completions", model=server.model, prompt=window, max_tokens=1, temperature=0,
-                         logprobs=1, return_tokens_as_token_ids=True)
+    answer = server.post(
+        "/v1/completions",
+        model=server.model,
+        prompt=window,
+        max_tokens=1,
+        temperature=0,
+        logprobs=1,
+        return_tokens_as_token_ids=True,
+    )
     found = json.loads(answer.content)["choices"][0]["logprobs"]
     return int(found["tokens"][0].removeprefix("token_id:")), found["token_logprobs"][0]

@@ -40,8 +40,13 @@ def go(template: str, system: str, prompt: str) -> str:
 
 @pytest.mark.parametrize(
     ("template", "system"),
-    [(CHATML, ""), (CHATML, "In French."), (DEFAULT_SYSTEM, ""), (DEFAULT_SYSTEM, "In French."),
-     (NO_SYSTEM, "")],
+    [
+        (CHATML, ""),
+        (CHATML, "In French."),
+        (DEFAULT_SYSTEM, ""),
+        (DEFAULT_SYSTEM, "In French."),
+        (NO_SYSTEM, ""),
+    ],
 )
 def test_modelfile_renders_as_the_chat_template(tmp_path, template, system):
     text = modelfile(model_folder(tmp_path, template))

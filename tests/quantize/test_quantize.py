@@ -177,9 +177,7 @@ def test_an_override_that_matches_no_linear_is_refused(small_model, llama_gqa, s
 
 
 @pytest.mark.parametrize(("method", "passes"), [("rtn", 1), ("gptq", 2)])
-def test_before_plain_rounding_awq_runs_each_layer_once(
-    small_model, llama_gqa, small_tokens, method, passes
-):
+def test_before_plain_rounding_awq_runs_each_layer_once(small_model, llama_gqa, small_tokens, method, passes):
     """Rounding only weighs columns; GPTQ after AWQ still learns from what quantized layers give."""
     model, seen = small_model(llama_gqa), []
     model.model.layers[0].mlp.up_proj.register_forward_hook(lambda _, given, __: seen.append(given[0].shape))

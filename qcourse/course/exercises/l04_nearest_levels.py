@@ -5,8 +5,26 @@ from torch import Tensor
 
 from qcourse.course.check import Exercise, Misconception
 
-LEVELS = torch.tensor([-1.0, -0.6962, -0.5251, -0.3949, -0.2844, -0.1848, -0.0911, 0.0,
-                       0.0796, 0.1609, 0.2461, 0.3379, 0.4407, 0.5626, 0.7230, 1.0])
+LEVELS = torch.tensor(
+    [
+        -1.0,
+        -0.6962,
+        -0.5251,
+        -0.3949,
+        -0.2844,
+        -0.1848,
+        -0.0911,
+        0.0,
+        0.0796,
+        0.1609,
+        0.2461,
+        0.3379,
+        0.4407,
+        0.5626,
+        0.7230,
+        1.0,
+    ]
+)
 
 
 def cases() -> list[tuple]:
@@ -58,18 +76,26 @@ EXERCISE = Exercise(
     cases=cases,
     reference=reference,
     misconceptions=(
-        Misconception("signed maximum", signed_maximum,
-                      "Divide by the largest magnitude: a block whose extreme weight is negative is scaled "
-                      "by it too."),
-        Misconception("standard deviation", by_deviation,
-                      "The code book ends at -1 and 1, so the block must end there as well: divide by its "
-                      "absmax. "
-                      "The normal distribution decides where the levels lie, not the scale."),
-        Misconception("even steps", even_steps,
-                      "Those are the levels of an integer format. NF4's levels are uneven: compare with "
-                      "each of them."),
-        Misconception("not scaled", unscaled,
-                      "Divide the block by its absmax before you look for the nearest level."),
+        Misconception(
+            "signed maximum",
+            signed_maximum,
+            "Divide by the largest magnitude: a block whose extreme weight is negative is scaled by it too.",
+        ),
+        Misconception(
+            "standard deviation",
+            by_deviation,
+            "The code book ends at -1 and 1, so the block must end there as well: divide by its "
+            "absmax. "
+            "The normal distribution decides where the levels lie, not the scale.",
+        ),
+        Misconception(
+            "even steps",
+            even_steps,
+            "Those are the levels of an integer format. NF4's levels are uneven: compare with each of them.",
+        ),
+        Misconception(
+            "not scaled", unscaled, "Divide the block by its absmax before you look for the nearest level."
+        ),
     ),
     praise=(
         "A block becomes one absmax and the index of the nearest level for each weight: that is all of NF4."

@@ -12,8 +12,15 @@ def cases() -> list[tuple]:
     found = []
     for rank, alpha in ((1, 2.0), (2, 8.0), (4, 4.0)):
         original = torch.randn(6, 5, generator=draw)
-        found.append((original, (original * 4).round() / 4, torch.randn(rank, 5, generator=draw),
-                      torch.randn(6, rank, generator=draw), alpha))
+        found.append(
+            (
+                original,
+                (original * 4).round() / 4,
+                torch.randn(rank, 5, generator=draw),
+                torch.randn(6, rank, generator=draw),
+                alpha,
+            )
+        )
     return found
 
 
@@ -44,14 +51,19 @@ EXERCISE = Exercise(
     cases=cases,
     reference=reference,
     misconceptions=(
-        Misconception("into the original", into_original,
-                      "The adapter was trained on top of the dequantized weights and also learned to undo "
-                      "part of "
-                      "their error. Add it to those, not to the original."),
-        Misconception("no scaling", unscaled,
-                      "The adapter's output is multiplied by alpha / rank before it is added."),
-        Misconception("alpha alone", alpha_only,
-                      "The factor is alpha / rank; rank is the number of rows of a."),
+        Misconception(
+            "into the original",
+            into_original,
+            "The adapter was trained on top of the dequantized weights and also learned to undo "
+            "part of "
+            "their error. Add it to those, not to the original.",
+        ),
+        Misconception(
+            "no scaling", unscaled, "The adapter's output is multiplied by alpha / rank before it is added."
+        ),
+        Misconception(
+            "alpha alone", alpha_only, "The factor is alpha / rank; rank is the number of rows of a."
+        ),
     ),
     praise="One dense weight now computes what base and adapter computed together.",
     tolerance=1e-4,

@@ -18,8 +18,9 @@ def cases() -> list[tuple]:
 
 def reference(d: float, dmin: float, scales: Tensor, mins: Tensor, codes: Tensor) -> Tensor:
     """Return the 256 weights, one at a time."""
-    return torch.tensor([d * scales[i // 32].item() * codes[i].item() - dmin * mins[i // 32].item()
-                         for i in range(256)])
+    return torch.tensor(
+        [d * scales[i // 32].item() * codes[i].item() - dmin * mins[i // 32].item() for i in range(256)]
+    )
 
 
 def _values(step: Tensor, low: Tensor, codes: Tensor) -> Tensor:
@@ -50,14 +51,22 @@ EXERCISE = Exercise(
     cases=cases,
     reference=reference,
     misconceptions=(
-        Misconception("minimum added", added,
-                      "The minimum is stored as a positive number and subtracted: the lowest code 0 gives "
-                      "-dmin * min."),
-        Misconception("symmetric", no_minimum,
-                      "Q4_K is not symmetric: code 0 stands for the sub-block's own minimum, -dmin * min."),
+        Misconception(
+            "minimum added",
+            added,
+            "The minimum is stored as a positive number and subtracted: the lowest code 0 gives -dmin * min.",
+        ),
+        Misconception(
+            "symmetric",
+            no_minimum,
+            "Q4_K is not symmetric: code 0 stands for the sub-block's own minimum, -dmin * min.",
+        ),
         Misconception("one factor", one_scale, "Scales and minima have their own fp16 factors: d and dmin."),
-        Misconception("zero point", as_zero_point,
-                      "The minimum is in units of dmin, not in codes: subtract it after multiplying."),
+        Misconception(
+            "zero point",
+            as_zero_point,
+            "The minimum is in units of dmin, not in codes: subtract it after multiplying.",
+        ),
     ),
     praise=(
         "Eight sub-blocks share two fp16 numbers; each has its own 6-bit scale and minimum: 4.5 bits a "
