@@ -37,11 +37,11 @@ test-fast:       ## the part under five minutes, with every engine started once
 
 bench:           ## speed and memory against their bars: GPTQ, AWQ, streaming, packing, evaluation (an hour)
 	@$(PYTHON) qcourse/bootstrap.py main
-	@$(VENV)/python -m qcourse.course.bench
+	@$(VENV)/python -m qcourse.bench.speed.run
 
 bench-quality:   ## ours beside six libraries: KL and perplexity at the same bits (two hours; later runs less)
 	@$(PYTHON) qcourse/bootstrap.py main peers
-	@$(VENV)/python -m qcourse.course.bench_quality $(MODEL)
+	@$(VENV)/python -m qcourse.bench.quality.run $(MODEL)
 
 doctor:          ## what this machine can run, and the command that mends each lack
 	@$(VENV)/qcourse doctor

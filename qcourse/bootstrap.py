@@ -17,11 +17,11 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, not this folder
 
-from qcourse.common import environments as spec  # noqa: E402
-from qcourse.common import install  # noqa: E402
-from qcourse.common.environments import ENVIRONMENTS, Environment, Step  # noqa: E402
-from qcourse.common.install import HERE, SetupError, done  # noqa: E402
 from qcourse.common.places import repository  # noqa: E402
+from qcourse.setup import environments as spec  # noqa: E402
+from qcourse.setup import install  # noqa: E402
+from qcourse.setup.environments import ENVIRONMENTS, Environment, Step  # noqa: E402
+from qcourse.setup.install import HERE, SetupError, done  # noqa: E402
 
 
 def main() -> None:

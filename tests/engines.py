@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from qcourse.common.engines import ENGINES, Engine, find
+from qcourse.setup.engines import ENGINES, Engine, find
 
 current: list[pytest.Item] = []  # the running test, kept by tests/conftest.py
 

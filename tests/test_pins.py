@@ -11,9 +11,9 @@ import yaml
 from packaging.requirements import Requirement
 
 from qcourse.common import repository
-from qcourse.common.environments import ENVIRONMENTS, SOURCES, asked_for, normal, pins
-from qcourse.common.pins import direct_pins, files
 from qcourse.course import colab
+from qcourse.setup.environments import ENVIRONMENTS, SOURCES, asked_for, normal, pins
+from qcourse.setup.pins import direct_pins, files
 
 MAIN = pins(ENVIRONMENTS["main"].lock)
 LESSONS = sorted((repository() / "notebooks").rglob("[0-9]*.ipynb"))
@@ -67,7 +67,7 @@ def test_the_installed_environment_is_the_lock(name):
 
 @pytest.mark.parametrize("path", files())
 def test_derived_files_are_up_to_date(path):
-    """python -m qcourse.common.pins writes them."""
+    """python -m qcourse.setup.pins writes them."""
     assert (repository() / path).read_text() == files()[path]
     parsed = yaml.safe_load(files()[path])
     assert "python=3.11" in parsed["dependencies"]
@@ -90,7 +90,7 @@ def test_binder_runs_our_script_and_not_a_list_of_its_own():
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_lesson_carries_the_colab_cell(path):
-    """python -m qcourse.course.derive puts it there."""
+    """python -m qcourse.course.lesson_from_solution puts it there."""
     cells = json.loads(path.read_text())["cells"]
     tagged = [index for index, cell in enumerate(cells) if colab.TAG in cell["metadata"].get("tags", [])]
     assert tagged == [1] and "".join(cells[1]["source"]) == colab.CELL

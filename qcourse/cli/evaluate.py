@@ -21,7 +21,8 @@ def command(
 
     `qcourse eval pico` alone asks all 200 questions a skill and writes the model card's figures.
     """
-    from qcourse.cli.measuring import measure, model_card
+    from qcourse.pico.card import model_card
+    from qcourse.pipeline.evaluate import measure
 
     if (model, baseline, text, items) == ("pico", None, None, None):
         card = model_card()

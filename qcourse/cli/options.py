@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qcourse.common import QCourseError, record_path
+from qcourse.common import QCourseError, read_text, record_path
 
 if TYPE_CHECKING:
     from qcourse.recipe import Recipe
@@ -33,7 +33,7 @@ def chosen_recipe(method: str | None, file: Path | None, changes: dict[str, Any]
             "name what to do by --method or by --recipe FILE, one of them; --method gptq is a start"
         )
     if file is not None:
-        recipe = Recipe.from_json(read(file))
+        recipe = Recipe.from_json(read_text(file))
     else:
         recipe = named({"gguf": "gguf-q4_k_m"}.get(method, method))
     given = {name: value for name, value in changes.items() if value is not None}
@@ -60,14 +60,6 @@ def chosen_format(recipe: "Recipe", asked: str | None) -> str:
             f"{recipe.name} has no {form} form; it can be written as: {', '.join(able) or 'none'}"
         )
     return form
-
-
-def read(path: Path) -> str:
-    """Return a text file's content; QCourseError if it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise QCourseError(f"{path} cannot be read: {error}; check the path") from error
 
 
 def output_place(path: Path, form: str) -> Path:

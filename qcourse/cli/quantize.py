@@ -36,8 +36,8 @@ def command(
     stream: Annotated[bool, typer.Option("--stream", help="one decoder layer in memory at a time")] = False,
 ) -> None:
     """Quantize MODEL and write an artefact that an engine loads; nothing is left half-written."""
-    from qcourse.cli.build import build
     from qcourse.cli.options import chosen_format, chosen_recipe, output_place
+    from qcourse.pipeline.build import build
 
     changes = {"bits": bits, "group_size": group_size, "symmetric": sym, "desc_act": desc_act or None}
     wanted = chosen_recipe(method, recipe, changes)

@@ -8,8 +8,8 @@ import typer
 
 def command(artefact: Annotated[Path, typer.Argument(help="an artefact folder or a .gguf file")]) -> None:
     """Check an artefact and print the launch command of every server that reads it."""
-    from qcourse.cli.artefact import check
     from qcourse.models import shape
+    from qcourse.pipeline.inspect import check
     from qcourse.plan import commands
 
     found = check(artefact)

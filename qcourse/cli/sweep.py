@@ -10,7 +10,7 @@ def command(
     grid: Annotated[Path, typer.Argument(help="a YAML file: model, recipes, and what to measure")],
 ) -> None:
     """Quantize and measure every recipe of the grid; rows that the scoreboard has already are kept."""
-    from qcourse.cli.grid import read_grid, sweep
+    from qcourse.pipeline.sweep import read_grid, sweep
 
     wanted = read_grid(grid)
     rows = sweep(wanted)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from qcourse.common.errors import QCourseError
+
 ABOUT_A_MODEL = {"recipe.json", "metrics.json", "subject.json"}
 
 
@@ -99,3 +101,11 @@ def content_hash(path: Path | str) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def read_text(path: Path) -> str:
+    """Return a text file's content; QCourseError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise QCourseError(f"{path} cannot be read: {error}; check the path") from error

@@ -3,7 +3,7 @@
 How a lesson is written with it
 -------------------------------
 The source of a lesson is its solution notebook, `notebooks/solutions/NN_name.ipynb`.
-`python -m qcourse.course.derive` writes `notebooks/NN_name.ipynb` from it (whatever
+`python -m qcourse.course.lesson_from_solution` writes `notebooks/NN_name.ipynb` from it (whatever
 stands between `### BEGIN SOLUTION` and `### END SOLUTION` becomes
 `raise NotImplementedError`), and tests/course/test_derive.py compares the two.
 

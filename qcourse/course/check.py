@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from qcourse.common import QCourseError
+from qcourse.common.display import show_markdown
 from qcourse.course.answers import describe, first_difference, same, same_all
-from qcourse.course.display import show_markdown
 
 MARKS = {"passed": "**Passed.**", "failed": "**Not yet.**", "not tried": "*Not tried yet.*"}
 RETURNS_NOTHING = "The function returns nothing: end it with `return`; printing is not returning."

@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 
 from qcourse.common import home_folder, repository, write_json
-from qcourse.course.display import short, show_table
+from qcourse.common.display import short, show_table
 from qcourse.course.ledger import BOUNDS, VERDICTS, Claim, decide, get, ledger, line_verdict, validate
 
 __all__ = [

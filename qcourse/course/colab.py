@@ -1,6 +1,6 @@
 """The cell that prepares a Colab runtime, carried by every lesson.
 
-`python -m qcourse.course.derive` puts it after the title of each solution notebook
+`python -m qcourse.course.lesson_from_solution` puts it after the title of each solution notebook
 that lacks it or has an older one. The work is done by `bootstrap.py colab`, which
 leaves Colab's torch alone and makes no virtual environment.
 """

@@ -1,16 +1,13 @@
 """The first line of every lesson: what this run is made of."""
 
-import contextlib
-import logging
 import os
 import platform
-import warnings
-from collections.abc import Iterator
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-NOWHERE = open(os.devnull, "w")  # never closed: a log handler made while muted keeps it  # noqa: SIM115
+from qcourse.common.quiet import quiet
+
 LIBRARIES = ("torch", "transformers", "bitsandbytes", "gptqmodel", "llmcompressor", "llama-cpp-python")
 
 
@@ -33,37 +30,3 @@ def installed(name: str) -> str:
         return version(name).split("+")[0]
     except PackageNotFoundError:
         return "absent"
-
-
-def quiet() -> None:
-    """Turn down progress bars and notices that would fill a notebook; errors still show."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_MININTERVAL", "5")
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=UserWarning, module="torch|bitsandbytes|transformers|peft")
-    warnings.filterwarnings("ignore", message=".*IProgress not found.*")
-    for name in (
-        "transformers",
-        "gptqmodel",
-        "bitsandbytes",
-        "compressed_tensors",
-        "torchao",
-        "torch.utils._pytree",
-        "torch.fx._symbolic_trace",
-        "httpx",
-        "gguf",
-    ):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
-@contextlib.contextmanager
-def muted() -> Iterator[None]:
-    """Drop what the block prints and logs, whatever level a library sets meanwhile. Errors still raise."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stderr(NOWHERE), contextlib.redirect_stdout(NOWHERE):
-            yield
-    finally:
-        logging.disable(disabled)

@@ -4,7 +4,7 @@ import json
 from datetime import date
 
 from qcourse.common import home_folder, write_json
-from qcourse.course.display import in_notebook
+from qcourse.common.display import in_notebook
 
 
 class Predictions:

@@ -6,8 +6,8 @@ from datetime import datetime
 from pathlib import Path
 
 from qcourse.common import atomic_path
+from qcourse.common.display import short
 from qcourse.course import claims, figures
-from qcourse.course.display import short
 from qcourse.course.execute import Outcome
 
 COLUMNS = {

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from qcourse.common import repository
+from qcourse.common.quiet import quiet
 from qcourse.course.execute import Outcome, execute, notebooks
-from qcourse.course.lesson import quiet
 
 
 def run(only: list[str] | None = None, lanes: bool | None = None) -> list[Outcome]:
@@ -44,8 +44,8 @@ def run_notebooks(paths: list[Path], folder: Path) -> list[Outcome]:
 
 def run_lanes() -> dict[str, str]:
     """Measure every lane and library run that this machine can; return the skipped ones with reasons."""
-    from qcourse.course.full_runs import make_all
-    from qcourse.course.lanes import measure_all
+    from qcourse.lanes.library_runs import make_all
+    from qcourse.lanes.measure_lanes import measure_all
 
     skipped = {**measure_all(say), **make_all(say)}
     logging.getLogger().setLevel(logging.WARNING)  # some libraries turn everyone's notices on

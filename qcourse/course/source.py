@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qcourse.common import repository
-from qcourse.course.display import show_markdown
+from qcourse.common.display import show_markdown
 
 
 def source_text(function: Callable | type, docstring: bool = True) -> str:

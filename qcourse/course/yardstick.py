@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from qcourse.course.display import show_table
+from qcourse.common.display import show_table
 
 LARGEST_MEMORY = 300e6  # bytes of logits kept, so that the reference runs once and not with every candidate
 

@@ -6,7 +6,6 @@ fit(adapted, rows, steps=150)
 merge(fresh_model, deltas(adapted), base=base_weights)
 """
 
-from qcourse.finetune import units
 from qcourse.finetune.adam8bit import AdamW8bit
 from qcourse.finetune.adapter import load_adapter, read_adapter, save_adapter
 from qcourse.finetune.answers import Row, answer_accuracy, answer_loss, encode
@@ -46,6 +45,5 @@ __all__ = [
     "read_adapter",
     "reuse_scales",
     "save_adapter",
-    "units",
     "use_input_scales",
 ]

@@ -104,3 +104,17 @@ def missed(figures: dict) -> list[str]:
         side = f"{1 - ratio:.0%} below" if ratio < 1 else f"{ratio - 1:.0%} above"
         found.append(f"perplexity: {side} Kneser-Ney, the bar is 25% below")
     return found
+
+
+def model_card() -> dict[str, Any]:
+    """Measure pico on all frozen items and the held-out prose; write data/pico/metrics.json and return it."""
+    from tqdm.auto import tqdm
+
+    from qcourse.common import write_json
+    from qcourse.models import resolve
+
+    folder = resolve("pico")
+    with tqdm(desc="questions answered", unit="") as bar:
+        figures = metrics(folder, progress=bar.update)
+    write_json(folder / "metrics.json", figures)
+    return figures

@@ -17,10 +17,10 @@ from tqdm import tqdm
 from qcourse.calibrate import LayerStep, walk
 from qcourse.common import QCourseError
 from qcourse.models import decoder_layers, fused_groups
+from qcourse.quantize.allocate import allocate
 from qcourse.quantize.checks import check_model, check_recipe, check_tokens
 from qcourse.quantize.layer import quantize_layer
 from qcourse.recipe import Recipe
-from qcourse.recipe.allocate import allocate
 
 WIDTHS = (2, 3, 4, 8)
 

@@ -10,9 +10,9 @@ from importlib import util
 from pathlib import Path
 
 from qcourse.common import QCourseError
-from qcourse.common.environments import ENVIRONMENTS
 from qcourse.common.machine import cpu_flags
 from qcourse.recipe import Recipe, check_engine
+from qcourse.setup.environments import ENVIRONMENTS
 
 ASK = (
     "from importlib import metadata as m; names = {d.metadata['Name'].lower() for d in m.distributions()}; "

@@ -164,8 +164,8 @@ def test_the_command_line_takes_it_and_the_manifest_names_it(folder, monkeypatch
         from tests.engines import require
 
         require("llama.cpp")
-    monkeypatch.setattr("qcourse.cli.build.SAMPLES", 4)
-    monkeypatch.setattr("qcourse.cli.build.SEQUENCE", 64)
+    monkeypatch.setattr("qcourse.pipeline.build.SAMPLES", 4)
+    monkeypatch.setattr("qcourse.pipeline.build.SEQUENCE", 64)
     write_jsonl(folder, [{"words": "weights and scales, " * 200}])
     output = "out.gguf" if method.startswith("gguf") else "out"
     arguments = ["--method", method, "--calibration", "hub:acme/words:train:words", "--output", output]

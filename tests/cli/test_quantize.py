@@ -15,8 +15,8 @@ from tests.engines import require
 @pytest.fixture(autouse=True)
 def short_calibration(monkeypatch):
     """Four windows of 64 tokens are enough to see that the pieces fit."""
-    monkeypatch.setattr("qcourse.cli.build.SAMPLES", 4)
-    monkeypatch.setattr("qcourse.cli.build.SEQUENCE", 64)
+    monkeypatch.setattr("qcourse.pipeline.build.SAMPLES", 4)
+    monkeypatch.setattr("qcourse.pipeline.build.SEQUENCE", 64)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_a_recipe_file_and_a_calibration_text(cli, llama_gqa, tmp_path):
 @pytest.mark.parametrize(("method", "form"), [("rtn", "compressed-tensors"), ("bf16", "merged")])
 def test_scales_of_the_kv_cache_are_calibrated_on_the_quantized_model(cli, llama_gqa, tmp_path, method, form):
     from qcourse.calibrate import kv_ranges
-    from qcourse.cli.build import calibration_tokens
     from qcourse.export import read_kv_scales
+    from qcourse.pipeline.build import calibration_tokens
 
     output = tmp_path / "artefact"
     made = cli("quantize", llama_gqa, "--method", method, "--kv-cache-dtype", "fp8", "--output", output)
@@ -314,7 +314,7 @@ def test_a_gguf_is_written_twice_beside_what_belongs_to_others(cli, llama_gqa, t
 
 
 def test_two_ggufs_in_a_folder_keep_two_records(cli, llama_gqa, tmp_path):
-    from qcourse.cli.measuring import origin, recipe_name
+    from qcourse.pipeline.evaluate import origin, recipe_name
 
     require("gguf")
     paths = {method: str(tmp_path / f"{method}.gguf") for method in ("gguf-bf16", "gguf-f16")}

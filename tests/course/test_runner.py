@@ -7,7 +7,7 @@ import pytest
 
 from qcourse.common import QCourseError, content_hash, data_folder, repository
 from qcourse.course import execute as execution
-from qcourse.course import reference, report, runner
+from qcourse.course import keep_scoreboard, report, runner
 from qcourse.course.execute import Outcome
 
 SOURCES = {
@@ -152,14 +152,14 @@ def test_a_skill_that_does_not_apply_is_never_zero():
 
 def test_the_readme_shows_rows_that_stand_beside_it(tmp_path):
     """The picture is drawn from rows of the frozen model, every lane among them."""
-    from qcourse.course import lanes
+    from qcourse.lanes import measure_lanes
 
     folder = data_folder() / "reference"
     rows = report.read_rows(folder / "scoreboard.jsonl")
     assert {row["model_hash"] for row in rows} == {content_hash(data_folder() / "pico")}
     shown = {(row["lane"], row["engine"]) for row in rows}
-    assert {(lane.name, lane.engine) for lane in lanes.LANES} <= shown
+    assert {(lane.name, lane.engine) for lane in measure_lanes.LANES} <= shown
     assert "data/reference/scoreboard.png" in (repository() / "README.md").read_text(encoding="utf-8")
-    assert reference.keep(folder / "scoreboard.jsonl", tmp_path).stat().st_size > 20_000
+    assert keep_scoreboard.keep(folder / "scoreboard.jsonl", tmp_path).stat().st_size > 20_000
     with pytest.raises(QCourseError, match="run `make course` first"):
-        reference.keep(tmp_path / "none.jsonl", tmp_path)
+        keep_scoreboard.keep(tmp_path / "none.jsonl", tmp_path)

@@ -7,9 +7,9 @@ import nbformat
 import pytest
 
 from qcourse.common import QCourseError, repository
+from qcourse.common.display import show_table
 from qcourse.course import budget, figures, show_source
-from qcourse.course.derive import derive, derived
-from qcourse.course.display import show_table
+from qcourse.course.lesson_from_solution import derive, derived
 from qcourse.course.source import source_text
 
 
@@ -150,7 +150,7 @@ def test_the_yardstick_forgets_what_is_too_large(tmp_path, monkeypatch):
 
 
 def test_muted_drops_notices_of_a_library_that_raises_its_level(capfd):
-    from qcourse.course.lesson import muted
+    from qcourse.common.quiet import muted
 
     library = logging.getLogger("a_noisy_library")
     library.addHandler(logging.StreamHandler())

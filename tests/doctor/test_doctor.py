@@ -5,7 +5,7 @@ import json
 import pytest
 
 from qcourse.common import machine
-from qcourse.course import cuda, doctor, examine
+from qcourse.doctor import cuda, examination, machine_checks
 
 H100 = {"name": "NVIDIA H100 80GB HBM3", "memory_bytes": 80 * 2**30, "capability": "9.0", "driver": "570.1"}
 T4 = {"name": "Tesla T4", "memory_bytes": 15 * 2**30, "capability": "7.5", "driver": "535.1"}
@@ -22,7 +22,7 @@ def named(findings, name):
 )  # fmt: skip
 def test_cpu_features_decide_what_runs(monkeypatch, flags, avx512, bf16):
     monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset(flags))
-    found = examine.examine_cpu()
+    found = machine_checks.examine_cpu()
     assert named(found, "AVX-512").state == avx512 and named(found, "bf16 arithmetic").state == bf16
     assert avx512 == "ok" or "cannot run in vLLM here" in named(found, "AVX-512").means
 
@@ -30,7 +30,7 @@ def test_cpu_features_decide_what_runs(monkeypatch, flags, avx512, bf16):
 @pytest.mark.parametrize(("gpus", "tier"), [((), 0), ((T4,), 1), ((H100,), 2)])
 def test_tiers(monkeypatch, gpus, tier):
     monkeypatch.setattr(machine, "gpus", lambda: gpus)
-    assert examine.tier()[0] == tier
+    assert machine_checks.tier()[0] == tier
 
 
 def test_a_t4_is_told_that_it_has_neither_bf16_nor_fp8(monkeypatch):
@@ -72,22 +72,22 @@ def test_memory_is_the_containers_limit(tmp_path, limit, expected):
 @pytest.mark.parametrize(("size", "state"), [(25e9, "ok"), (2e9, "limited"), (1e9, "missing")])
 def test_two_gigabytes_are_enough_for_all_but_vllm(monkeypatch, size, state):
     monkeypatch.setattr(machine, "memory_limit", lambda: int(size))
-    finding = examine.examine_memory()[0]
+    finding = machine_checks.examine_memory()[0]
     assert finding.state == state and (state != "limited" or "but the vLLM parts" in finding.means)
 
 
 def test_a_missing_engine_names_the_command_and_the_lessons_it_leaves_partial(monkeypatch):
-    real = examine.find
-    monkeypatch.setattr(examine, "find", lambda name: None if name == "llama.cpp" else real(name))
-    engines = examine.examine_engines()
+    real = machine_checks.find
+    monkeypatch.setattr(machine_checks, "find", lambda name: None if name == "llama.cpp" else real(name))
+    engines = machine_checks.examine_engines()
     assert named(engines, "llama.cpp").mend.startswith("make main")
-    monkeypatch.setattr(examine, "LESSON_ENGINES", {"00": ("llama.cpp",)})
-    partial = examine.lessons(engines)
+    monkeypatch.setattr(machine_checks, "LESSON_ENGINES", {"00": ("llama.cpp",)})
+    partial = machine_checks.lessons(engines)
     assert all(bool(lack) == name.startswith("00") for name, lack in partial.items())
 
 
 def test_the_whole_examination_is_json_and_text():
-    found = doctor.examine()
+    found = examination.examine()
     values = json.loads(json.dumps(found.to_dict()))
     assert values["usable"] is True and values["tier"] in (0, 1, 2)
     assert {"Windows", "macOS", "WSL2"} <= values["support"].keys()
@@ -96,6 +96,6 @@ def test_the_whole_examination_is_json_and_text():
 
 
 def test_windows_is_sent_to_wsl(monkeypatch):
-    monkeypatch.setattr(examine.platform, "system", lambda: "Windows")
-    finding = named(examine.examine_platform(), "platform")
+    monkeypatch.setattr(machine_checks.platform, "system", lambda: "Windows")
+    finding = named(machine_checks.examine_platform(), "platform")
     assert finding.state == "missing" and "wsl --install" in finding.mend

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qcourse.finetune import units
+from qcourse.skills import units
 from tests.finetune.tiny_llama import tiny_llama
 
 TEMPLATE = (

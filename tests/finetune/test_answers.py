@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from qcourse.common import QCourseError
-from qcourse.finetune import Row, answer_accuracy, answer_loss, encode, units
+from qcourse.finetune import Row, answer_accuracy, answer_loss, encode
 from qcourse.finetune.answers import IGNORED, collate, loss_of
+from qcourse.skills import units
 
 
 def test_rows_split_at_the_answer(tokenizer):

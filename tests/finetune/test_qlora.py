@@ -185,7 +185,8 @@ def test_clear_errors(model, rows):
 
 
 def test_answer_loss_falls_on_unseen_pairs(tokenizer, rows):
-    from qcourse.finetune import encode, units
+    from qcourse.finetune import encode
+    from qcourse.skills import units
 
     unseen = encode(tokenizer, units.items("eval", 32))
     adapted = add_adapters(quantize_base(tiny_llama(), "own"), rank=8)

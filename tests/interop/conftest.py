@@ -75,7 +75,7 @@ def reference_logits(judge: Judge, artefact):
 @pytest.fixture(scope="session")
 def peer(small_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory):
     """Return a function from "autogptq" or "autoawq" to the checkpoint that it made of the small model."""
-    from qcourse.export import peers
+    from qcourse.lanes import peers
     from tests.engines import require
 
     tokens = torch.randint(5, 512, (4, 64), generator=torch.Generator().manual_seed(0))

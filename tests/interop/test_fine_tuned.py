@@ -8,9 +8,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qcourse import export, finetune, serve
-from qcourse.finetune import units
 from qcourse.quantize import quantize, reference
 from qcourse.recipe import named
+from qcourse.skills import units
 from tests.engines import require
 from tests.interop.judge import Judge
 

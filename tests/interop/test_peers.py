@@ -5,8 +5,8 @@ import torch
 
 from qcourse import export
 from qcourse.common import QCourseError
-from qcourse.export import peers
 from qcourse.export.tensor_file import load
+from qcourse.lanes import peers
 from tests.engines import require
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def test_autoawqs_scales_leave_the_function_as_it_was(small_folders, tmp_path):
 
 
 def test_an_older_copy_has_the_older_words():
-    from qcourse.export.peers.older_format import older_config, older_tokenizer
+    from qcourse.lanes.peers.older_format import older_config, older_tokenizer
 
     config = {
         "rope_parameters": {"rope_type": "linear", "rope_theta": 5.0, "factor": 2.0},
@@ -85,7 +85,7 @@ def test_llm_compressors_codes_are_ours_but_for_a_quotient_in_bfloat16(name, sma
     """Dividing in the model's dtype gives every code of its; ours divide in float32 and err less."""
     require("llmcompressor", name)
     from qcourse import models
-    from qcourse.course.quality import theirs
+    from qcourse.bench.quality import theirs
     from qcourse.quantize import quantize
     from qcourse.recipe import named
 

@@ -9,7 +9,7 @@ import pytest
 from qcourse.common import repository
 from qcourse.course.check import identifiers
 from qcourse.course.claims import ledger
-from qcourse.course.derive import derived
+from qcourse.course.lesson_from_solution import derived
 
 FOLDER = repository() / "notebooks"
 LESSONS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))

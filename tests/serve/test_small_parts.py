@@ -112,7 +112,7 @@ def test_the_compatibility_table_is_asked(tmp_path):
 
 def test_vllm_that_is_not_installed_names_the_command(monkeypatch, tmp_path):
     vllm_install.find_vllm.cache_clear()
-    monkeypatch.setattr("qcourse.common.environments.repository", lambda: tmp_path)
+    monkeypatch.setattr("qcourse.setup.environments.repository", lambda: tmp_path)
     monkeypatch.setattr(vllm_install.util, "find_spec", lambda name: None)
     try:
         with pytest.raises(QCourseError, match="install it with `make serving`"):

@@ -8,8 +8,9 @@ from collections import namedtuple
 import pytest
 
 from qcourse import bootstrap
-from qcourse.common import environments as spec
-from qcourse.common import install, repository
+from qcourse.common import repository
+from qcourse.setup import environments as spec
+from qcourse.setup import install
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qcourse.common import engines as table
+from qcourse.setup import engines as table
 from tests import engines, lane_table
 
 pytest_plugins = ["pytester"]

@@ -1,0 +1,86 @@
+"""The doctor's look at GPUs and at the three CUDA versions that are often confused."""
+
+import re
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+from qcourse.common import machine
+from qcourse.doctor.check_result import Finding
+
+GIB = 2**30
+GPU_NEEDS = {  # compute capability: what it opens
+    7.5: "AWQ and compressed-tensors files in vLLM",
+    8.0: "bf16",
+    8.9: "FP8 tensor cores",
+    10.0: "NVFP4 and MXFP4 tensor cores",
+}
+
+
+def examine_cuda() -> list[Finding]:
+    """Return findings on GPUs and on the three CUDA versions that are often confused."""
+    gpus = machine.gpus()
+    if not gpus:
+        return [Finding("GPU", "NVIDIA GPU", "limited", "none", "tier 0: every lesson runs on the CPU")]
+    found = []
+    for gpu in gpus:
+        opens = [text for needed, text in GPU_NEEDS.items() if float(gpu["capability"]) >= needed]
+        found.append(Finding("GPU", gpu["name"], "ok", f"compute capability {gpu['capability']}, "
+                             f"{gpu['memory_bytes'] / GIB:.0f} GiB", ", ".join(opens)))  # fmt: skip
+    return [*found, *cuda_versions(driver_cuda(), torch_cuda(), toolkit_cuda())]
+
+
+def cuda_versions(driver: str | None, torch: str | None, toolkit: str | None) -> list[Finding]:
+    """Return findings on the driver's, torch's and the toolkit's CUDA version.
+
+    The driver's is the newest that it can run and must not be below torch's; torch brings its own
+    libraries; the toolkit (nvcc) matters only for building kernels from source.
+    """
+    runs = bool(torch and driver and major(torch) <= major(driver))
+    why = (
+        "this torch has no CUDA in it" if not torch
+        else "the driver runs it" if runs
+        else f"newer than the driver's {driver}: torch.cuda.is_available() will be False"
+    )  # fmt: skip
+    return [
+        Finding("GPU", "driver's CUDA", "ok" if driver else "limited", driver or "?", "the newest it runs"),
+        Finding("GPU", "torch's CUDA", "ok" if runs else "missing", torch or "none", why,
+                "pip install torch==2.13.0" if not torch else "update the NVIDIA driver"),
+        Finding("GPU", "toolkit's CUDA", "ok" if toolkit else "limited", toolkit or "none",
+                "only for building kernels from source; wheels bring their own"),
+    ]  # fmt: skip
+
+
+def major(version: str) -> int:
+    """Return the first number of a version; CUDA runs any minor version of the driver's major one."""
+    return int(version.split(".")[0])
+
+
+def driver_cuda() -> str | None:
+    """Return the CUDA version that nvidia-smi prints: the newest the driver can run."""
+    return searched(["nvidia-smi"], r"CUDA Version:\s*([\d.]+)")
+
+
+def toolkit_cuda() -> str | None:
+    """Return the CUDA toolkit's version, from nvcc."""
+    return searched(["nvcc", "--version"], r"release ([\d.]+)")
+
+
+def torch_cuda() -> str | None:
+    """Return the CUDA version inside the installed torch, read from its version file without importing it."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    text = Path(spec.origin).with_name("version.py").read_text()
+    found = re.search(r"^cuda[^=]*= '([\d.]+)'", text, re.MULTILINE)
+    return found[1] if found else None
+
+
+def searched(command: list[str], pattern: str) -> str | None:
+    """Return what a pattern finds in a command's output, None if there is no such command."""
+    if not shutil.which(command[0]):
+        return None
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    found = re.search(pattern, done.stdout)
+    return found[1] if found else None

@@ -1,0 +1,81 @@
+"""What this machine can run, what it lacks, and the command that mends each lack."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from qcourse.doctor.check_result import Finding
+from qcourse.doctor.cuda import examine_cuda
+from qcourse.doctor.machine_checks import (
+    examine_cpu,
+    examine_disk,
+    examine_engines,
+    examine_memory,
+    examine_platform,
+    lessons,
+    tier,
+)
+
+SUPPORT = {
+    "Linux x86-64": "every lane; where the course is tested",
+    "WSL2": "is Linux; give it memory in .wslconfig; NVIDIA drivers go on the Windows side only",
+    "Linux ARM64": "transformers and llama.cpp lanes; vLLM without its 4-bit and FP8-cache kernels",
+    "macOS": "transformers and llama.cpp lanes; bitsandbytes and vLLM as far as their wheels go; not yet run",
+    "Windows": "not supported by itself; run the course in WSL2 (wsl --install)",
+}
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Findings in printing order, the tier, and the lessons by what they lack ("" for nothing)."""
+
+    findings: tuple[Finding, ...]
+    tier: int
+    tier_reason: str
+    lessons: dict[str, str]
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing that every lesson needs is missing."""
+        return not any(finding.state == "missing" and finding.essential for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the examination as plain values."""
+        return {
+            "usable": self.usable,
+            "tier": self.tier,
+            "tier_reason": self.tier_reason,
+            "findings": [asdict(finding) for finding in self.findings],
+            "lessons": {name: {"runs": not lack, "lacks": lack} for name, lack in self.lessons.items()},
+            "support": SUPPORT,
+        }
+
+    def __str__(self) -> str:
+        """Return the report for people."""
+        lines, area = [], ""
+        for finding in self.findings:
+            if finding.area != area:
+                area = finding.area
+                lines += ["", area]
+            lines.append(str(finding))
+        lines += ["", f"tier {self.tier}: {self.tier_reason}", "", "lessons"]
+        lines += [
+            f"  {'yes ' if not lack else 'part'} {name:34} {lack}".rstrip()
+            for name, lack in self.lessons.items()
+        ]
+        lines += ["", "platforms", *(f"  {name:14} {text}" for name, text in SUPPORT.items())]
+        return "\n".join(lines).strip()
+
+
+def examine() -> Examination:
+    """Look at this machine; nothing is started, downloaded or changed."""
+    engines = examine_engines()
+    findings = [
+        *examine_platform(),
+        *examine_cpu(),
+        *examine_cuda(),
+        *examine_memory(),
+        *examine_disk(),
+        *engines,
+    ]
+    number, reason = tier()
+    return Examination(tuple(findings), number, reason, lessons(engines))

@@ -1,0 +1,72 @@
+"""The lanes of the course: recipe, format and engine of each, and what it takes to build its artefact."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from qcourse.common import QCourseError
+from qcourse.lanes.archived import archived_artefact
+from qcourse.pipeline.artefacts import artefact
+
+NEEDS = {"bitsandbytes": "bitsandbytes", "compressed-tensors": "compressed_tensors", "gptq": "gptqmodel"}
+ARCHIVED = ("autogptq", "autoawq")  # made in .venv-peers
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A way of shipping: recipe and format make the artefact, engine and cache type run it."""
+
+    name: str
+    recipe: str
+    form: str
+    engine: str
+    kv_cache_dtype: str = "auto"
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.engine}"
+
+
+LANES = (
+    Lane("bf16", "bf16", "merged", "transformers"),
+    Lane("bf16", "bf16", "merged", "vllm"),
+    Lane("fp8-kv", "bf16", "merged", "vllm", "fp8"),
+    Lane("rtn", "rtn-w4g128", "gptq", "transformers"),
+    Lane("gptq", "gptq-w4g128", "gptq", "transformers"),
+    Lane("gptq", "gptq-w4g128", "gptq", "vllm"),
+    Lane("awq", "awq-w4g128", "awq", "vllm"),
+    Lane("w8a8-int8", "w8a8-int8", "compressed-tensors", "vllm"),
+    Lane("fp8", "fp8-dynamic", "compressed-tensors", "transformers"),
+    Lane("llm-int8", "llm-int8", "bitsandbytes", "transformers"),
+    Lane("nf4", "nf4", "bitsandbytes", "transformers"),
+    Lane("qlora", "gptq-w4g128", "gptq", "transformers"),
+    Lane("qlora", "gptq-w4g128", "gptq", "vllm"),
+    Lane("autogptq", "gptq-w4g128", "gptq", "vllm"),
+    Lane("autoawq", "awq-w4g128", "awq", "vllm"),
+    Lane("gguf", "gguf-bf16", "gguf", "llama.cpp"),
+    Lane("gguf", "gguf-q8_0", "gguf", "llama.cpp"),
+    Lane("gguf", "gguf-q4_k_m", "gguf", "llama.cpp"),
+)
+
+
+def reference_and_artefact(lane: Lane, base: Any) -> tuple[Any, Path]:
+    """Return the bf16 model that a lane is measured against, and its artefact; QLoRA's is merged."""
+    if lane.name == "qlora":
+        from qcourse.lanes.qlora_model import calibration_texts, tuned
+
+        reference = tuned(base)
+        texts = calibration_texts(base.tokenizer)
+        return reference, artefact(lane.recipe, lane.form, reference, "qlora-", texts)
+    if lane.name in ARCHIVED:
+        return base, archived_artefact(lane.name, lane.recipe, lane.form, base)
+    return base, base.folder if lane.recipe == "bf16" else artefact(lane.recipe, lane.form, base)
+
+
+def check_engine(lane: Lane) -> None:
+    """Raise QCourseError when the engine of a lane, or the library of its format, is not installed."""
+    if lane.engine == "transformers":
+        module = NEEDS.get(lane.form)
+    else:
+        module = "llama_cpp" if lane.engine == "llama.cpp" else None
+    if module and find_spec(module) is None:
+        raise QCourseError(f"{module} is not installed; {lane} needs it; make main installs it")

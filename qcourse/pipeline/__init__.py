@@ -1,0 +1,1 @@
+"""Where artefacts are built: model + recipe + calibration -> artefact + record. Nothing else builds one."""

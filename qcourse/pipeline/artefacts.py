@@ -1,0 +1,103 @@
+"""Artefacts of the lanes: built once for a model and a recipe, found again by both."""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from qcourse.common import QCourseError, results_folder
+from qcourse.recipe import Recipe, named
+
+CALIBRATION_SEQUENCES, CALIBRATION_LENGTH, SEED = 64, 512, 0
+
+
+def folder_of(recipe: str, form: str, base: Any, prefix: str = "") -> Path:
+    """Return artefacts/<prefix><recipe>-<format> in `results_folder`, one level deeper but for pico."""
+    folder = results_folder() / "artefacts"
+    if base.name != "pico":
+        folder /= f"model-{base.hash[:8]}"
+    return folder / f"{prefix}{named(recipe).name}-{form}"
+
+
+def artefact(recipe: str, form: str, base: Any, prefix: str = "", texts: list[str] | None = None) -> Path:
+    """Return the artefact of a recipe of the loaded model `base`, built now unless it is there.
+
+    form: a format of qcourse.export, or "gguf", whose path is the file's. prefix: keeps the artefacts
+    of a fine-tuned model apart; texts: what to calibrate on, default the course's prose.
+    An artefact of another model or recipe at the same place is built anew; a second process waits.
+    """
+    folder = folder_of(recipe, form, base, prefix)
+    path = folder / "model.gguf" if form == "gguf" else folder
+    with one_builder(folder):
+        if is_current(path, named(recipe), base.hash):
+            return path
+        if form == "gguf":
+            return build_gguf(path, named(recipe), base)
+        return build_folder(path, named(recipe), form, base, texts)
+
+
+@contextmanager
+def one_builder(folder: Path) -> Iterator[None]:
+    """Hold the lock of one artefact, so that lessons run side by side build it once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def is_current(path: Path, recipe: Recipe, model_hash: str, **made_by: str) -> bool:
+    """Say whether `path` holds this recipe of this model, and its manifest what else decided it."""
+    from qcourse.export import read_record
+
+    try:
+        record = read_record(path)
+    except QCourseError:
+        return False
+    wanted = {"model_hash": model_hash, **made_by}
+    same = all(record["manifest"].get(key) == value for key, value in wanted.items())
+    return path.exists() and same and record.get("recipe") == json.loads(recipe.to_json())
+
+
+def calibration_tokens(
+    tokenizer: Any, n_samples: int = CALIBRATION_SEQUENCES, texts: list[str] | None = None
+) -> Any:
+    """Return the calibration windows of every lane and lesson, int64 [n_samples, 512]."""
+    from qcourse import calibrate, skills
+
+    texts = texts or skills.prose("calibration")
+    return calibrate.batches(tokenizer, texts, n_samples, CALIBRATION_LENGTH, SEED)
+
+
+def build_folder(path: Path, recipe: Recipe, form: str, base: Any, texts: list[str] | None = None) -> Path:
+    """Quantize a copy of the model and write it in the asked format."""
+    import copy
+
+    from qcourse import export
+    from qcourse.quantize import quantize
+
+    model = copy.deepcopy(base.model)
+    tokens = calibration_tokens(base.tokenizer, texts=texts) if recipe.needs_calibration else None
+    result = quantize(model, recipe, tokens, progress=False)
+    manifest = {**result.manifest, **made_of(base)}
+    return export.save(result.layers, result.model, base.tokenizer, path, form, recipe, manifest)
+
+
+def made_of(base: Any) -> dict[str, Any]:
+    """Return what a manifest tells of the model quantized: its name without folders, and its hash."""
+    from qcourse import models
+
+    return {"model_hash": base.hash, "source": {"model": models.public_name(base.name), "hash": base.hash}}
+
+
+def build_gguf(path: Path, recipe: Recipe, base: Any) -> Path:
+    """Write the bf16 GGUF of the model and, for another type, have llama.cpp quantize it."""
+    from qcourse.export import gguf
+
+    manifest = made_of(base)
+    if recipe.variant == "BF16":
+        return gguf.write(base.model, base.tokenizer, path, recipe, manifest)
+    source = artefact("gguf-bf16", "gguf", base)
+    gguf.quantize(source, path, recipe.variant, recipe=recipe, manifest=manifest)
+    return path

@@ -1,0 +1,91 @@
+"""From what a user names to measured values: a folder, a hub id, a GGUF file, or a running server."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+
+def measure(
+    model: str, baseline: str | None, text: Path | None, items: int, windows: int, context: int
+) -> dict[str, Any]:
+    """Return one scoreboard row as plain values; skills as {skill: {"accuracy", "interval"}}."""
+    from qcourse import models
+    from qcourse.measure import Plan, evaluate, evaluation_tokens
+
+    reference = models.load(baseline) if baseline else None
+    with source(model, baseline) as (logits, tokenizer):
+        logits.name = origin(model, baseline) or model  # decides which skills are asked
+        tokens = evaluation_tokens(tokenizer, windows, context, text=text)
+        row = evaluate(logits, reference, tokens, recipe=recipe_name(model), artefact=artefact(model),
+                       tokenizer=tokenizer, plan=Plan(n_items=items, time=False))  # fmt: skip
+    values = asdict(row)
+    values["skills"] = {name: with_interval(name, entry, row.intervals) for name, entry in row.skills.items()}
+    return {"model": model, **values}
+
+
+@contextmanager
+def source(model: str, baseline: str | None) -> Iterator[tuple[Any, Any]]:
+    """Yield (logit source, tokenizer) of what was named; servers started for it are stopped."""
+    from qcourse import models, serve
+
+    if model.startswith(("http://", "https://")):
+        tokenizer = tokenizer_of(model, baseline)
+        with serve.connect(model) as server:
+            yield server, tokenizer
+    elif model.endswith(".gguf"):
+        tokenizer = tokenizer_of(model, baseline)
+        with serve.llama_cpp(model) as server:
+            yield server, tokenizer
+    else:
+        loaded = models.load(model)
+        yield loaded, loaded.tokenizer
+
+
+def tokenizer_of(model: str, baseline: str | None) -> Any:
+    """Return the tokenizer of the model that a file or server came from; QCourseError if unknown."""
+    from qcourse.common import QCourseError
+    from qcourse.models import resolve
+    from qcourse.models.load import load_tokenizer
+
+    name = origin(model, baseline)
+    if not name:
+        raise QCourseError(f"the tokenizer of {model} is not known; name the unquantized model by --baseline")
+    return load_tokenizer(resolve(name))
+
+
+def origin(model: str, baseline: str | None) -> str:
+    """Return the unquantized model behind it: the baseline, what recipe.json records, or ""."""
+    from qcourse.common import QCourseError
+    from qcourse.export import read_record
+
+    if baseline:
+        return baseline
+    try:
+        return read_record(model)["manifest"].get("source", {}).get("model", "")
+    except QCourseError:
+        return ""
+
+
+def with_interval(name: str, entry: float | str, intervals: dict) -> dict[str, Any] | str:
+    """Return one skill's accuracy with its interval, or the word that says it does not apply."""
+    if isinstance(entry, str):
+        return entry
+    return {"accuracy": entry, "interval": intervals.get(f"skills.{name}")}
+
+
+def recipe_name(model: str) -> str:
+    """Return the recipe that an artefact records, or "bf16" for anything else."""
+    from qcourse.common import QCourseError
+    from qcourse.export import read_record
+
+    try:
+        return read_record(model)["name"] or "bf16"
+    except QCourseError:
+        return "bf16"
+
+
+def artefact(model: str) -> Path | None:
+    """Return the path whose stored bits are counted, if it is on this machine."""
+    return Path(model) if Path(model).exists() else None

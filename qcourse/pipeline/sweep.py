@@ -1,0 +1,140 @@
+"""Sweeps: a grid of recipes quantized and measured one by one, in this process or as Ray tasks."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qcourse.common import QCourseError, read_text, repository
+
+if TYPE_CHECKING:
+    from qcourse.measure.scoreboard import Row
+
+FIELDS = {"model", "recipes", "windows", "context", "items", "scoreboard"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a sweep does: a model, recipes by name, windows x context tokens, items a skill, where rows go."""
+
+    model: str
+    recipes: tuple[str, ...]
+    windows: int = 16
+    context: int = 512
+    items: int = 0
+    scoreboard: Path = repository() / "build" / "sweep.jsonl"
+
+
+def read_grid(path: Path) -> Grid:
+    """Return the grid of a YAML file; lists of a recipe's parts are multiplied out.
+
+    recipes: names, or objects such as {method: [rtn, gptq], bits: [3, 4], group_size: [64, 128]}.
+    Raises QCourseError for what is unknown, before anything is computed.
+    """
+    import yaml
+
+    from qcourse.recipe import named
+
+    try:
+        values = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise QCourseError(f"{path} is not YAML: {error}") from error
+    if not isinstance(values, dict) or not values.get("recipes"):
+        raise QCourseError(
+            f"{path} must hold `model` and a list `recipes`, such as [rtn-w4g128, gptq-w4g128]"
+        )
+    if unknown := sorted(set(values) - FIELDS):
+        raise QCourseError(
+            f"{path} has unknown keys {', '.join(unknown)}; known are {', '.join(sorted(FIELDS))}"
+        )
+    names = [name for entry in values["recipes"] for name in expand(entry)]
+    recipes = tuple(dict.fromkeys(named(name).name for name in names))
+    options = {key: values[key] for key in ("windows", "context", "items") if key in values}
+    if "scoreboard" in values:
+        options["scoreboard"] = Path(values["scoreboard"])
+    return Grid(str(values.get("model", "pico")), recipes, **options)
+
+
+def expand(entry: str | dict[str, Any]) -> list[str]:
+    """Return the recipe names that one entry of the grid stands for."""
+    from itertools import product
+
+    if isinstance(entry, str):
+        return [entry]
+    if not isinstance(entry, dict) or "method" not in entry or set(entry) - {"method", "bits", "group_size"}:
+        raise QCourseError(
+            f"{entry!r} is no entry of a grid; write a recipe's name, or method, bits and group_size"
+        )
+    lists = [entry.get(key, default) for key, default in (("method", None), ("bits", 4), ("group_size", 128))]
+    return [
+        f"{method}-w{bits}" + ("-channel" if group == -1 else f"g{group}")
+        for method, bits, group in product(*(item if isinstance(item, list) else [item] for item in lists))
+    ]
+
+
+def sweep(grid: Grid) -> list["Row"]:
+    """Measure every recipe of the grid that has no row yet; return the rows of all, in the grid's order."""
+    from qcourse.measure import scoreboard
+
+    rows = measured(grid)
+    missing = [name for name in grid.recipes if name not in rows]
+    print(f"{len(grid.recipes)} recipes, {len(grid.recipes) - len(missing)} measured before", flush=True)
+    for row in results(grid, missing):
+        scoreboard.append(grid.scoreboard, row)
+        rows[row.recipe] = row
+        print(f"  {row.recipe}: {row.bits_per_weight or 0:.2f} bits, KL {row.kl_mean:.5f}", flush=True)
+    return [rows[name] for name in grid.recipes]
+
+
+def measured(grid: Grid) -> dict[str, "Row"]:
+    """Return the scoreboard's rows of the grid's model, windows, items and recipes, by the recipe's name."""
+    from qcourse import models
+    from qcourse.common import content_hash
+    from qcourse.measure import evaluation_tokens, scoreboard
+    from qcourse.models.load import load_tokenizer
+    from qcourse.recipe import named
+
+    folder = models.resolve(grid.model)
+    text = evaluation_tokens(load_tokenizer(folder), grid.windows, grid.context)
+    rows = scoreboard.select(
+        scoreboard.read(grid.scoreboard, latest=False), engine="transformers",
+        model_hash=content_hash(folder)[:16], evaluation_hash=text.hash, n_items=grid.items or None,
+    )  # fmt: skip
+    names = {named(name).hash: name for name in grid.recipes}
+    return {names[row.recipe_hash]: row for row in rows if row.recipe_hash in names}
+
+
+def results(grid: Grid, names: list[str]) -> Any:
+    """Yield one row a recipe: as Ray tasks if QCOURSE_RAY names a cluster, else one after the other here."""
+    cluster = os.environ.get("QCOURSE_RAY")
+    if not cluster:
+        yield from (measure_recipe(grid, name) for name in names)
+        return
+    try:
+        import ray
+    except ImportError:
+        raise QCourseError(
+            "QCOURSE_RAY is set and ray is not installed; pip install ray, or unset it"
+        ) from None
+    ray.init(address=cluster, ignore_reinit_error=True)
+    waiting = [ray.remote(measure_recipe).remote(grid, name) for name in names]
+    while waiting:
+        done, waiting = ray.wait(waiting)
+        yield from ray.get(done)
+
+
+def measure_recipe(grid: Grid, name: str) -> "Row":
+    """Quantize the grid's model by one recipe and measure it against the model itself."""
+    from qcourse import models
+    from qcourse.measure import Plan, evaluate, evaluation_tokens
+    from qcourse.pipeline.build import calibration_tokens
+    from qcourse.quantize import quantize
+    from qcourse.recipe import named
+
+    recipe = named(name)
+    reference, loaded = models.load(grid.model), models.load(grid.model)
+    tokens = calibration_tokens(loaded.tokenizer, None) if recipe.needs_calibration else None
+    made = quantize(loaded.model, recipe, tokens)
+    text = evaluation_tokens(reference.tokenizer, grid.windows, grid.context)
+    return evaluate(made, reference, text, recipe=recipe, tokenizer=loaded.tokenizer,
+                    plan=Plan(n_items=grid.items, time=False))  # fmt: skip
