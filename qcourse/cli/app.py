@@ -3,10 +3,13 @@
 import importlib
 import os
 import sys
+from contextlib import nullcontext
 
 import typer
 
+from qcourse.cli.options import Answer
 from qcourse.common import QCourseError
+from qcourse.common.quiet import only_our_warnings, stdout_to_stderr
 
 COMMANDS = (
     "doctor",
@@ -39,22 +42,35 @@ def register() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 1 refused, 2 wrong usage, 130 interrupted.
+    """Run one command, print its answer and exit: 0 done, 1 refused, 2 wrong usage, 130 interrupted.
 
     QCourseError and a full disk print one sentence. Anything else is a bug and keeps its traceback
-    under QCOURSE_DEBUG=1; without it the sentence says how to see it.
+    under QCOURSE_DEBUG=1; without it the sentence says how to see it. With --json the answer is all
+    that reaches stdout, whatever a library prints meanwhile or when the process ends.
     """
+    alone = "--json" in (sys.argv if arguments is None else arguments)
+    with only_our_warnings(), stdout_to_stderr() if alone else nullcontext():
+        text, code = outcome(arguments)
+    if text:
+        print(text, flush=True)
+    if alone and arguments is None:
+        os.dup2(2, 1)
+    sys.exit(code)
+
+
+def outcome(arguments: list[str] | None) -> Answer:
+    """Return what a command answers, or no text and the exit code of what went wrong."""
     try:
-        code = app(arguments, standalone_mode=False, prog_name="qcourse")
+        found = app(arguments, standalone_mode=False, prog_name="qcourse")
+        return found if isinstance(found, Answer) else Answer("", found if isinstance(found, int) else 0)
     except typer.Exit as stop:
-        code = stop.exit_code
+        return Answer("", stop.exit_code)
     except typer.Abort:
-        code = INTERRUPTED
+        return Answer("", INTERRUPTED)
     except KeyboardInterrupt:
-        code = fail("interrupted", INTERRUPTED)
+        return Answer("", fail("interrupted", INTERRUPTED))
     except Exception as error:
-        code = explain(error)
-    sys.exit(code if isinstance(code, int) else 0)
+        return Answer("", explain(error))
 
 
 def explain(error: Exception) -> int:

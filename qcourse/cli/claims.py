@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qcourse.cli.options import show
+from qcourse.cli.options import Answer, answer
 
 
 def command(
@@ -12,7 +12,7 @@ def command(
         bool, typer.Option("--recompute", help="execute the lessons that measure them first")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
-) -> None:
+) -> Answer:
     """List the claims with scope, verdict and figure; open ones have not been measured on this machine."""
     from qcourse.course import claims
 
@@ -24,7 +24,7 @@ def command(
         for row in claims.rows()
     ]  # fmt: skip
     lines = [f"{row['id']:8} {row['verdict']:20} {number(row['figure']):>10}  {row['claim']}" for row in rows]
-    show(rows, json, "\n".join(lines))
+    return answer(rows, json, "\n".join(lines))
 
 
 def tier(where: tuple[str, ...]) -> int:
@@ -34,13 +34,11 @@ def tier(where: tuple[str, ...]) -> int:
 
 def remeasure(claims: object) -> None:
     """Execute the lessons that settle measurable claims, progress on stderr."""
-    import contextlib
-    import sys
-
+    from qcourse.common.quiet import stdout_to_stderr
     from qcourse.course.runner import run
 
     lessons = sorted({row.claim.lesson for row in claims.rows() if row.claim.rule and row.claim.lesson})
-    with contextlib.redirect_stdout(sys.stderr):
+    with stdout_to_stderr():
         run(lessons or None, lanes=False)
 
 

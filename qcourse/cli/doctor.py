@@ -1,18 +1,15 @@
 """qcourse doctor: what this machine can run."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from qcourse.cli.options import show
+from qcourse.cli.options import Answer, answer
 
 
-def command(json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False) -> None:
+def command(json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False) -> Answer:
     """Say what this machine can run, which lessons, and the command that mends each lack."""
     from qcourse.doctor.examination import examine
 
     found = examine()
-    show(found.to_dict(), json, str(found))
-    if not found.usable:
-        sys.exit(1)
+    return answer(found.to_dict(), json, str(found), 0 if found.usable else 1)

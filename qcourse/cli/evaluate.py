@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from qcourse.cli.options import show
+from qcourse.cli.options import Answer, answer
 
 
 def command(
@@ -16,7 +16,7 @@ def command(
     windows: Annotated[int, typer.Option(help="windows of text")] = 16,
     context: Annotated[int, typer.Option(help="tokens a window")] = 512,
     json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
-) -> None:
+) -> Answer:
     """Measure perplexity, divergence from --baseline, top-1 agreement and the skills, with 95% intervals.
 
     `qcourse eval pico` alone asks all 200 questions a skill and writes the model card's figures.
@@ -26,10 +26,9 @@ def command(
 
     if (model, baseline, text, items) == ("pico", None, None, None):
         card = model_card()
-        show(card, json, describe_card(card))
-        return
+        return answer(card, json, describe_card(card))
     row = measure(model, baseline, text, 50 if items is None else items, windows, context)
-    show(row, json, describe(row))
+    return answer(row, json, describe(row))
 
 
 def describe_card(card: dict) -> str:

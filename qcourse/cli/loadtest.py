@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qcourse.cli.options import show
+from qcourse.cli.options import Answer, answer
 
 CLIENTS = (1, 4, 16)
 
@@ -12,12 +12,12 @@ CLIENTS = (1, 4, 16)
 def command(
     url: Annotated[str, typer.Argument(help="an OpenAI-compatible address, such as http://127.0.0.1:8000")],
     json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
-) -> None:
+) -> Answer:
     """Measure time to first token, time per output token and throughput at several numbers of clients."""
     from qcourse.serve import loadtest
 
     found = [loadtest(url, clients, max(8, 2 * clients)).asdict() for clients in CLIENTS]
-    show(found, json, table(found))
+    return answer(found, json, table(found))
 
 
 def table(rows: list[dict]) -> str:

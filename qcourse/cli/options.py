@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qcourse.common import QCourseError, read_text, record_path
 
@@ -89,6 +89,13 @@ def is_artefact(path: Path) -> bool:
     return isinstance(found, dict) and {"recipe", "format", "versions"} <= found.keys()
 
 
-def show(values: object, as_json: bool, text: str) -> None:
-    """Print the values as one JSON document on stdout, or the text for people."""
-    print(json.dumps(values, indent=2, ensure_ascii=False) if as_json else text)
+class Answer(NamedTuple):
+    """What a command answers on stdout, and its exit code."""
+
+    text: str
+    code: int = 0
+
+
+def answer(values: object, as_json: bool, text: str, code: int = 0) -> Answer:
+    """Return the values as one JSON document, or the text for people."""
+    return Answer(json.dumps(values, indent=2, ensure_ascii=False) if as_json else text, code)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qcourse.cli.options import show
+from qcourse.cli.options import Answer, answer
 
 
 def command(
@@ -21,7 +21,7 @@ def command(
     batch: Annotated[int, typer.Option(help="sequences at once")] = 1,
     kv_cache_dtype: Annotated[str, typer.Option(help="auto, fp8, ...")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
-) -> None:
+) -> Answer:
     """Show weights, KV cache, whether they fit, bounds on speed, and which lanes this device can run."""
     from qcourse.plan import lanes, plan
 
@@ -34,4 +34,4 @@ def command(
             f"{lane.plan.total_bytes / 1e9:8.2f} GB  {lane.reason}"
             for lane in lanes(model, made.device, context, batch)
         ]
-    show(made.to_dict(), json, "\n".join(text))
+    return answer(made.to_dict(), json, "\n".join(text))

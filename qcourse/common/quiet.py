@@ -1,8 +1,10 @@
 """Keep libraries' notices off the page; errors still show."""
 
 import contextlib
+import ctypes
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -41,3 +43,33 @@ def muted() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+
+
+@contextlib.contextmanager
+def only_our_warnings() -> Iterator[None]:
+    """Let libraries log errors only, and print qcourse's own warnings as one line on stderr and no others."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("default", module="qcourse")
+        warnings.showwarning = lambda text, *_, **__: print(f"warning: {text}", file=sys.stderr)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)
+
+
+@contextlib.contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Send to stderr what the block writes to stdout: in Python, or in C to file descriptor 1."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        ctypes.CDLL(None).fflush(None)  # what C still holds would follow to the restored stdout
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -103,6 +103,47 @@ def test_json_is_the_whole_of_stdout(cli):
     assert found["findings"] and "tier" in found
 
 
+CHATTER = """
+import atexit, ctypes, logging, os, sys, warnings
+import qcourse.plan
+quietly = qcourse.plan.plan
+
+def chatty(*arguments):
+    print("banner")
+    os.write(1, b"raw")
+    ctypes.CDLL(None).printf(b"buffered in C")
+    atexit.register(print, "goodbye")
+    atexit.register(ctypes.CDLL(None).printf, b"goodbye in C")
+    logging.getLogger("torchao").warning("no kernel for a GPU that is not there")
+    exec(compile("import warnings; warnings.warn('deprecated', UserWarning)", "bitsandbytes.py", "exec"))
+    warnings.warn_explicit("this text looks strange", UserWarning, "build.py", 1, "qcourse.pipeline.build")
+    return quietly(*arguments)
+
+qcourse.plan.plan = chatty
+from qcourse.cli import main
+main()
+"""
+
+
+def chatty_plan(*options):
+    """Run `qcourse plan` with a library that prints in every way; return the finished process."""
+    command = [sys.executable, "-c", CHATTER, "plan", "meta-llama/Llama-3.1-8B", *options]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_json_is_the_whole_of_stdout_whatever_a_library_prints():
+    done = chatty_plan("--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["fits"] in (True, False)
+    for printed in ("banner", "raw", "buffered in C", "goodbye"):
+        assert printed in done.stderr
+
+
+def test_warnings_of_libraries_do_not_reach_stderr_and_ours_do():
+    found = chatty_plan().stderr
+    assert found == "warning: this text looks strange\n"
+
+
 def test_plan_lists_the_lanes_of_the_device(cli):
     out = cli("plan", "Qwen/Qwen2.5-7B", "--gpu", "T4", "--batch", "4").out
     assert "needs compute capability 8.9; T4 has 7.5" in out and "does not fit beside its KV cache" in out
