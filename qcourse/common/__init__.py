@@ -11,7 +11,14 @@ from qcourse.common.files import (
     replace_folder,
     write_json,
 )
-from qcourse.common.places import cache_folder, data_folder, home_folder, repository, results_folder
+from qcourse.common.places import (
+    cache_folder,
+    data_folder,
+    home_folder,
+    repository,
+    results_folder,
+    shared_folder,
+)
 
 __all__ = [
     "QCourseError",
@@ -27,5 +34,6 @@ __all__ = [
     "replace_folder",
     "repository",
     "results_folder",
+    "shared_folder",
     "write_json",
 ]

@@ -19,16 +19,23 @@ def home_folder() -> Path:
     return Path(os.environ.get("QCOURSE_HOME", repository() / "work"))
 
 
-def results_folder() -> Path:
-    """Return the folder of what is made here: build/ in the checkout, or in the learner's own folder.
+def shared_folder() -> Path:
+    """Return the folder of what is built once for all who use the checkout: artefacts, cached figures.
 
-    The learner's where the checkout cannot be written, as one that a whole workshop shares.
+    build/ in the checkout; in the learner's own folder where the checkout cannot be written, as one that a
+    whole workshop shares.
     """
     shared = repository() / "build"
     writable = os.access(shared if shared.exists() else repository(), os.W_OK)
     return shared if writable else home_folder() / "build"
 
 
+def results_folder() -> Path:
+    """Return the folder of rows, reports and executed lessons: build/ in QCOURSE_HOME, or the shared one."""
+    home = home_folder()
+    return shared_folder() if home == repository() / "work" else home / "build"
+
+
 def cache_folder() -> Path:
-    """Return the folder of content-addressed results: QCOURSE_CACHE, or `results_folder`'s cache/."""
-    return Path(os.environ.get("QCOURSE_CACHE") or results_folder() / "cache")
+    """Return the folder of content-addressed results: QCOURSE_CACHE, or `shared_folder`'s cache/."""
+    return Path(os.environ.get("QCOURSE_CACHE") or shared_folder() / "cache")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from qcourse.common import home_folder, repository, write_json
+from qcourse.common import home_folder, results_folder, write_json
 from qcourse.common.display import short, show_table
 from qcourse.course.ledger import BOUNDS, VERDICTS, Claim, decide, get, ledger, line_verdict, validate
 
@@ -70,7 +70,7 @@ def show(*identifiers: str) -> None:
 
 def rows() -> list[Row]:
     """Return every claim with its verdict as far as it is known: measured, computed, documented or open."""
-    measured = {**stored(repository() / "build" / "home" / "claims.json"), **stored(measured_file())}
+    measured = {**stored(results_folder() / "home" / "claims.json"), **stored(measured_file())}
     return [known(claim, measured.get(claim.id)) for claim in ledger().values()]
 
 

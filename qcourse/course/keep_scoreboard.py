@@ -6,7 +6,7 @@ What the README shows is what one run measured on one machine; the rows say when
 import json
 from pathlib import Path
 
-from qcourse.common import QCourseError, atomic_path, data_folder, repository
+from qcourse.common import QCourseError, atomic_path, data_folder, results_folder
 from qcourse.course.report import read_rows
 
 
@@ -36,4 +36,4 @@ def picture_of(rows: list[dict]) -> bytes:
 
 
 if __name__ == "__main__":
-    print(keep(repository() / "build" / "scoreboard.jsonl", data_folder() / "reference"))
+    print(keep(results_folder() / "scoreboard.jsonl", data_folder() / "reference"))

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from qcourse.common import repository
+from qcourse.common import results_folder
 from qcourse.common.quiet import quiet
 from qcourse.course.execute import Outcome, execute, notebooks
 
@@ -19,7 +19,7 @@ def run(only: list[str] | None = None, lanes: bool | None = None) -> list[Outcom
     """
     quiet()
     os.environ.setdefault("TQDM_DISABLE", "1")  # progress is a line each; bars fill logs
-    build = repository() / "build"
+    build = results_folder()
     start = time.perf_counter()
     skipped = run_lanes() if (lanes if lanes is not None else not only) else {}
     outcomes = run_notebooks(notebooks(only), build / "notebooks")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qcourse.common import QCourseError, repository
+from qcourse.common import QCourseError, results_folder
 from qcourse.lanes.lane import LANES, Lane
 from qcourse.lanes.next_server import Ahead, Ready, opened, prepare
 
@@ -92,5 +92,5 @@ def measure_lane(
 
 
 def scoreboard_file() -> Path:
-    """Return where rows go: build/scoreboard.jsonl."""
-    return repository() / "build" / "scoreboard.jsonl"
+    """Return where rows go."""
+    return results_folder() / "scoreboard.jsonl"

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qcourse.common import QCourseError, results_folder
+from qcourse.common import QCourseError, shared_folder
 from qcourse.recipe import Recipe, named
 
 CALIBRATION_SEQUENCES, CALIBRATION_LENGTH, SEED = 64, 512, 0
 
 
 def folder_of(recipe: str, form: str, base: Any, prefix: str = "") -> Path:
-    """Return artefacts/<prefix><recipe>-<format> in `results_folder`, one level deeper but for pico."""
-    folder = results_folder() / "artefacts"
+    """Return artefacts/<prefix><recipe>-<format> in `shared_folder`, one level deeper but for pico."""
+    folder = shared_folder() / "artefacts"
     if base.name != "pico":
         folder /= f"model-{base.hash[:8]}"
     return folder / f"{prefix}{named(recipe).name}-{form}"

@@ -1,11 +1,11 @@
 """Sweeps: a grid of recipes quantized and measured one by one, in this process or as Ray tasks."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qcourse.common import QCourseError, read_text, repository
+from qcourse.common import QCourseError, read_text, results_folder
 
 if TYPE_CHECKING:
     from qcourse.measure.scoreboard import Row
@@ -22,7 +22,7 @@ class Grid:
     windows: int = 16
     context: int = 512
     items: int = 0
-    scoreboard: Path = repository() / "build" / "sweep.jsonl"
+    scoreboard: Path = field(default_factory=lambda: results_folder() / "sweep.jsonl")
 
 
 def read_grid(path: Path) -> Grid:

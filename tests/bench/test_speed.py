@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+
 from qcourse.bench.speed import clock, floor, run, streaming
 from qcourse.bench.speed.quantizing import against
-
 from qcourse.common import QCourseError
 
 SHAPE = SimpleNamespace(

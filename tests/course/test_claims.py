@@ -94,7 +94,6 @@ def test_a_magnitude_keeps_the_verdict_of_the_published_figure(tmp_path, monkeyp
 
 def test_an_unmeasured_claim_is_open(tmp_path, monkeypatch):
     monkeypatch.setenv("QCOURSE_HOME", str(tmp_path))
-    monkeypatch.setattr(claims, "repository", lambda: tmp_path)
     open_rows = {row.claim.id for row in claims.rows() if row.verdict == "open"}
     assert "S1-10" in open_rows and "S1-32" not in open_rows and "S2-07" not in open_rows
 

@@ -25,8 +25,8 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def base(folder, tmp_path, monkeypatch):
     """Return a small loaded model; build/ and the cache are the test's own."""
-    monkeypatch.setattr(artefacts, "results_folder", lambda: tmp_path / "build")
-    monkeypatch.setattr(measure_lanes, "repository", lambda: tmp_path)
+    monkeypatch.setattr(artefacts, "shared_folder", lambda: tmp_path / "build")
+    monkeypatch.setenv("QCOURSE_HOME", str(tmp_path))
     monkeypatch.setattr("qcourse.common.repository", lambda: tmp_path)
     monkeypatch.setattr(artefacts, "CALIBRATION_SEQUENCES", 2)
     monkeypatch.setattr(artefacts, "CALIBRATION_LENGTH", 64)
@@ -63,7 +63,7 @@ def test_a_checkout_that_cannot_be_written_leaves_artefacts_to_the_learner(base,
     """Lanes and lessons share build/; a workshop's shared checkout is read-only."""
     from qcourse.common import cache_folder, places
 
-    monkeypatch.setattr(artefacts, "results_folder", places.results_folder)
+    monkeypatch.setattr(artefacts, "shared_folder", places.shared_folder)
     monkeypatch.setattr(places, "repository", lambda: tmp_path / "checkout")
     monkeypatch.setenv("QCOURSE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("QCOURSE_CACHE")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from qcourse.bench.quality.cases import CASES, PEERS, Case
-from qcourse.common import QCourseError, content_hash, data_folder, repository, write_json
+from qcourse.common import QCourseError, content_hash, data_folder, results_folder, shared_folder, write_json
 from qcourse.common.display import show_table
 
 HIGHEST = 1.05  # the upper end of the interval of KL(ours) / KL(best peer) may not pass it
@@ -53,7 +53,7 @@ class Bench:
         calibration = calibration_tokens(self.base.tokenizer, sequences)
         evaluation, self.prose_windows = texts.evaluation_set(self.base.tokenizer, tokens)
         self.scorer = score.Scorer(self.base, evaluation)
-        place = repository() / "build" / "bench_quality" / self.base.hash[:16]
+        place = shared_folder() / "bench_quality" / self.base.hash[:16]
         bf16 = ours.bf16_gguf(models.load(model), place / "bf16.gguf")
         self.inputs = Inputs(Path(self.base.folder), calibration, bf16)
 
@@ -90,7 +90,7 @@ class Bench:
         report = {"model": self.base.hash, "evaluation": str(self.scorer.evaluation),
                   "prose_windows": self.prose_windows, "calibration_sequences": len(self.inputs.tokens),
                   "versions": measure.versions(), "machine": measure.machine(), "rows": rows}  # fmt: skip
-        write_json(repository() / "build" / "bench_quality.json", report)
+        write_json(results_folder() / "bench_quality.json", report)
 
     def peer(self, peer: str, case: Case) -> dict[str, list[float]]:
         """Return a library's scores, made now or taken from the cache."""

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from qcourse.common import QCourseError, repository, write_json
+from qcourse.common import QCourseError, results_folder, write_json
 from qcourse.common.display import show_table
 
 PARTS = ("gptq", "awq", "stream", "arrays", "evaluation")
@@ -36,7 +36,7 @@ def bench(
         rows.append(found)
         print(found, flush=True)
         report = {"machine": machine(), "versions": versions(), "parts": chosen, "rows": rows}
-        write_json(repository() / "build" / "bench.json", report)  # after each row: the whole takes long
+        write_json(results_folder() / "bench.json", report)  # after each row: the whole takes long
     show_table([{key: found.get(key, "") for key in COLUMNS} for found in rows])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from qcourse.common import atomic_folder, repository
+from qcourse.common import atomic_folder, shared_folder
 
 SHAPES: dict[str, dict[str, int]] = {
     "llama-160m": dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12, num_key_value_heads=12,
@@ -57,7 +57,7 @@ def random_llama(name: str = "llama-160m", sequences: int = 16) -> Subject:
 
 def made(name: str) -> Path:
     """Return the folder of a model of SHAPES under build/, its random weights made if they are not there."""
-    folder = repository() / "build" / "bench" / name
+    folder = shared_folder() / "bench" / name
     if not folder.is_dir():
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
