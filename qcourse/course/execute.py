@@ -4,14 +4,23 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from importlib import metadata
 from pathlib import Path
 
-from qcourse.common import atomic_path, content_hash, repository, write_json
+from qcourse.common import (
+    atomic_path,
+    cache_folder,
+    content_hash,
+    data_folder,
+    repository,
+    shared_folder,
+    write_json,
+)
 
 CELL_SECONDS = 600
-KERNEL_ENVIRONMENT = ("QCOURSE_MODEL", "QCOURSE_DEVICE", "QCOURSE_CACHE")
 
 
 @dataclass(frozen=True)
@@ -32,15 +41,15 @@ def notebooks(only: list[str] | None = None) -> list[Path]:
 
 
 def execute(path: Path, folder: Path) -> Outcome:
-    """Execute a copy of the notebook into `folder`; reuse what is there if its key is the same.
+    """Execute a copy of the notebook into `folder`; reuse what is there if a new run would show the same.
 
-    The key covers the notebook, the package, the claims and the model, so that
-    a reused copy shows what a new run would show.
+    It would if `notebook_key` and the records of the artefacts that were there afterwards are unchanged.
     """
     state_file = folder / f"{path.stem}.json"
     key = notebook_key(path)
     known = read_state(state_file)
-    if known.get("key") == key and (folder / path.name).exists() and known["outcome"]["state"] != "failed":
+    same = known.get("key") == key and known.get("made", {}).items() <= made().items()
+    if same and (folder / path.name).exists() and known["outcome"]["state"] != "failed":
         return Outcome(**{**known["outcome"], "state": "reused"})
     start = time.perf_counter()
     error = run_cells(path, folder / path.name, folder.parent / "home")
@@ -51,7 +60,7 @@ def execute(path: Path, folder: Path) -> Outcome:
         datetime.now().isoformat(timespec="seconds"),
         error,
     )
-    write_json(state_file, {"key": key, "outcome": asdict(outcome)})
+    write_json(state_file, {"key": key, "made": made(), "outcome": asdict(outcome)})
     return outcome
 
 
@@ -83,12 +92,27 @@ def run_cells(source: Path, target: Path, home: Path) -> str:
 
 
 def notebook_key(path: Path) -> str:
-    """Return the hash of everything that an execution depends on."""
+    """Return the hash of what an execution depends on: cells, package, data, model, device, libraries.
+
+    Runs of libraries that only `make course` makes belong to it by their names, which are hashes.
+    """
     from qcourse.models import resolve
 
-    folder = resolve()
-    parts = [cell_sources(path), package_hash(), content_hash(folder), os.environ.get("QCOURSE_DEVICE", "")]
+    package, data = Path(__file__).resolve().parents[1], data_folder()
+    sources = (file for file in package.rglob("*") if "__pycache__" not in file.parts)
+    tables = (file for file in data.rglob("*") if not (file.parent / "config.json").exists())
+    libraries = sorted(f"{found.name} {found.version}" for found in metadata.distributions())
+    runs = sorted(file.name for file in (cache_folder() / "library").glob("*.json"))
+    parts = [cell_sources(path), hash_of(sources, package), hash_of(tables, data), content_hash(resolve()),
+             os.environ.get("QCOURSE_DEVICE", ""), *libraries, *runs]  # fmt: skip
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def made() -> dict[str, str]:
+    """Return the hash of every artefact's record that is there now, by its place."""
+    root = shared_folder() / "artefacts"
+    records = [*root.rglob("*recipe.json"), *root.rglob("training.json")]
+    return {str(file.relative_to(root)): hash_of([file], root) for file in records}
 
 
 def cell_sources(path: Path) -> str:
@@ -97,12 +121,11 @@ def cell_sources(path: Path) -> str:
     return json.dumps([[cell["cell_type"], cell["source"]] for cell in cells])
 
 
-def package_hash() -> str:
-    """Return the hash of the package's source and of the claims."""
+def hash_of(files: Iterable[Path], root: Path) -> str:
+    """Return the hash of the names and the content of the files among `files`, in name order."""
     digest = hashlib.sha256()
-    root = Path(__file__).resolve().parents[1]
-    for file in [*sorted(root.rglob("*.py")), repository() / "data" / "claims.yaml"]:
-        digest.update(file.name.encode() + file.read_bytes())
+    for file in sorted(file for file in files if file.is_file()):
+        digest.update(str(file.relative_to(root)).encode() + file.read_bytes())
     return digest.hexdigest()
 
 

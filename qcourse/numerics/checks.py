@@ -2,8 +2,6 @@
 
 from torch import Tensor
 
-USUAL_GROUPS = (16, 32, 64, 128, 256, 512, 1024)
-
 
 def valid_group_sizes(columns: int) -> list[int]:
     """Return every group size that divides a row of `columns` weights, largest first."""

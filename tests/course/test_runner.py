@@ -1,6 +1,7 @@
 """The runner executes, reuses, reports failures in one line, and the report stands alone."""
 
 import json
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -28,6 +29,8 @@ def checkout(tmp_path, monkeypatch):
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
         nbformat.write(notebook, tmp_path / "notebooks" / name)
     monkeypatch.setattr(execution, "repository", lambda: tmp_path)
+    for name in ("data", "shared", "cache"):
+        monkeypatch.setattr(execution, f"{name}_folder", lambda name=name: tmp_path / name)
     monkeypatch.setenv("QCOURSE_MODEL", str(tmp_path / "model"))
     return tmp_path
 
@@ -62,6 +65,52 @@ def test_the_key_ignores_outputs_and_sees_sources(checkout):
     notebook.cells[0].source += "\n1"
     nbformat.write(notebook, path)
     assert execution.notebook_key(path) != key
+
+
+def newer_library(checkout, monkeypatch):
+    """Install a version of torch that never was."""
+    other = SimpleNamespace(name="torch", version="99.0")
+    monkeypatch.setattr(execution.metadata, "distributions", lambda: [other])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda checkout, _: (checkout / "data" / "claims.yaml").write_text("claims: [1]"),
+        lambda checkout, _: (checkout / "data" / "hardware.yaml").write_text("L4: {}"),
+        lambda checkout, _: (checkout / "data" / "eval" / "facts.jsonl").write_text("{}"),
+        lambda checkout, _: (checkout / "cache" / "library" / "awq.json").write_text("{}"),
+        lambda checkout, _: (checkout / "model" / "config.json").write_text('{"changed": 1}'),
+        newer_library,
+        lambda _, monkeypatch: monkeypatch.setenv("QCOURSE_DEVICE", "cuda"),
+    ],
+    ids=["claims", "table", "items", "library run", "model", "version", "device"],
+)
+def test_the_key_sees_what_a_lesson_depends_on(checkout, monkeypatch, change):
+    for folder in ("data/eval", "cache/library"):
+        (checkout / folder).mkdir(parents=True)
+    key = execution.notebook_key(execution.notebooks()[0])
+    assert key == execution.notebook_key(execution.notebooks()[0])
+    change(checkout, monkeypatch)
+    assert execution.notebook_key(execution.notebooks()[0]) != key
+
+
+def test_a_lesson_is_reused_until_an_artefact_that_it_saw_changes(checkout, monkeypatch):
+    def run_cells(source, target, home):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("{}")
+        return ""
+
+    monkeypatch.setattr(execution, "run_cells", run_cells)
+    path, build = execution.notebooks()[0], checkout / "build" / "notebooks"
+    record = checkout / "shared" / "artefacts" / "gptq-w4g128-gptq" / "recipe.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("first")
+    assert [execution.execute(path, build).state for _ in range(2)] == ["ran", "reused"]
+    (record.parent.parent / "model.gguf.recipe.json").write_text("made by a later lesson")
+    assert execution.execute(path, build).state == "reused"
+    record.write_text("second")
+    assert [execution.execute(path, build).state for _ in range(2)] == ["ran", "reused"]
 
 
 ROW = {
