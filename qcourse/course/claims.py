@@ -1,65 +1,78 @@
 """The ledger of published claims: a measured figure goes in, the claim's own rule gives the verdict.
 
 data/claims.yaml holds for each claim its wording, sources, measurement, scope and one of
-- `rule`: for what this course measures. No verdict is stored: it follows from the figure;
-- `published_figure` and `rule`: for magnitudes of large models. The verdict follows from the published
-  figure; what a small model gives is shown beside it as a direction;
+- `rule`: for what this course measures. No verdict is stored: it follows from the figures, each with its
+  interval. A mechanism may be shown on one model; a direction is a verdict only where pico and smollm2 agree;
+- `published_figures` and `rule`: for magnitudes of large models. The published figures give the verdict;
+  what small models give stands beside it as an illustration and never overrules it;
 - `compute` and `rule`: for arithmetic; the figure is computed by `qcourse.course.arithmetic`;
 - `verdict` and `evidence`: for what only documentation or a cited publication can settle.
 """
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 
-from qcourse.common import home_folder, results_folder, write_json
+from qcourse.common import QCourseError, data_folder, home_folder, results_folder, write_json
 from qcourse.common.display import short, show_table
-from qcourse.course.ledger import BOUNDS, VERDICTS, Claim, decide, get, ledger, line_verdict, validate
+from qcourse.course.ledger import Claim, conclude, decide, get, ledger, published_verdict
+from qcourse.measure.statistics import Estimate
 
-__all__ = [
-    "BOUNDS",
-    "VERDICTS",
-    "Claim",
-    "Row",
-    "decide",
-    "get",
-    "ledger",
-    "line_verdict",
-    "rows",
-    "settle",
-    "show",
-    "validate",
-]
+Entries = dict[str, dict[str, dict]]  # claim -> model -> {"figure": {"value", "low", "high"}, "setting"}
 
 
 @dataclass(frozen=True)
-class Row:
-    """A claim with what is known now; verdict is "open" as long as nothing was measured.
+class ClaimRow:
+    """A claim with what is known now; verdict is "open" as long as too little was measured.
 
-    figure: what the verdict follows from; here: what this machine's small model gave for a published figure.
+    figures: model or source -> what the verdict follows from; beside: figures that only illustrate it;
+    why: what keeps the verdict from being more, "" where nothing does.
     """
 
     claim: Claim
     verdict: str
-    figure: float | None = None
-    setting: dict = field(default_factory=dict)
-    here: float | None = None
+    figures: dict[str, Estimate] = field(default_factory=dict)
+    beside: dict[str, Estimate] = field(default_factory=dict)
+    why: str = ""
+
+    @property
+    def figure(self) -> float | None:
+        """The first figure, or None: what a program that reads one number is given."""
+        return next((estimate.value for estimate in self.figures.values()), None)
 
 
-def settle(identifier: str, figure: float, **setting: object) -> Row:
-    """Store a measured figure with its setting (model, bits, tokens...), show the row, return it."""
+def settle(identifier: str, figure: "Estimate | float", *, model: str, **setting: object) -> ClaimRow:
+    """Store a measured figure with its model and setting, show the row, return it.
+
+    figure: an Estimate with its 95% interval; a plain number only where the claim is marked exact.
+    Raises QCourseError for a sampled figure without an interval, and for claims that no figure settles.
+    """
     claim = get(identifier)
-    decide(claim, figure)
+    estimate = as_estimate(claim, figure)
+    decide(claim, estimate.value)
     noted = {key: str(value) for key, value in setting.items()} | {"date": date.today().isoformat()}
-    entry = {"figure": float(figure), "setting": noted}
-    row = known(claim, entry)
+    entry = {model: {"figure": asdict(estimate), "setting": noted}}
+    row = known(claim, measured().get(identifier, {}) | entry)
     try:
-        write_json(measured_file(), {**stored(measured_file()), identifier: entry})
+        kept = stored(measured_file())
+        write_json(measured_file(), {**kept, identifier: kept.get(identifier, {}) | entry})
     except OSError as error:
         print(f"Shown, not stored: {measured_file().parent} cannot be written ({error.strerror}).")
     show_table([as_cells(row)])
     return row
+
+
+def as_estimate(claim: Claim, figure: "Estimate | float") -> Estimate:
+    """Return the figure with its interval, which has no width where the claim is exact."""
+    if isinstance(figure, Estimate):
+        return figure
+    if not claim.exact:
+        raise QCourseError(
+            f"{claim.id} is sampled, and {figure} has no interval; give an Estimate, as yard.ratio returns it"
+        )
+    return Estimate(float(figure), float(figure), float(figure))
 
 
 def show(*identifiers: str) -> None:
@@ -68,28 +81,42 @@ def show(*identifiers: str) -> None:
     show_table([as_cells(known_rows[get(identifier).id]) for identifier in identifiers])
 
 
-def rows() -> list[Row]:
+def rows() -> list[ClaimRow]:
     """Return every claim with its verdict as far as it is known: measured, computed, documented or open."""
-    measured = {**stored(results_folder() / "home" / "claims.json"), **stored(measured_file())}
-    return [known(claim, measured.get(claim.id)) for claim in ledger().values()]
+    found = measured()
+    return [known(claim, found.get(claim.id, {})) for claim in ledger().values()]
 
 
-def known(claim: Claim, entry: dict | None) -> Row:
-    """Return the row of one claim, given its stored measurement or None."""
+def known(claim: Claim, entries: dict[str, dict]) -> ClaimRow:
+    """Return the row of one claim, given what was measured of it by model."""
+    here = {model: Estimate(**entry["figure"]) for model, entry in entries.items()}
     if claim.kind == "documented":
-        return Row(claim, claim.verdict)
+        return ClaimRow(claim, claim.verdict, beside=here)
     if claim.kind == "arithmetic":
         from qcourse.course import arithmetic
 
         figure = float(getattr(arithmetic, claim.compute)())
-        return Row(claim, decide(claim, figure), figure)
+        return ClaimRow(claim, decide(claim, figure), {"computed": Estimate(figure, figure, figure)})
     if claim.kind == "published":
-        here = entry or {"figure": None, "setting": {}}
-        figure = claim.published_figure
-        return Row(claim, decide(claim, figure), figure, here["setting"], here["figure"])
-    if entry is None:
-        return Row(claim, "open")
-    return Row(claim, decide(claim, entry["figure"]), entry["figure"], entry["setting"])
+        verdict, why = published_verdict(claim)
+        figures = {name: Estimate(value, value, value) for name, value in claim.published_figures.items()}
+        return ClaimRow(claim, verdict, figures, here, why)
+    verdict, why = conclude(claim, here)
+    return ClaimRow(claim, verdict, here, why=why)
+
+
+def measured() -> Entries:
+    """Return what was measured, by claim and model: what ships, then what this machine found."""
+    found: Entries = {}
+    for path in (*reference_files(), results_folder() / "home" / "claims.json", measured_file()):
+        for identifier, entries in stored(path).items():
+            found[identifier] = found.get(identifier, {}) | entries
+    return found
+
+
+def reference_files() -> Iterator[Path]:
+    """Yield the files of figures that ship with the course, each of one model."""
+    yield from sorted((data_folder() / "reference").rglob("claims.json"))
 
 
 def measured_file() -> Path:
@@ -97,28 +124,38 @@ def measured_file() -> Path:
     return home_folder() / "claims.json"
 
 
-def stored(path: Path) -> dict[str, dict]:
-    """Read measured figures; an absent or damaged file holds none."""
+def stored(path: Path) -> Entries:
+    """Read measured figures; an absent or damaged file, and rows without an interval, hold none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    whole = {name: {model: entry for model, entry in entries.items() if is_entry(entry)}
+             for name, entries in found.items() if isinstance(entries, dict)}  # fmt: skip
+    return {name: entries for name, entries in whole.items() if entries}
 
 
-def as_cells(row: Row) -> dict[str, object]:
+def is_entry(entry: object) -> bool:
+    """Say whether a stored value is a figure with its interval."""
+    return isinstance(entry, dict) and isinstance(entry.get("figure"), dict)
+
+
+def as_cells(row: ClaimRow) -> dict[str, object]:
     """Return a row as the columns that lessons and the report show."""
-    unit, published = row.claim.unit, row.claim.published or row.claim.evidence
-    figure = "" if row.figure is None else f"{short(row.figure)} {unit}".strip()
-    if row.claim.kind == "published":
-        figure = f"published {figure}"
-        if row.here is not None:
-            figure += f"; here, as a direction, {short(row.here)} {unit}".rstrip()
+    told = [in_words(name, figure, row.claim.unit) for name, figure in row.figures.items()]
+    told += [f"beside it, {in_words(name, figure, row.claim.unit)}" for name, figure in row.beside.items()]
     return {
         "id": row.claim.id,
         "claim": row.claim.claim,
         "measured": row.claim.measurement,
-        "figure": figure,
-        "verdict": row.verdict,
+        "figure": "; ".join(told),
+        "verdict": row.verdict + (f" ({row.why})" if row.why else ""),
         "scope": row.claim.scope,
-        "published": published,
+        "published": row.claim.published or row.claim.evidence,
     }
+
+
+def in_words(name: str, figure: Estimate, unit: str) -> str:
+    """Return a figure as text: whose it is, value, unit, and the interval where there is one."""
+    around = f" [{short(figure.low)}, {short(figure.high)}]" if figure.low < figure.high else ""
+    return f"{name} {short(figure.value)}{f' {unit}' if unit else ''}{around}"

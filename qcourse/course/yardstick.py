@@ -4,6 +4,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qcourse.common.display import show_table
 
 LARGEST_MEMORY = 300e6  # bytes of logits kept, so that the reference runs once and not with every candidate
@@ -25,6 +27,7 @@ class Yardstick:
         self.remembered = Remembered(measure.as_source(self.reference), LARGEST_MEMORY)
         self.tokens = measure.evaluation_tokens(self.reference.tokenizer, n_windows, context)
         self.found: dict[str, Any] = {}
+        self.losses: dict[str, Any] = {}
         self.rows: list[dict] = []
         print(f"{self.name}: {self.tokens}")
 
@@ -42,12 +45,12 @@ class Yardstick:
         from qcourse.measure.perplexity import perplexity_of
 
         comparison = compare(model, self.tokens, self.remembered)
-        divergence = divergence_of(comparison)
+        divergence, self.losses[name] = divergence_of(comparison), perplexity_of(comparison)
         low, high = divergence.intervals.get("kl_mean", (float("nan"), float("nan")))
         row = {
             "candidate": name,
             "bits per weight": bits,
-            "perplexity": perplexity_of(comparison).value,
+            "perplexity": self.losses[name].value,
             "KL (nats)": divergence.kl_mean,
             "95% low": low,
             "95% high": high,
@@ -76,6 +79,19 @@ class Yardstick:
 
         first, second = (self.found[key].kl_per_sequence.numpy() for key in (name, other))
         return paired_bootstrap(first, second, "ratio")
+
+    def perplexity_ratio(self, name: str, other: str) -> Any:
+        """Return perplexity(name) / perplexity(other) with its 95% interval, paired by window."""
+        from qcourse.measure.statistics import resample
+
+        loss, base = (self.losses[key].nll_per_sequence.numpy() for key in (name, other))
+        count = self.losses[name].evaluation.scored.sum(1).numpy()
+        apart = (loss - base) * count
+        return resample(len(apart), lambda drawn: np.exp(apart[drawn].sum(-1) / count[drawn].sum(-1)))
+
+    def rise(self, name: str, other: str) -> Any:
+        """Return by how many percent the perplexity of a candidate exceeds another's, with its interval."""
+        return self.perplexity_ratio(name, other).apply(lambda ratio: 100 * (ratio - 1))
 
     def bars(self, title: str = "") -> Any:
         """Draw the KL of all candidates but the baseline, with intervals, on a log scale."""

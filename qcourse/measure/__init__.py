@@ -14,7 +14,15 @@ from qcourse.measure.scoreboard import Row, append, comparable, read, select, ta
 from qcourse.measure.size import Size, bits_per_weight, memory_size
 from qcourse.measure.skills import NOT_APPLICABLE, describe, skill_scores
 from qcourse.measure.sources import HFSource, LogitSource, as_source
-from qcourse.measure.statistics import Estimate, bootstrap, paired_bootstrap, percentile, share, wilson
+from qcourse.measure.statistics import (
+    Estimate,
+    bootstrap,
+    paired_bootstrap,
+    percentile,
+    resample,
+    share,
+    wilson,
+)
 from qcourse.measure.tokens import EvaluationSet, evaluation_tokens
 
 __all__ = [
@@ -53,6 +61,7 @@ __all__ = [
     "pareto",
     "pareto_front",
     "percentile",
+    "resample",
     "perplexity",
     "perplexity_of",
     "read",

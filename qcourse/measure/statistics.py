@@ -23,6 +23,11 @@ class Estimate:
         """Whether the interval lies wholly to one side of `value`."""
         return self.high < value or self.low > value
 
+    def apply(self, change: Callable[[float], float]) -> "Estimate":
+        """Return a monotone function of the figure, such as a ratio in percent, with its interval."""
+        ends = sorted((change(self.low), change(self.high)))
+        return Estimate(change(self.value), *ends)
+
     def __str__(self) -> str:
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
