@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from qcourse.cli.options import Answer, answer
+from qcourse.common.display import interval
 
 
 def command(
@@ -33,28 +34,25 @@ def command(
 
 def describe_card(card: dict) -> str:
     """Return the model card's figures as lines."""
-    lines = [f"  {'perplexity':<16} {card['perplexity']:.4g} (5-gram: {card['kneser_ney_perplexity']:.4g})"]
-    for skill, entry in card["skills"].items():
-        lines.append(f"  {skill:<16} {entry['accuracy']:.1%} {interval(entry['interval'])} n={entry['n']}")
-    return "\n".join(lines)
+    head = f"  {'perplexity':<16} {card['perplexity']:.4g} (5-gram: {card['kneser_ney_perplexity']:.4g})"
+    return "\n".join([head, *(skill_line(*entry, entry[1]["n"]) for entry in card["skills"].items())])
 
 
 def describe(row: dict) -> str:
     """Return a row's figures as lines, each with its interval."""
     lines = [f"{row['recipe']} in {row['engine']}, {row['evaluated_tokens']:,} tokens"]
-    for name, unit in (("perplexity", ""), ("kl_mean", " nats"), ("kl_p99", " nats"), ("top1_agreement", "")):
+    for name, unit in (("perplexity", ""), ("kl_mean", " nats"), ("kl_p99", " nats")):
         if row.get(name) is not None:
             lines.append(f"  {name:<16} {row[name]:.5g}{unit} {interval(row['intervals'].get(name))}")
-    for skill, entry in row["skills"].items():
-        if isinstance(entry, str):
-            lines.append(f"  {skill:<16} {entry}")
-        else:
-            lines.append(
-                f"  {skill:<16} {entry['accuracy']:.1%} {interval(entry['interval'])} n={row['n_items']}"
-            )
-    return "\n".join(lines)
+    if row.get("top1_agreement") is not None:
+        agreement = {"accuracy": row["top1_agreement"], "interval": row["intervals"].get("top1_agreement")}
+        lines.append(skill_line("top1_agreement", agreement))
+    return "\n".join([*lines, *(skill_line(*entry, row["n_items"]) for entry in row["skills"].items())])
 
 
-def interval(bounds: list[float] | None) -> str:
-    """Return `[low, high]`, or nothing."""
-    return f"[{bounds[0]:.4g}, {bounds[1]:.4g}]" if bounds else ""
+def skill_line(name: str, entry: dict | str, n: int | None = None) -> str:
+    """Return one share with its interval and the items behind it, or the word that says why it has none."""
+    if isinstance(entry, str):
+        return f"  {name:<16} {entry}"
+    items = "" if n is None else f" n={n}"
+    return f"  {name:<16} {entry['accuracy']:.1%} {interval(entry['interval'], share=True)}{items}"

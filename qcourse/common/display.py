@@ -1,5 +1,6 @@
 """Show text or a table in a notebook, or print it where there is none."""
 
+from collections.abc import Sequence
 from html import escape
 
 
@@ -50,6 +51,11 @@ def cell(text: str) -> str:
     """Return one cell; a short text, such as a claim's number, is not broken into lines."""
     wrap = "" if len(text) > 16 else ";white-space:nowrap"
     return f"<td style='text-align:left{wrap}'>{escape(text)}</td>"
+
+
+def interval(bounds: Sequence[float] | None, share: bool = False) -> str:
+    """Return `[low, high]`, a share's ends in percent and others in four digits; "" for no interval."""
+    return "" if not bounds else "[{}, {}]".format(*(f"{b:.1%}" if share else f"{b:.4g}" for b in bounds))
 
 
 def short(value: object) -> object:

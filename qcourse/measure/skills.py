@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from qcourse.common.display import interval
 from qcourse.measure.sources import as_source
 from qcourse.skills import SKILLS, Item, applicable, items, score
 
@@ -51,6 +52,6 @@ def describe(result: dict) -> str:
         if accuracy == NOT_APPLICABLE:
             lines.append(f"{skill:<11} {NOT_APPLICABLE}: this model was not taught it")
         else:
-            low, high = result["intervals"][skill]
-            lines.append(f"{skill:<11} {accuracy:6.1%} [{low:.1%}, {high:.1%}] n={result['n'][skill]}")
+            ends = interval(result["intervals"][skill], share=True)
+            lines.append(f"{skill:<11} {accuracy:6.1%} {ends} n={result['n'][skill]}")
     return "\n".join(lines)

@@ -21,7 +21,6 @@ PICO_ONLY = (
     "tool_call",
     "refusal",
 )  # the atlas, our tools and our wording of a refusal are taught to pico alone
-Z95 = 1.959963984540054
 
 
 def grade(item: Item, text: str) -> bool:
@@ -42,12 +41,12 @@ def applicable(model: str | bool) -> tuple[str, ...]:
 
 def wilson(right: int, n: int) -> tuple[float, float]:
     """Return the 95% Wilson interval of a share of `right` in `n`; (0, 1) for no items."""
+    from scipy.stats import binomtest
+
     if n == 0:
         return 0.0, 1.0
-    share, spread = right / n, Z95**2 / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = Z95 * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    found = binomtest(right, n).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 def share(marks: Iterable[bool]) -> dict:

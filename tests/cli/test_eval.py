@@ -32,6 +32,8 @@ def test_an_artefact_against_its_baseline(cli, llama_gqa, tmp_path, text):
     assert row["recipe"] == "rtn-w4g64" and row["kl_mean"] > 1e-4
     assert 4 < row["bits_per_quantized_weight"] < 5 < row["bits_per_weight"] < 16
     people = cli("eval", artefact, *options).out
+    agreement = next(line for line in people.splitlines() if "top1_agreement" in line)
+    assert agreement.count("%") == 3
     assert "rtn-w4g64 in transformers" in people and "kl_mean" in people and "[" in people
 
 
@@ -74,4 +76,4 @@ def test_eval_pico_writes_the_model_card(cli, monkeypatch, tmp_path):
     monkeypatch.setattr("qcourse.pico.card.metrics", lambda folder, progress: figures)
     result = cli("eval", "pico", "--json")
     assert json.loads(result.out) == figures == json.loads((tmp_path / "metrics.json").read_text())
-    assert "recall           50.0% [0.4, 0.6] n=200" in cli("eval", "pico").out
+    assert "recall           50.0% [40.0%, 60.0%] n=200" in cli("eval", "pico").out
