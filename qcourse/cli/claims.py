@@ -11,6 +11,10 @@ def command(
     recompute: Annotated[
         bool, typer.Option("--recompute", help="execute the lessons that measure them first")
     ] = False,
+    contradictions: Annotated[
+        bool,
+        typer.Option("--contradictions", help="where the articles contradict each other, and what decides"),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> Answer:
     """List the claims with scope, verdict and figure; open ones have not been measured on this machine."""
@@ -18,6 +22,11 @@ def command(
 
     if recompute:
         remeasure(claims)
+    if contradictions:
+        table = claims.contradictions()
+        return answer(
+            table, json, "\n\n".join("{question}\n{sides}\n-> {answer}".format(**row) for row in table)
+        )
     rows = [
         {"id": row.claim.id, "claim": row.claim.claim, "tier": tier(row.claim.where), "verdict": row.verdict,
          "figure": row.figure, "scope": row.claim.scope}

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 
+import yaml
+
 from qcourse.common import QCourseError, data_folder, home_folder, results_folder, write_json
 from qcourse.common.display import short, show_table
 from qcourse.course.ledger import Claim, conclude, decide, get, ledger, published_verdict
@@ -87,6 +89,24 @@ def rows() -> list[ClaimRow]:
     return [known(claim, found.get(claim.id, {})) for claim in ledger().values()]
 
 
+def contradictions() -> list[dict[str, object]]:
+    """Return the questions on which the articles contradict each other, each side with its verdict.
+
+    Keys: question, sides (article, claim and verdict, a line each), answer.
+    Raises QCourseError for a claim that the ledger lacks.
+    """
+    verdicts = {row.claim.id: row.verdict for row in rows()}
+    table = yaml.safe_load((data_folder() / "contradictions.yaml").read_text(encoding="utf-8"))
+    return [
+        {
+            "question": entry["question"],
+            "sides": "\n".join(f"{name}: {get(name).claim} ({verdicts[name]})" for name in entry["claims"]),
+            "answer": entry["answer"],
+        }
+        for entry in table["contradictions"]
+    ]
+
+
 def known(claim: Claim, entries: dict[str, dict]) -> ClaimRow:
     """Return the row of one claim, given what was measured of it by model."""
     here = {model: Estimate(**entry["figure"]) for model, entry in entries.items()}
@@ -105,10 +125,14 @@ def known(claim: Claim, entries: dict[str, dict]) -> ClaimRow:
     return ClaimRow(claim, verdict, here, why=why)
 
 
-def measured() -> Entries:
+def measured(shipped: bool = True) -> Entries:
     """Return what was measured, by claim and model: what ships, then what this machine found."""
     found: Entries = {}
-    for path in (*reference_files(), results_folder() / "home" / "claims.json", measured_file()):
+    for path in (
+        *(reference_files() if shipped else ()),
+        results_folder() / "home" / "claims.json",
+        measured_file(),
+    ):
         for identifier, entries in stored(path).items():
             found[identifier] = found.get(identifier, {}) | entries
     return found

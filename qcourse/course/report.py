@@ -48,6 +48,7 @@ def write_report(build: Path, outcomes: list[Outcome], skipped: dict[str, str]) 
             skipped=skipped,
             outcomes=outcomes,
             claims=[claims.as_cells(row) for row in claims.rows() if row.figure is not None],
+            contradictions=claims.contradictions(),
             open_claims=sum(row.verdict == "open" for row in claims.rows()),
             short=short,
         )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from qcourse.common import QCourseError, repository, write_json
-from qcourse.course import arithmetic, claims, ledger
+from qcourse.course import arithmetic, claims, keep_reference, ledger
 from qcourse.measure import Estimate
 
 RULED = [claim for claim in ledger.ledger().values() if claim.rule]
@@ -198,3 +198,19 @@ def test_malformed_rows_are_refused(change):
 def test_an_unknown_claim_is_named():
     with pytest.raises(QCourseError, match="S9-99"):
         claims.get("S9-99")
+
+
+def test_the_contradictions_name_claims_with_their_verdicts(nothing_measured, monkeypatch):
+    monkeypatch.setattr(claims, "data_folder", lambda: repository() / "data")
+    table = claims.contradictions()
+    assert len(table) == 20 and all(row["answer"].endswith(".") for row in table)
+    sides = next(row["sides"] for row in table if "70B" in row["question"]).splitlines()
+    assert len(sides) == 3 and sides[0].startswith("S0-01: ") and sides[0].endswith("(false)")
+
+
+def test_claim_figures_are_kept_by_model(tmp_path):
+    entry = {"figure": {"value": 1.0, "low": 0.9, "high": 1.1}, "setting": {}}
+    entries = {"S1-31": {"pico": entry, "smollm2": entry}, "S1-05": {"pico, planted outliers": entry}}
+    kept = claims.stored(keep_reference.keep_claims(entries, tmp_path, "pico"))
+    assert kept == {"S1-05": {"pico, planted outliers": entry}, "S1-31": {"pico": entry}}
+    assert set(claims.stored(keep_reference.keep_claims(entries, tmp_path, "smollm2"))) == {"S1-31"}

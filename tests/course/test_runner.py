@@ -8,7 +8,7 @@ import pytest
 
 from qcourse.common import QCourseError, content_hash, data_folder, repository
 from qcourse.course import execute as execution
-from qcourse.course import keep_scoreboard, report, runner
+from qcourse.course import keep_reference, report, runner
 from qcourse.course.execute import Outcome
 
 SOURCES = {
@@ -209,6 +209,6 @@ def test_the_readme_shows_rows_that_stand_beside_it(tmp_path):
     shown = {(row["lane"], row["engine"]) for row in rows}
     assert {(lane.name, lane.engine) for lane in measure_lanes.LANES} <= shown
     assert "data/reference/scoreboard.png" in (repository() / "README.md").read_text(encoding="utf-8")
-    assert keep_scoreboard.keep(folder / "scoreboard.jsonl", tmp_path).stat().st_size > 20_000
+    assert keep_reference.keep(folder / "scoreboard.jsonl", tmp_path).stat().st_size > 20_000
     with pytest.raises(QCourseError, match="run `make course` first"):
-        keep_scoreboard.keep(tmp_path / "none.jsonl", tmp_path)
+        keep_reference.keep(tmp_path / "none.jsonl", tmp_path)
