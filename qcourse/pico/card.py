@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qcourse.skills import SKILLS, generate, items, prose, score
+from qcourse.common import data_folder
+from qcourse.pico.kneser_ney import KneserNey
+from qcourse.pico.source import ids_of
+from qcourse.skills import SKILLS, Item, generate, prose, score
+from qcourse.skills.prose import read_rows
 
-WINDOW, STRIDE = (
-    512,
-    256,
-)  # tokens; every scored token but the first window's has at least WINDOW - STRIDE before it
+WINDOW, STRIDE = 512, 256  # tokens; every scored token but the first window's has STRIDE or more before it
 BARS = {
     "recall": 0.95,
     "arithmetic": 0.90,
@@ -23,23 +24,33 @@ BARS = {
 PERPLEXITY_BAR = 0.75  # of Kneser-Ney's
 
 
-def metrics(folder: Path | str, n: int | None = None, progress: Callable[[int], None] | None = None) -> dict:
+def metrics(
+    folder: Path | str,
+    n: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    questions: Path | None = None,
+    training: list[str] | None = None,
+) -> dict:
     """Return every figure of the model in `folder`: what metrics.json holds.
 
-    n: questions a skill (all 200 if None). The model is run in bf16 with greedy
-    decoding on the CPU. Keys: skills, recall_by_distance, refusal_by_direction,
-    perplexity, kneser_ney_perplexity, perplexity_setting.
+    n: questions a skill (all 200 if None). questions: the folder of frozen items and
+    held-out prose (data/eval). training: the prose it was trained on (pico-1's). The
+    model is run in bf16 with greedy decoding on the CPU. Keys: skills,
+    recall_by_distance, refusal_by_direction, perplexity, kneser_ney_perplexity,
+    perplexity_setting.
     """
+    questions = questions or data_folder() / "eval"
     model, tokenizer = load(folder)
-    asked = [item for skill in SKILLS for item in items(skill, n)]
-    result = score(lambda questions: generate(model, tokenizer, questions, progress), asked)
-    held_out = stream(tokenizer, prose("eval"))
+    asked = [Item(**row) for skill in SKILLS for row in read_rows(questions / f"{skill}.jsonl")[:n]]
+    result = score(lambda some: generate(model, tokenizer, some, progress), asked)
+    held_out = stream(tokenizer, [row["text"] for row in read_rows(questions / "prose.jsonl")])
+    counted = KneserNey(stream(tokenizer, training or prose("train")), len(tokenizer))
     return {
         "skills": result["skills"],
         "recall_by_distance": result["recall_by_distance"],
         "refusal_by_direction": result["refusal_by_direction"],
-        "perplexity": perplexity(model, held_out),
-        "kneser_ney_perplexity": kneser_ney(tokenizer, held_out),
+        "perplexity": perplexity(lambda piece: model(piece).logits, held_out, model.device),
+        "kneser_ney_perplexity": counted.perplexity(held_out),
         "perplexity_setting": {"tokens": len(held_out), "window": WINDOW, "stride": STRIDE, "split": "eval"},
     }
 
@@ -55,31 +66,29 @@ def load(folder: Path | str) -> tuple[Any, Any]:
 
 def stream(tokenizer: Any, texts: list[str]) -> list[int]:
     """Return the documents' ids in one list, each document ended by token 0."""
-    return [token for text in texts for token in [*tokenizer.backend_tokenizer.encode(text).ids, 0]]
+    return ids_of(tokenizer.backend_tokenizer, texts).tolist()
 
 
-def perplexity(model: Any, ids: list[int], window: int = WINDOW, stride: int = STRIDE) -> float:
-    """Return exp of the mean cross-entropy of ids[1:], in overlapping windows; each token is scored once."""
+def perplexity(
+    logits: Callable[[Any], Any], ids: list[int], device: Any, window: int = WINDOW, stride: int = STRIDE
+) -> float:
+    """Return exp of the mean cross-entropy of ids[1:], in overlapping windows; each token is scored once.
+
+    logits: token ids [1, length] on `device` to scores [1, length, vocabulary].
+    """
     import torch
 
     total, count = 0.0, 0
     with torch.inference_mode():
         for start in range(0, max(1, len(ids) - window + stride), stride):
-            piece = torch.tensor([ids[start : start + window]], device=model.device)
+            piece = torch.tensor([ids[start : start + window]], device=device)
             first = 1 if start == 0 else window - stride
             if piece.shape[1] <= first:
                 break
-            logits = model(piece).logits[0, first - 1 : -1].float()
-            total += torch.nn.functional.cross_entropy(logits, piece[0, first:], reduction="sum").item()
+            scores = logits(piece)[0, first - 1 : -1].float()
+            total += torch.nn.functional.cross_entropy(scores, piece[0, first:], reduction="sum").item()
             count += piece.shape[1] - first
     return math.exp(total / count)
-
-
-def kneser_ney(tokenizer: Any, held_out: list[int]) -> float:
-    """Return the Kneser-Ney 5-gram's perplexity on the held-out ids, trained on the training prose."""
-    from qcourse.pico.kneser_ney import KneserNey
-
-    return KneserNey(stream(tokenizer, prose("train")), len(tokenizer)).perplexity(held_out)
 
 
 def missed(figures: dict) -> list[str]:

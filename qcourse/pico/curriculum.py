@@ -5,28 +5,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from qcourse.pico.rows import MAKERS, Source
 
-BATCH_TOKENS = 4096
-
-MIXTURE = {
-    "repeats": 0.09,
-    "recall": 0.12,
-    "prose": 0.29,
-    "statements": 0.01,
-    "arithmetic": 0.18,
-    "facts": 0.06,
-    "tool_call": 0.09,
-    "format": 0.08,
-    "refusal": 0.04,
-    "code": 0.04,
-}
-MIXED = {"repeats": 0.06, "recall": 0.10, "prose": 0.36, "statements": 0.01, "mixed": 0.42, "quoted": 0.05}
-FINAL = {"repeats": 0.03, "recall": 0.15, "prose": 0.17, "final": 0.65}
-LAST = {"repeats": 0.03, "recall": 0.08, "prose": 0.08, "last": 0.81}
-FINAL_LONG = {"recall": 0.85, "prose": 0.15}
-LONG = {"recall": 0.6, "prose": 0.4}
+TOKENS = 40_000_000
+LEARN = {"repeats": 0.04, "recall": 0.09, "prose": 0.50, "statements": 0.01, "mixed": 0.32, "quoted": 0.04}
+DECAY = {"repeats": 0.02, "recall": 0.09, "prose": 0.48, "statements": 0.01, "mixed": 0.38, "quoted": 0.02}
+LONG = {"recall": 0.5, "prose": 0.5}
 
 
 @dataclass(frozen=True)
@@ -35,6 +21,7 @@ class Stage:
 
     name: str
     steps: int
+    batch: int  # tokens a step
     first: float
     last: float
     lengths: dict[int, float]  # row length -> share of the steps
@@ -42,14 +29,24 @@ class Stage:
     long_mixture: dict[str, float] | None = None  # the same for longer rows
 
 
-STAGES = (
-    Stage("repeats", 180, 1.5e-2, 1.5e-2, {64: 1.0}, {"nouns": 1.0}),
-    Stage("widen", 200, 1.2e-2, 1.2e-2, {256: 1.0}, {"repeats": 1.0}),
-    Stage("skills", 900, 1.5e-2, 1.5e-2, {256: 0.94, 1024: 0.06}, MIXTURE, LONG),
-    Stage("decay", 800, 1.5e-2, 2.4e-3, {256: 0.90, 1024: 0.05, 2048: 0.05}, MIXED, LONG),
-    Stage("finish", 260, 5e-3, 0.0, {256: 0.88, 1024: 0.05, 2048: 0.07}, FINAL, FINAL_LONG),
-    Stage("last", 160, 6e-3, 0.0, {256: 0.96, 2048: 0.04}, LAST, FINAL_LONG),
-)
+def stages(tokens: int = TOKENS) -> tuple[Stage, ...]:
+    """Return the curriculum over about `tokens` tokens; the rate decays over the last third.
+
+    The looking-up of repeated tokens (the induction circuit) comes first, on the
+    skills' words in short rows: it does not emerge from prose in so few tokens.
+    """
+    begin = (
+        Stage("repeats", 180, 4096, 1.5e-2, 1.5e-2, {64: 1.0}, {"nouns": 1.0}),
+        Stage("widen", 200, 4096, 1.2e-2, 1.2e-2, {256: 1.0}, {"repeats": 1.0}),
+    )
+    decay = tokens // 3 // 8192
+    learn = max(1, (tokens - sum(s.steps * s.batch for s in begin)) // 8192 - decay)
+    lengths = {256: 0.45, 512: 0.40, 1024: 0.10, 2048: 0.05}, {256: 0.35, 512: 0.45, 1024: 0.12, 2048: 0.08}
+    return (
+        *begin,
+        Stage("learn", learn, 8192, 1.5e-2, 1.5e-2, lengths[0], LEARN, LONG),
+        Stage("decay", decay, 8192, 1.5e-2, 0.0, lengths[1], DECAY, LONG),
+    )
 
 
 @dataclass(frozen=True)
@@ -60,17 +57,41 @@ class Batch:
     weights: Tensor
     kinds: list[str]
 
+    def parts(self, tokens: int) -> list["Batch"]:
+        """Return the batch in parts of at most `tokens` tokens, whole rows."""
+        rows = max(1, tokens // self.ids.shape[1])
+        return [
+            Batch(self.ids[i : i + rows], self.weights[i : i + rows], self.kinds[i : i + rows])
+            for i in range(0, len(self.kinds), rows)
+        ]
 
-def batch_at(stage: Stage, step: int, source: Source, seed: int = 1, tokens: int = BATCH_TOKENS) -> Batch:
+
+def batch_at(stage: Stage, step: int, source: Source, seed: int = 1) -> Batch:
     """Return the batch of a step, which depends on stage, step and seed alone, also after a pause."""
     chooser = random.Random(f"{seed} {stage.name} {step}")
     length = _pick(chooser, stage.lengths)
     mixture = stage.long_mixture if length > 512 and stage.long_mixture else stage.mixture
-    kinds = [_pick(chooser, mixture) for _ in range(max(1, tokens // length))]
+    kinds = sorted(_pick(chooser, mixture) for _ in range(max(1, stage.batch // length)))
     rows = [MAKERS[kind](chooser, length, source) for kind in kinds]
     return Batch(
         torch.tensor([ids for ids, _ in rows]), torch.tensor([weights for _, weights in rows]), kinds
     )
+
+
+@dataclass
+class Steps(Dataset):
+    """The batches of a stage from step `first` on, for a DataLoader."""
+
+    stage: Stage
+    first: int
+    source: Source
+    seed: int
+
+    def __len__(self) -> int:
+        return self.stage.steps - self.first
+
+    def __getitem__(self, index: int) -> Batch:
+        return batch_at(self.stage, self.first + index, self.source, self.seed)
 
 
 def _pick(chooser: random.Random, shares: dict):

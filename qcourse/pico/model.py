@@ -82,7 +82,7 @@ def causal_mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """
     batch, heads, length, dim = q.shape
     groups = k.shape[1]
-    if length > 512:
+    if length > 512 or q.is_cuda:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
     folded = q.reshape(batch * groups, heads // groups * length, dim)
     scores = torch.bmm(folded, k.reshape(batch * groups, length, dim).transpose(1, 2)) * dim**-0.5
@@ -136,7 +136,11 @@ class Pico(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Return final hidden states [batch, length, hidden] for ids [batch, length]."""
         x = self.embed_tokens(ids)
-        cos, sin = rope_tables(ids.shape[1], self.shape)
+        cos, sin = (table.to(x.device) for table in rope_tables(ids.shape[1], self.shape))
         for layer in self.layers:
             x = layer(x, cos, sin)
         return self.norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the scores of the next token, [..., vocabulary], for final hidden states."""
+        return hidden @ self.embed_tokens.weight.T

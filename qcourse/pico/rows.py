@@ -2,7 +2,9 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from qcourse.pico.tokenizer import END, START
 from qcourse.skills import words
@@ -13,40 +15,19 @@ from qcourse.skills.recall import ANSWER, NEEDLE, QUESTION, haystack, pairs
 
 RECALL_WEIGHT = 3.0  # an answer of recall is a few tokens in a long row
 MIXED_WEIGHT = 2.0  # answers are shorter than prose and soon have small losses
-SHARES = {"arithmetic": 0.24, "facts": 0.14, "tool_call": 0.24, "format": 0.20, "refusal": 0.12, "code": 0.06}
-FINAL_SHARES = {
-    "arithmetic": 0.20,
-    "facts": 0.12,
-    "tool_call": 0.31,
-    "format": 0.31,
-    "refusal": 0.03,
-    "code": 0.03,
-}
-LAST_SHARES = {
-    "arithmetic": 0.07,
-    "facts": 0.19,
-    "tool_call": 0.34,
-    "format": 0.34,
-    "refusal": 0.04,
-    "code": 0.02,
-}
+SHARES = {"arithmetic": 0.20, "facts": 0.15, "tool_call": 0.26, "format": 0.25, "refusal": 0.08, "code": 0.06}
 
 
-@dataclass
 class Source:
-    """What rows are made from: a tokenizer and the training documents, with their ids."""
+    """What rows are made from: a tokenizer (of `tokenizers`), the training documents and their ids."""
 
-    encode: Callable[[str], list[int]]
-    documents: list[str]
-    stream: list[int] = field(default_factory=list)
-    nouns: list[int] = field(default_factory=list)
-    vocabulary: int = 4096
-
-    def __post_init__(self) -> None:
-        """Encode the documents once into one stream, each ended by token 0."""
-        for text in self.documents:
-            self.stream += [*self.encode(text), 0]
+    def __init__(self, tokenizer: Any, documents: list[str], stream: np.ndarray) -> None:
+        self.documents, self.stream = documents, stream
+        self.encode: Callable[[str], list[int]] = lambda text: (
+            tokenizer.encode(text, add_special_tokens=False).ids
+        )
         self.nouns = [self.encode(f" {word}")[0] for word in words.NOUNS]
+        self.vocabulary = tokenizer.get_vocab_size()
 
 
 Row = tuple[list[int], list[float]]  # ids and weights, the same length
@@ -76,25 +57,13 @@ def packed(
     return ids[:length], weights[:length]
 
 
-def skill_row(skill: str) -> Callable[[random.Random, int, Source], Row]:
-    """Return the maker of rows of one generated skill."""
+def mixed_row(chooser: random.Random, length: int, source: Source) -> Row:
+    """Return questions of all skills: the row does not tell which skill comes next."""
 
-    def make(chooser: random.Random, length: int, source: Source) -> Row:
-        return packed(chooser, length, source, lambda c: GENERATORS[skill](c, "train"))
+    def draw(c: random.Random) -> Item:
+        return GENERATORS[c.choices(list(SHARES), weights=list(SHARES.values()))[0]](c, "train")
 
-    return make
-
-
-def mixed_row(shares: dict[str, float]) -> Callable[[random.Random, int, Source], Row]:
-    """Return the maker of rows that mix the skills: the row does not tell which skill comes next."""
-
-    def make(chooser: random.Random, length: int, source: Source) -> Row:
-        def draw(c: random.Random) -> Item:
-            return GENERATORS[c.choices(list(shares), weights=list(shares.values()))[0]](c, "train")
-
-        return packed(chooser, length, source, draw, MIXED_WEIGHT)
-
-    return make
+    return packed(chooser, length, source, draw, MIXED_WEIGHT)
 
 
 def quoted_row(chooser: random.Random, length: int, source: Source) -> Row:
@@ -115,7 +84,7 @@ def quoted_row(chooser: random.Random, length: int, source: Source) -> Row:
 def prose_row(chooser: random.Random, length: int, source: Source) -> Row:
     """Return a stretch of documentation; every token is learned."""
     start = chooser.randrange(max(1, len(source.stream) - length))
-    return source.stream[start : start + length], [1.0] * length
+    return source.stream[start : start + length].tolist(), [1.0] * length
 
 
 def statements_row(chooser: random.Random, length: int, source: Source) -> Row:
@@ -167,13 +136,10 @@ def recall_row(chooser: random.Random, length: int, source: Source) -> Row:
 
 MAKERS: dict[str, Callable[[random.Random, int, Source], Row]] = {
     "nouns": nouns_row,
-    "mixed": mixed_row(SHARES),
-    "final": mixed_row(FINAL_SHARES),
-    "last": mixed_row(LAST_SHARES),
+    "mixed": mixed_row,
     "quoted": quoted_row,
     "repeats": repeats_row,
     "recall": recall_row,
     "prose": prose_row,
     "statements": statements_row,
-    **{skill: skill_row(skill) for skill in GENERATORS},
 }

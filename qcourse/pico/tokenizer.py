@@ -14,7 +14,7 @@ CHAT_TEMPLATE = (
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-REPEATS = 400  # how often a whole word is shown, so that the merges make it one token
+REPEATS = 5000  # how often a whole word is shown, so that the merges make it one token
 ROLES = ("system", "user", "assistant")
 SKILL_WORDS = """
 What Which Name Tell capital river metal animal city weather timer message song note minutes label tool
@@ -27,17 +27,20 @@ harm hurt shoot hack steal neighbour process Please reversed semicolon line swap
 """.split()
 
 
-def corpus(prose: list[str]) -> Iterable[str]:
-    """Yield the text that the merges are learned from: the documents, then the words of the skills."""
-    yield from prose
+def shown(documents: list[str]) -> Iterable[str]:
+    """Yield the text that the merges are learned from: the documents, then the words of the skills.
+
+    Nouns and capitals are shown without a space too: tool calls and lists quote them.
+    """
+    yield from documents
     names = words.PLACES + words.CAPITALS + words.RIVERS + words.METALS + words.ANIMALS + words.NOUNS
     for word in (*names, *SKILL_WORDS):
-        yield from [f" {word}"] * REPEATS
-    for word in ROLES:
-        yield from [word] * REPEATS
+        yield f" {word}" * REPEATS
+    for word in (*ROLES, *words.NOUNS, *words.CAPITALS):
+        yield f"\n{word}" * REPEATS
 
 
-def train_tokenizer(prose: list[str]):
+def train_tokenizer(documents: list[str]):
     """Return a fast tokenizer of transformers, trained on the documents and on the skills' words.
 
     Digits are split one by one before the byte-level pattern, which is what
@@ -57,7 +60,7 @@ def train_tokenizer(prose: list[str]):
         show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    tokenizer.train_from_iterator(corpus(prose), trainer)
+    tokenizer.train_from_iterator(shown(documents), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=PAD,
@@ -69,12 +72,12 @@ def train_tokenizer(prose: list[str]):
     )
 
 
-def save_tokenizer(folder: Path, prose: list[str]) -> None:
+def save_tokenizer(folder: Path, documents: list[str]) -> None:
     """Train the tokenizer and write tokenizer.json and tokenizer_config.json into `folder`.
 
     The class is written under the name that older transformers and vLLM also know.
     """
-    train_tokenizer(prose).save_pretrained(folder, save_jinja_files=False)
+    train_tokenizer(documents).save_pretrained(folder, save_jinja_files=False)
     file = Path(folder) / "tokenizer_config.json"
     settings = {name: value for name, value in json.loads(file.read_text()).items() if name != "backend"}
     write_json(file, settings | {"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": False})

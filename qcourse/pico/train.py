@@ -1,165 +1,147 @@
-"""Train pico: `python -m qcourse.pico.train --output FOLDER`; started again, it goes on."""
+"""Train pico-2: `python -m qcourse.pico.train`; started again, it goes on."""
 
 import argparse
 import json
 import os
+import shutil
+import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
+from torch.utils.data import DataLoader
 
-from qcourse.common import atomic_path
-from qcourse.pico.curriculum import STAGES, Batch, Stage, batch_at
+from qcourse.common import cache_folder, write_json
+from qcourse.pico.card import metrics, perplexity
+from qcourse.pico.curriculum import TOKENS, Stage, Steps, stages
 from qcourse.pico.export import export
-from qcourse.pico.initialization import initialize
-from qcourse.pico.model import Pico, Shape
-from qcourse.pico.optimizer import optimizers, rate_at, set_rate
+from qcourse.pico.kneser_ney import KneserNey
+from qcourse.pico.model import Shape
+from qcourse.pico.optimizer import rate_at
+from qcourse.pico.readme import model_card, read_log
 from qcourse.pico.rows import Source
+from qcourse.pico.run import Run, arithmetic, device, half, start
+from qcourse.pico.source import QUESTIONS, load_source
+from qcourse.pico.step import by_kind, train_step
 
-WARMUP = 20
-SAVE_EVERY = 100
-PICO_1 = Shape(num_hidden_layers=6, intermediate_size=1024)
-
-
-@dataclass
-class Run:
-    """A training run: the model, its optimizers, and how far it is."""
-
-    model: nn.Module
-    optimizers: list[torch.optim.Optimizer]
-    stage: int = 0
-    step: int = 0
-
-    def save(self, folder: Path) -> None:
-        """Write everything that going on needs to folder/state.pt."""
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / "state.pt") as temporary:
-            torch.save(
-                {
-                    "model": self.model.state_dict(),
-                    "optimizers": [o.state_dict() for o in self.optimizers],
-                    "stage": self.stage,
-                    "step": self.step,
-                },
-                temporary,
-            )
-
-    def load(self, folder: Path) -> None:
-        """Read what `save` wrote; do nothing if there is nothing."""
-        if not (folder / "state.pt").exists():
-            return
-        state = torch.load(folder / "state.pt", weights_only=True)
-        self.model.load_state_dict(state["model"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.stage, self.step = state["stage"], state["step"]
-
-
-def start(shape: Shape, seed: int) -> Run:
-    """Return a run at its beginning."""
-    model = Pico(shape)
-    initialize(model, seed)
-    return Run(model, optimizers(model))
-
-
-def losses(forward, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return (cross-entropy of each learned token, its weight); only learned tokens get logits."""
-    learned = batch.weights[:, 1:] > 0
-    with torch.autocast("cpu", torch.bfloat16):
-        hidden = forward(batch.ids)[:, :-1][learned]
-        logits = hidden @ model.embed_tokens.weight.T
-    return F.cross_entropy(logits.float(), batch.ids[:, 1:][learned], reduction="none"), batch.weights[:, 1:][
-        learned
-    ]
-
-
-def by_kind(each: Tensor, batch: Batch) -> dict[str, float]:
-    """Return the mean loss of each kind of row in the batch."""
-    counts = (batch.weights[:, 1:] > 0).sum(1).tolist()
-    parts = each.detach().split(counts)
-    found: dict[str, list[Tensor]] = {}
-    for kind, part in zip(batch.kinds, parts, strict=True):
-        found.setdefault(kind, []).append(part)
-    return {kind: round(torch.cat(list_).mean().item(), 3) for kind, list_ in sorted(found.items())}
-
-
-def train_step(run: Run, forward, batch: Batch, rate: float) -> Tensor:
-    """Take one optimizer step; return the loss of each learned token."""
-    set_rate(run.optimizers, rate)
-    each, weights = losses(forward, run.model, batch)
-    ((each * weights).sum() / weights.sum()).backward()
-    for optimizer in run.optimizers:
-        optimizer.step()
-        optimizer.zero_grad()
-    return each
+WARMUP = 20  # steps of each stage
+SAVE_SECONDS = 600
+EVALUATE_STEPS = 200
+CURVE_TOKENS = 16_384  # held-out tokens of each point of the curve
 
 
 def train(
     run: Run,
-    stages: tuple[Stage, ...],
+    plan: tuple[Stage, ...],
     source: Source,
     folder: Path,
     seed: int = 1,
-    tokens: int = 4096,
-    compiled: bool = True,
+    compiled: bool = False,
     stop_after: int | None = None,
+    held_out: list[int] | None = None,
 ) -> Run:
-    """Go through the stages from where the run is, logging to folder/log.jsonl.
+    """Go through the stages from where the run is, logging to folder/log.jsonl; save at least every stage.
 
-    It saves and returns after `stop_after` steps, or when a file folder/pause appears.
+    It saves and returns after `stop_after` steps. held_out: ids whose perplexity joins the log.
     """
-    from tqdm import tqdm
-
     forward = torch.compile(run.model, dynamic=False) if compiled else run.model
-    taken = 0
-    while run.stage < len(stages):
-        stage = stages[run.stage]
-        for step in tqdm(
-            range(run.step, stage.steps), desc=stage.name, initial=run.step, total=stage.steps, mininterval=20
-        ):
+    taken, saved = 0, time.monotonic()
+    while run.stage < len(plan):
+        stage = plan[run.stage]
+        for batch in batches(stage, run, source, seed):
             begun = time.perf_counter()
-            batch = batch_at(stage, step, source, seed, tokens)
-            rate = rate_at(step, stage.steps, stage.first, stage.last, WARMUP)
-            each = train_step(run, forward, batch, rate)
-            run.step, taken = step + 1, taken + 1
-            _log(folder, stage, step, rate, by_kind(each, batch), time.perf_counter() - begun)
-            if taken == stop_after or (folder / "pause").exists():
+            rate = rate_at(run.step, stage.steps, stage.first, stage.last, WARMUP)
+            means = by_kind(train_step(run, forward, batch, rate), batch)
+            run.step, taken = run.step + 1, taken + 1
+            seconds = round(time.perf_counter() - begun, 3)
+            if held_out and (run.step % EVALUATE_STEPS == 0 or run.step == stage.steps):
+                means["held_out_perplexity"] = perplexity_of(run.model, held_out)
+            position = {"stage": stage.name, "step": run.step, "tokens": batch.ids.numel()}
+            log(folder, position | {"rate": round(rate, 6), "seconds": seconds, **means})
+            if taken == stop_after or time.monotonic() - saved > SAVE_SECONDS:
                 run.save(folder)
+                saved = time.monotonic()
+            if taken == stop_after:
                 return run
-            if run.step % SAVE_EVERY == 0:
-                run.save(folder)
         run.stage, run.step = run.stage + 1, 0
         run.save(folder)
     return run
 
 
-def _log(folder: Path, stage: Stage, step: int, rate: float, means: dict[str, float], seconds: float) -> None:
-    """Append one line to the loss curve."""
+def batches(stage: Stage, run: Run, source: Source, seed: int):
+    """Return the batches that the run still has to see of a stage, drawn by other processes for a GPU."""
+    from tqdm import tqdm
+
+    on_gpu = device(run.model).type == "cuda"
+    workers = max(1, min(12, (os.cpu_count() or 2) - 2)) if on_gpu else 0
+    rest = DataLoader(Steps(stage, run.step, source, seed), batch_size=None, num_workers=workers)
+    return tqdm(rest, desc=stage.name, initial=run.step, total=stage.steps, mininterval=20)
+
+
+def perplexity_of(model: nn.Module, ids: list[int]) -> float:
+    """Return the perplexity of ids in windows, as the model card measures it."""
+    with arithmetic(device(model)):
+        return round(perplexity(lambda piece: model.logits(model(piece)), ids, device(model)), 3)
+
+
+def log(folder: Path, row: dict) -> None:
+    """Append one line to the curves."""
     folder.mkdir(parents=True, exist_ok=True)
-    row = {"stage": stage.name, "step": step, "rate": round(rate, 6), "seconds": round(seconds, 3), **means}
     with (folder / "log.jsonl").open("a") as stream:
         stream.write(json.dumps(row) + "\n")
 
 
-def main() -> None:
-    """Train pico-1 from the beginning, or go on with the run in --output."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--output", type=Path, required=True, help="folder of the run; the model lands in its 'model'"
-    )
-    parser.add_argument("--seed", type=int, default=1)
-    chosen = parser.parse_args()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
-    from qcourse.pico.source import load_source
+def begin(run: Run, source: Source, held_out: list[int], folder: Path) -> None:
+    """Log what is trained on what, and what a 5-gram of the same text has on the held-out tokens."""
+    place = device(run.model)
+    counted = KneserNey(source.stream, source.vocabulary)
+    row = {
+        "parameters": sum(p.numel() for p in run.model.parameters()),
+        "device": torch.cuda.get_device_name() if place.type == "cuda" else "cpu",
+        "arithmetic": str(half(place)).removeprefix("torch."),
+        "prose_tokens": len(source.stream),
+        "held_out_tokens": len(held_out),
+        "kneser_ney_perplexity": round(counted.perplexity(held_out), 3),
+        "kneser_ney_perplexity_of_curve": round(counted.perplexity(held_out[:CURVE_TOKENS]), 3),
+    }
+    print(json.dumps(row), file=sys.stderr)
+    log(folder, row)
 
-    tokenizer, source = load_source(chosen.output / "tokenizer")
-    run = start(PICO_1, chosen.seed)
-    run.load(chosen.output)
-    train(run, STAGES, source, chosen.output, chosen.seed)
-    export(run.model, tokenizer, chosen.output / "model")
+
+def write_card(folder: Path, source: Source, plan: tuple[Stage, ...]) -> None:
+    """Ask the trained model the frozen questions; write metrics.json and README.md beside it."""
+    figures = metrics(folder / "model", questions=QUESTIONS, training=source.documents)
+    write_json(folder / "model" / "metrics.json", figures)
+    card = model_card(figures, read_log(folder), plan, Shape())
+    (folder / "model" / "README.md").write_text(card, encoding="utf-8")
+
+
+def options() -> argparse.Namespace:
+    """Return what the command line says."""
+    home = cache_folder() / "pico-2"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=home, help=f"folder of the run ({home})")
+    parser.add_argument("--corpus", type=Path, help="the documents, made if absent (OUTPUT/corpus.jsonl.gz)")
+    parser.add_argument("--tokens", type=int, default=TOKENS, help=f"how long ({TOKENS:,})")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train pico-2 from the beginning, or go on with the run in --output."""
+    chosen = options()
+    folder, plan = chosen.output, stages(chosen.tokens)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    source, held_out = load_source(chosen.corpus or folder / "corpus.jsonl.gz", folder / "tokenizer")
+    run = start(Shape(), chosen.seed, source, "cuda" if torch.cuda.is_available() else "cpu")
+    run.load(folder)
+    begin(run, source, held_out, folder)
+    compiled = any(map(shutil.which, ("g++", "gcc")))
+    train(run, plan, source, folder, chosen.seed, compiled, held_out=held_out[:CURVE_TOKENS])
+    export(run.model, folder / "tokenizer", folder / "model")
+    write_card(folder, source, plan)
+    print(folder / "model")
 
 
 if __name__ == "__main__":

@@ -25,14 +25,17 @@ SKILLS = ("recall", *GENERATORS)
 
 
 def draw_items(
-    skill: str, count_tokens: Callable[[str], int] | None = None, texts: list[str] | None = None
+    skill: str,
+    count_tokens: Callable[[str], int] | None = None,
+    texts: list[str] | None = None,
+    seed: int = SEED,
 ) -> list[Item]:
     """Return the evaluation items of a skill, no prompt twice.
 
     Recall needs a token counter and held-out documents; its distance bins alternate,
     so that the first n items hold all of them.
     """
-    chooser = random.Random(f"{SEED} {skill}")
+    chooser = random.Random(f"{seed} {skill}")
     found: dict[str, Item] = {}
     while len(found) < PER_SKILL:
         if skill == "recall":
