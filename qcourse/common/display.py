@@ -1,7 +1,6 @@
 """Show text or a table in a notebook, or print it where there is none."""
 
 from collections.abc import Sequence
-from html import escape
 
 
 def in_notebook() -> bool:
@@ -41,16 +40,12 @@ def show_table(rows: list[dict]) -> None:
 
 
 def html_table(rows: list[dict]) -> str:
-    """Return rows that share the first one's keys as an HTML table, every text escaped."""
-    head = "".join(f"<th>{escape(str(key))}</th>" for key in rows[0])
-    lines = ["".join(cell(str(row.get(key, ""))) for key in rows[0]) for row in rows]
-    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+    """Return rows as an HTML table, texts escaped; the first column, a name, is not broken."""
+    from tabulate import tabulate
 
-
-def cell(text: str) -> str:
-    """Return one cell; a short text, such as a claim's number, is not broken into lines."""
-    wrap = "" if len(text) > 16 else ";white-space:nowrap"
-    return f"<td style='text-align:left{wrap}'>{escape(text)}</td>"
+    table = tabulate(rows, headers="keys", tablefmt="html", disable_numparse=True)
+    table = table.replace("<tr><td>", "<tr><td style='text-align:left;white-space:nowrap'>")
+    return table.replace("<td>", "<td style='text-align:left'>")
 
 
 def interval(bounds: Sequence[float] | None, share: bool = False) -> str:
