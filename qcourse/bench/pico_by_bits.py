@@ -48,8 +48,9 @@ def measure_subject(n: int = 200, n_windows: int = 80) -> dict:
 def skill_marks(model: Any, tokenizer: Any, n: int) -> dict[str, list[bool]]:
     """Return right or wrong for n frozen items of each skill."""
     from qcourse import measure
+    from qcourse.skills import SKILLS
 
-    return measure.skill_scores(measure.HFSource(model, tokenizer, "pico"), n)["marks"]
+    return measure.skill_scores(measure.HFSource(model, tokenizer), SKILLS, n)["marks"]
 
 
 def losses(before: dict[str, list[bool]], after: dict[str, list[bool]]) -> dict[str, dict]:

@@ -50,7 +50,7 @@ def measure_noise(base: Any, tokens: Any) -> Any:
         base,
         exact,
         tokens,
-        plan=measure.Plan(time=False),
+        config=measure.EvaluationConfig(time=False),
         model_hash=base.hash,
         artefact=base.folder,
         progress=False,
@@ -71,11 +71,10 @@ def measure_lane(
     base: the LoadedModel in bf16, the reference of every divergence; ready: default prepared now.
     Raises QCourseError when the engine is missing or cannot run the artefact here.
     """
-    from qcourse import measure, recipe
+    from qcourse import measure, recipe, skills
 
     ready = ready or prepare(lane, base)
     with opened(lane, ready) as source:
-        source.name = base.name  # decides which skills are asked
         return measure.evaluate(
             source,
             ready.reference,
@@ -83,7 +82,7 @@ def measure_lane(
             recipe=recipe.named(lane.recipe),
             lane=lane.name,
             artefact=ready.path,
-            plan=measure.Plan(n_items=items),
+            config=measure.EvaluationConfig(skills.applicable(base.name), items),
             model_hash=base.hash,
             progress=False,
             scoreboard=scoreboard_file(),

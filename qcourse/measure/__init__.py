@@ -4,7 +4,7 @@ from qcourse.measure.cache import Cached, cached
 from qcourse.measure.compare import Comparison, compare
 from qcourse.measure.divergence import Divergence, divergence, divergence_of
 from qcourse.measure.evaluate import evaluate, noise_row
-from qcourse.measure.fields import Plan
+from qcourse.measure.fields import EvaluationConfig
 from qcourse.measure.latency import Latency, latency
 from qcourse.measure.memory import PeakMemory, kv_bytes, weight_bytes
 from qcourse.measure.pareto import pareto, pareto_front
@@ -31,13 +31,13 @@ __all__ = [
     "Comparison",
     "Divergence",
     "Estimate",
+    "EvaluationConfig",
     "EvaluationSet",
     "HFSource",
     "Latency",
     "LogitSource",
     "PeakMemory",
     "Perplexity",
-    "Plan",
     "Row",
     "Size",
     "append",

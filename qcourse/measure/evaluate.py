@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from qcourse.measure.cache import cached
-from qcourse.measure.fields import Plan, measure_row
+from qcourse.measure.fields import EvaluationConfig, measure_row
 from qcourse.measure.provenance import machine, versions
 from qcourse.measure.scoreboard import Row, append
 from qcourse.measure.size import Size, bits_per_weight, memory_size
-from qcourse.measure.sources import as_source
+from qcourse.measure.sources import LogitSource, as_source
 from qcourse.measure.tokens import EvaluationSet, as_evaluation_set
 
 YARDSTICK = 1  # raised when a measure changes its meaning, so that no older row is found in the cache
@@ -29,7 +29,7 @@ def evaluate(
     lane: str = "",
     artefact: Path | str | None = None,
     tokenizer: Any = None,
-    plan: Plan | None = None,
+    config: EvaluationConfig | None = None,
     scoreboard: Path | str | None = None,
     model_hash: str = "",
     progress: bool = True,
@@ -43,15 +43,16 @@ def evaluate(
     before_timing: waits until nothing else keeps the machine busy.
     The row is taken from the cache when model, reference, tokens, recipe, versions and machine are the same.
     """
-    plan = plan or Plan()
-    source, evaluation = as_source(model, tokenizer), as_evaluation_set(tokens)
-    base = as_source(reference) if reference is not None else None
+    config = config or EvaluationConfig()
+    source: LogitSource = as_source(model, tokenizer)
+    base: LogitSource | None = as_source(reference) if reference is not None else None
+    evaluation = as_evaluation_set(tokens)
     row = identity(source, base, evaluation, recipe, lane, model_hash)
-    hashes = {"model": getattr(source, "hash", None), "reference": getattr(base, "hash", None)}
-    key = asdict(row) | hashes | {"plan": asdict(plan), "yardstick": YARDSTICK}
+    hashes = {"model": source.hash, "reference": base.hash if base is not None else None}
+    key = asdict(row) | hashes | {"config": asdict(config), "yardstick": YARDSTICK}
     known = bool(hashes["model"]) and (base is None or bool(hashes["reference"]))
-    values = once(key, known, lambda: measure_row(source, base, evaluation, plan, progress, before_timing))
-    size = size_fields(stored_size(model, source, artefact))
+    values = once(key, known, lambda: measure_row(source, base, evaluation, config, progress, before_timing))
+    size = size_fields(stored_size(model, artefact))
     row = Row.from_dict(asdict(row) | values | size)
     if scoreboard:
         append(scoreboard, row)
@@ -67,30 +68,35 @@ def once(key: dict, known: bool, measured: Callable[[], dict]) -> dict:
 
 
 def identity(
-    source: Any, base: Any, evaluation: EvaluationSet, recipe: Any, lane: str, model_hash: str
+    source: LogitSource,
+    base: LogitSource | None,
+    evaluation: EvaluationSet,
+    recipe: Any,
+    lane: str,
+    model_hash: str,
 ) -> Row:
     """Return the row's names and hashes, nothing measured."""
     origin = base if base is not None else source
     return Row(
         recipe=getattr(recipe, "name", str(recipe)),
         lane=lane or getattr(recipe, "transform", None) or getattr(recipe, "method", str(recipe)),
-        engine=getattr(source, "engine", type(source).__name__),
-        model_hash=model_hash or getattr(origin, "model_hash", "") or getattr(origin, "hash", ""),
+        engine=source.engine,
+        model_hash=model_hash or origin.model_hash or origin.hash or "",
         recipe_hash=getattr(recipe, "hash", str(recipe)),
         evaluation_hash=evaluation.hash,
-        dtype=getattr(source, "dtype", ""),
-        threads=getattr(source, "threads", None) or torch.get_num_threads(),
-        versions=versions() | getattr(source, "versions", {}),
+        dtype=source.dtype,
+        threads=source.threads or torch.get_num_threads(),
+        versions=versions() | source.versions,
         machine=machine(),
     )
 
 
-def stored_size(model: Any, source: Any, artefact: Path | str | None) -> Size | None:
+def stored_size(model: Any, artefact: Path | str | None) -> Size | None:
     """Return what the artefact stores, or what the quantized layers in memory would, if either is known."""
     if artefact:
         return bits_per_weight(artefact)
     layers = getattr(model, "layers", None)
-    return memory_size(source.model, layers) if isinstance(layers, dict) else None
+    return memory_size(model.model, layers) if isinstance(layers, dict) else None
 
 
 def size_fields(size: Size | None) -> dict:

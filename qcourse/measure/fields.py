@@ -10,42 +10,44 @@ from qcourse.measure.latency import latency
 from qcourse.measure.memory import PeakMemory
 from qcourse.measure.perplexity import perplexity_of
 from qcourse.measure.skills import skill_scores
+from qcourse.measure.sources import LogitSource
 from qcourse.measure.tokens import EvaluationSet
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to measure: skill items (0: none), whether to time, and at which sizes."""
+class EvaluationConfig:
+    """What to measure beside the tokens: n_items of each of these skills, and times at which sizes."""
 
-    n_items: int = 0
+    skills: tuple[str, ...] = ()
+    n_items: int = 50
     time: bool = True
     prompt_tokens: int = 256
     new_tokens: int = 16
 
 
 def measure_row(
-    source: Any,
+    source: LogitSource,
     base: Any,
     evaluation: EvaluationSet,
-    plan: Plan,
+    config: EvaluationConfig,
     progress: bool,
     before_timing: Callable[[], object] | None = None,
 ) -> dict:
     """Return the measured fields of a row; before_timing is called when the clock is about to count."""
-    with PeakMemory(*getattr(source, "process_ids", ())) as peak:
+    with PeakMemory(*source.process_ids) as peak:
         comparison = compare(source, evaluation, base, progress)
         values, intervals = perplexity_fields(comparison)
         if base is not None:
             more, spreads = divergence_fields(comparison)
             values, intervals = values | more, intervals | spreads
-    if plan.n_items:
-        scores = skill_scores(source, plan.n_items)
-        values |= {"skills": scores["skills"], "n_items": plan.n_items}
+    if config.skills and config.n_items:
+        scores = skill_scores(source, config.skills, config.n_items)
+        values |= {"skills": scores["skills"], "n_items": config.n_items}
         intervals |= {f"skills.{name}": pair for name, pair in scores["intervals"].items()}
-    if plan.time:
+    if config.time:
         if before_timing:
             before_timing()
-        values |= timing_fields(source, plan)
+        values |= timing_fields(source, config)
     return values | {"intervals": intervals, "peak_memory_bytes": peak.cuda_bytes or peak.bytes}
 
 
@@ -64,9 +66,9 @@ def divergence_fields(comparison: Comparison) -> tuple[dict, dict]:
     return {name: getattr(found, name) for name in names}, found.intervals
 
 
-def timing_fields(source: Any, plan: Plan) -> dict:
+def timing_fields(source: LogitSource, config: EvaluationConfig) -> dict:
     """Return time to first token and the two rates of one sequence."""
-    (found,) = latency(source, (1,), plan.prompt_tokens, plan.new_tokens)
+    (found,) = latency(source, (1,), config.prompt_tokens, config.new_tokens)
     return {
         "ttft": found.ttft,
         "tokens_per_second": found.prefill_tokens_per_second,

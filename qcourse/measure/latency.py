@@ -8,7 +8,7 @@ import torch
 
 from qcourse.common import QCourseError
 from qcourse.common.latency import Latency
-from qcourse.measure.sources import HFSource, as_source
+from qcourse.measure.sources import LogitSource, as_source
 
 
 def latency(
@@ -20,22 +20,19 @@ def latency(
 ) -> list[Latency]:
     """Time greedy decoding with a KV cache at each batch size, after one run to warm up.
 
-    A source that times itself (a server) is asked for `.latency(batch, prompt_tokens, new_tokens)`.
     Raises QCourseError for fewer than two new tokens, since the first one is the prefill's.
     """
     if new_tokens < 2:
         raise QCourseError(f"{new_tokens} new tokens say nothing about decoding; ask for at least 2")
-    source = as_source(model)
-    if hasattr(source, "latency"):
-        return [source.latency(batch, prompt_tokens, new_tokens) for batch in batches]
-    return [time_model(source, batch, prompt_tokens, new_tokens, repeats) for batch in batches]
+    source: LogitSource = as_source(model)
+    return [source.latency(batch, prompt_tokens, new_tokens, repeats) for batch in batches]
 
 
-def time_model(source: HFSource, batch: int, prompt_tokens: int, new_tokens: int, repeats: int) -> Latency:
+def time_model(model: Any, batch: int, prompt_tokens: int, new_tokens: int, repeats: int) -> Latency:
     """Return the median times of a transformers model in this process."""
     generator = torch.Generator().manual_seed(0)
-    prompt = torch.randint(2, source.vocabulary, (batch, prompt_tokens), generator=generator)
-    runs = [one_run(source.model, prompt.to(source.model.device), new_tokens) for _ in range(repeats + 1)][1:]
+    prompt = torch.randint(2, model.config.vocab_size, (batch, prompt_tokens), generator=generator)
+    runs = [one_run(model, prompt.to(model.device), new_tokens) for _ in range(repeats + 1)][1:]
     prefill, decode = (sorted(column)[len(runs) // 2] for column in zip(*runs, strict=True))
     return Latency.of(batch, prompt_tokens, new_tokens, prefill, decode / (new_tokens - 1))
 

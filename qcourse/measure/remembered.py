@@ -17,7 +17,7 @@ class Remembered:
 
     def __init__(self, source: Any, limit: float) -> None:
         self.source, self.limit = source, limit
-        self.vocabulary, self.name = source.vocabulary, source.name
+        self.vocabulary = source.vocabulary
         self.kept: dict[tuple, list[Tensor]] = {}
 
     def logits(self, tokens: Tensor) -> Tensor:

@@ -4,29 +4,28 @@ from typing import Any
 
 from qcourse.common.display import interval
 from qcourse.measure.sources import as_source
-from qcourse.skills import SKILLS, Item, applicable, items, score
+from qcourse.skills import SKILLS, Item, items, score
 
 NOT_APPLICABLE = "not applicable"
 
 
-def skill_scores(model: Any, n: int = 50, name: str | None = None, skills: tuple[str, ...] = SKILLS) -> dict:
-    """Ask n frozen items of each skill, greedily, and grade the answers.
+def skill_scores(model: Any, asked: tuple[str, ...], n: int = 50) -> dict:
+    """Ask n frozen items of each skill in `asked`, greedily, and grade the answers.
 
     model: a source with `.generate(messages, max_new_tokens)`, or a loaded model with its tokenizer.
-    name: what decides whether the model was taught the course's own facts (default: the source's name).
+    asked: the skills that the model was taught, as `qcourse.skills.applicable` says; others do not apply.
     Returns {"skills": {skill: accuracy or "not applicable"}, "intervals": {skill: [low, high]},
     "n": {skill: items}, "marks": {skill: [bool]}}, and score's further splits.
     """
     source = as_source(model)
-    able = applicable(name or getattr(source, "name", ""))
-    asked = [item for skill in skills if skill in able for item in items(skill, n)]
-    found = score(lambda questions: answers(source, questions), asked)
+    questions = [item for skill in asked for item in items(skill, n)]
+    found = score(lambda batch: answers(source, batch), questions)
     return {
-        "skills": dict.fromkeys(skills, NOT_APPLICABLE)
+        "skills": dict.fromkeys(SKILLS, NOT_APPLICABLE)
         | {skill: row["accuracy"] for skill, row in found["skills"].items()},
         "intervals": {skill: row["interval"] for skill, row in found["skills"].items()},
         "n": {skill: row["n"] for skill, row in found["skills"].items()},
-        "marks": by_skill(asked, found["marks"]),
+        "marks": by_skill(questions, found["marks"]),
         "recall_by_distance": found["recall_by_distance"],
         "refusal_by_direction": found["refusal_by_direction"],
     }

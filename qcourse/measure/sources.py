@@ -1,7 +1,6 @@
-"""Where logits come from: a transformers model in memory, or anything with `.logits(tokens)`.
+"""Where logits come from: a transformers model in memory, a server, or anything with `.logits(tokens)`.
 
-The measures need no more than `logits(tokens [B, T]) -> float32 [B, T, V]` (log-probabilities
-do as well) and, for skills, `generate(messages, max_new_tokens) -> texts`. Servers bring both.
+Perplexity and divergence need no more than `logits`; a row of the scoreboard asks all of `LogitSource`.
 """
 
 import hashlib
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from qcourse.common import QCourseError
+from qcourse.common.latency import Latency
 from qcourse.models import SUPPORTED
 from qcourse.models.attention import blockwise_attention
 
@@ -21,23 +21,71 @@ BATCH_TOKENS = 2048
 
 
 class LogitSource(Protocol):
-    """What the measures ask of a model, wherever it runs."""
+    """What a row of the scoreboard asks of a model, wherever it runs."""
+
+    @property
+    def engine(self) -> str:
+        """What runs it: transformers, vllm, llama.cpp, or url."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """The type it computes in, as its engine names it; "" where that is not known."""
+        ...
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Tokens of the vocabulary, None where only the logits tell."""
+        ...
+
+    @property
+    def threads(self) -> int | None:
+        """Threads it computes with, None for those of this process."""
+        ...
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of what computes outside of this process."""
+        ...
+
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """Processes whose memory is the model's, none for this one."""
+        ...
+
+    @property
+    def hash(self) -> str | None:
+        """What decides its numbers; None: never taken from the cache."""
+        ...
+
+    @property
+    def model_hash(self) -> str | None:
+        """What names the unquantized model whatever its dtype; None: its `hash` does."""
+        ...
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """Return float32 [B, T, V] for token ids int64 [B, T]."""
+        """Return logits or log-probabilities, float32 [B, T, V], for token ids int64 [B, T]."""
+        ...
+
+    def generate(self, messages: list[list[dict]], max_new_tokens: list[int]) -> list[str]:
+        """Return greedy answers to chat messages, in order."""
+        ...
+
+    def latency(self, batch: int, prompt_tokens: int, new_tokens: int, repeats: int = 3) -> Latency:
+        """Return the median times of `repeats` runs after one to warm up."""
         ...
 
 
 class HFSource:
     """A transformers causal language model in memory, in any dtype and on any device."""
 
-    engine = "transformers"
+    engine, threads, process_ids = "transformers", None, ()
 
-    def __init__(self, model: Any, tokenizer: Any = None, name: str = "", model_hash: str = "") -> None:
+    def __init__(self, model: Any, tokenizer: Any = None, model_hash: str = "") -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
         self._model_hash = model_hash
-        self.name = name or getattr(model.config, "_name_or_path", "") or "model"
-        self.vocabulary = model.config.vocab_size
+        self.versions: dict[str, str] = {}
+        self.vocabulary: int = model.config.vocab_size
         self.dtype = str(model.dtype).removeprefix("torch.")
 
     @torch.inference_mode()
@@ -79,6 +127,12 @@ class HFSource:
         ]
         return generate(self.model, self.tokenizer, items)
 
+    def latency(self, batch: int, prompt_tokens: int, new_tokens: int, repeats: int = 3) -> Latency:
+        """Return the median times of greedy decoding of random prompts with a KV cache."""
+        from qcourse.measure.latency import time_model
+
+        return time_model(self.model, batch, prompt_tokens, new_tokens, repeats)
+
     @property
     def model_hash(self) -> str:
         """What names the model whatever its dtype: the hash of the folder it came from, else `hash`."""
@@ -104,7 +158,7 @@ def as_source(model: Any, tokenizer: Any = None) -> Any:
         return HFSource(model, tokenizer)
     if isinstance(getattr(model, "model", None), torch.nn.Module):
         tokenizer = tokenizer or getattr(model, "tokenizer", None)
-        return HFSource(model.model, tokenizer, getattr(model, "name", ""), getattr(model, "hash", "")[:16])
+        return HFSource(model.model, tokenizer, getattr(model, "hash", "")[:16])
     raise QCourseError(
         f"{type(model).__name__} is no logit source: give a transformers model or an object with .logits"
     )
@@ -125,4 +179,4 @@ def logit_chunks(source: Any, tokens: Tensor, rows: int) -> Iterator[Tensor]:
 
 def chunk_rows(source: Any) -> int:
     """Return how many positions' logits fit in one chunk."""
-    return max(1, CHUNK_VALUES // getattr(source, "vocabulary", 4096))
+    return max(1, CHUNK_VALUES // (getattr(source, "vocabulary", None) or 4096))

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qcourse.measure import LogitSource
 
 
 def measure(
@@ -12,23 +15,25 @@ def measure(
 ) -> dict[str, Any]:
     """Return one scoreboard row as plain values; skills as {skill: {"accuracy", "interval"}}."""
     from qcourse import models
-    from qcourse.measure import Plan, evaluate, evaluation_tokens
+    from qcourse.measure import EvaluationConfig, evaluate, evaluation_tokens
+    from qcourse.skills import applicable
 
     reference = models.load(baseline) if baseline else None
     with source(model, baseline) as (logits, tokenizer):
-        logits.name = origin(model, baseline) or model  # decides which skills are asked
+        asked = applicable(origin(model, baseline) or model)
         tokens = evaluation_tokens(tokenizer, windows, context, text=text)
         row = evaluate(logits, reference, tokens, recipe=recipe_name(model), artefact=artefact(model),
-                       tokenizer=tokenizer, plan=Plan(n_items=items, time=False))  # fmt: skip
+                       tokenizer=tokenizer, config=EvaluationConfig(asked, items, time=False))  # fmt: skip
     values = asdict(row)
     values["skills"] = {name: with_interval(name, entry, row.intervals) for name, entry in row.skills.items()}
     return {"model": model, **values}
 
 
 @contextmanager
-def source(model: str, baseline: str | None) -> Iterator[tuple[Any, Any]]:
+def source(model: str, baseline: str | None) -> Iterator[tuple["LogitSource", Any]]:
     """Yield (logit source, tokenizer) of what was named; servers started for it are stopped."""
     from qcourse import models, serve
+    from qcourse.measure import as_source
 
     if model.startswith(("http://", "https://")):
         tokenizer = tokenizer_of(model, baseline)
@@ -40,7 +45,7 @@ def source(model: str, baseline: str | None) -> Iterator[tuple[Any, Any]]:
             yield server, tokenizer
     else:
         loaded = models.load(model)
-        yield loaded, loaded.tokenizer
+        yield as_source(loaded), loaded.tokenizer
 
 
 def tokenizer_of(model: str, baseline: str | None) -> Any:

@@ -126,10 +126,11 @@ def results(grid: Grid, names: list[str]) -> Any:
 def measure_recipe(grid: Grid, name: str) -> "Row":
     """Quantize the grid's model by one recipe and measure it against the model itself."""
     from qcourse import models
-    from qcourse.measure import Plan, evaluate, evaluation_tokens
+    from qcourse.measure import EvaluationConfig, evaluate, evaluation_tokens
     from qcourse.pipeline.build import calibration_tokens
     from qcourse.quantize import quantize
     from qcourse.recipe import named
+    from qcourse.skills import applicable
 
     recipe = named(name)
     reference, loaded = models.load(grid.model), models.load(grid.model)
@@ -137,4 +138,4 @@ def measure_recipe(grid: Grid, name: str) -> "Row":
     made = quantize(loaded.model, recipe, tokens)
     text = evaluation_tokens(reference.tokenizer, grid.windows, grid.context)
     return evaluate(made, reference, text, recipe=recipe, tokenizer=loaded.tokenizer,
-                    plan=Plan(n_items=grid.items, time=False))  # fmt: skip
+                    config=EvaluationConfig(applicable(grid.model), grid.items, time=False))  # fmt: skip

@@ -21,7 +21,7 @@ class RemoteServer(Server):
 
     def __init__(self, url: str, vocabulary: int | None = None) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
-        self.name = self.model = served_model(f"{self.url}/v1")
+        self.model = served_model(f"{self.url}/v1")
         self.vocabulary = vocabulary
         self.has_chat_template = True
         once = httpx.Limits(max_keepalive_connections=0)

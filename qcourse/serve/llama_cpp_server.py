@@ -15,7 +15,7 @@ from qcourse.common.latency import Latency
 from qcourse.serve.ports import choose_port
 from qcourse.serve.process import ServerProcess
 from qcourse.serve.server import Server
-from qcourse.serve.timing import ROUNDS, random_prompts
+from qcourse.serve.timing import random_prompts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,13 +59,13 @@ class LlamaCppServer(Server):
             rows.append(np.frombuffer(content, dtype=np.float32).reshape(len(window), -1))
         return torch.from_numpy(np.stack(rows))
 
-    def latency(self, batch: int, prompt_tokens: int, new_tokens: int) -> Latency:
+    def latency(self, batch: int, prompt_tokens: int, new_tokens: int, repeats: int = 3) -> Latency:
         """Return the times of `batch` prompts of which llama.cpp here runs one after another.
 
         The worker times its own tokens: random ones rarely make whole characters, and a stream of text
         brings only those.
         """
-        runs = [self.times(batch, prompt_tokens, new_tokens, seed) for seed in range(ROUNDS)][1:]
+        runs = [self.times(batch, prompt_tokens, new_tokens, seed) for seed in range(repeats + 1)][1:]
         ttft, tpot = (median(column) for column in zip(*runs, strict=True))
         return Latency.of(batch, prompt_tokens, new_tokens, ttft, batch * tpot)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from qcourse.common import QCourseError, content_hash
+from qcourse.common.latency import Latency
 from qcourse.serve.logs import cause
 from qcourse.serve.process import ServerProcess
 
@@ -29,12 +30,16 @@ class Refused(QCourseError):
 class Server:
     """A running server; a context manager that ends it. Serves as a logit source for `qcourse.measure`."""
 
-    engine = "server"
+    engine, dtype = "server", ""
+    model_hash: str | None = None
+    vocabulary: int | None = None
+    threads: int | None = None
+    versions: dict[str, str] = {}
 
     def __init__(self, path: Path, port: int, process: ServerProcess) -> None:
         self.path, self.port, self.process = path, port, process
         self.url = f"http://127.0.0.1:{port}"
-        self.name = self.model = path.stem if path.suffix == ".gguf" else path.name
+        self.model = path.stem if path.suffix == ".gguf" else path.name
         self.has_chat_template = True
         # No connection is kept: servers close idle ones, and a request on a closing one fails.
         once = httpx.Limits(max_keepalive_connections=0)
@@ -110,11 +115,11 @@ class Server:
             "text"
         ]
 
-    def latency(self, batch: int, prompt_tokens: int, new_tokens: int) -> Any:
-        """Return the Latency of `batch` concurrent streams."""
+    def latency(self, batch: int, prompt_tokens: int, new_tokens: int, repeats: int = 3) -> Latency:
+        """Return the times of `batch` concurrent streams."""
         from qcourse.serve.timing import server_latency
 
-        return server_latency(self, batch, prompt_tokens, new_tokens)
+        return server_latency(self, batch, prompt_tokens, new_tokens, repeats)
 
     def stop(self) -> None:
         """End the server and all its processes."""

@@ -8,20 +8,18 @@ from qcourse.common import QCourseError
 from qcourse.common.latency import Latency
 from qcourse.serve.loadtest import loadtest
 
-ROUNDS = 4  # the first warms up; each has prompts of its own, so that no prefix is cached
 
+def server_latency(server: Any, batch: int, prompt_tokens: int, new_tokens: int, repeats: int = 3) -> Latency:
+    """Time `batch` streams of random token ids against a server: medians of the runs after one to warm up.
 
-def server_latency(server: Any, batch: int, prompt_tokens: int, new_tokens: int) -> Latency:
-    """Time `batch` streams of random token ids against a server: medians of three runs after one to warm up.
-
-    Raises QCourseError if requests fail.
+    Each run has prompts of its own, so that no prefix is cached. Raises QCourseError if requests fail.
     """
     runs = [
         loadtest(
             server.url, batch, batch, new_tokens=new_tokens, model=server.model,
             prompts=random_prompts(server.vocabulary, batch, prompt_tokens, seed),
         )
-        for seed in range(ROUNDS)
+        for seed in range(repeats + 1)
     ]  # fmt: skip
     for run in runs:
         if run.errors:

@@ -40,7 +40,8 @@ def own_cache(tmp_path, monkeypatch):
 class Fixed:
     """A logit source that returns given logits and counts how often it was asked."""
 
-    engine, hash, name = "fixed", "f1xed", "fixed"
+    engine, hash, model_hash, dtype = "fixed", "f1xed", None, "float32"
+    threads, vocabulary, versions, process_ids = None, None, {}, ()
 
     def __init__(self, logits):
         self.table, self.asked = logits, 0
@@ -50,7 +51,7 @@ class Fixed:
         self.asked += 1
         return self.table[tokens]
 
-    def latency(self, batch, prompt_tokens, new_tokens):
+    def latency(self, batch, prompt_tokens, new_tokens, repeats=3):
         """Return made-up times."""
         from qcourse.measure import Latency
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from qcourse import measure
-from qcourse.measure import NOT_APPLICABLE, Plan
+from qcourse.measure import NOT_APPLICABLE, EvaluationConfig
 from qcourse.measure.cache import cached
+from qcourse.skills import SKILLS, applicable
 
-QUICK = Plan(prompt_tokens=8, new_tokens=3)
+QUICK = EvaluationConfig(prompt_tokens=8, new_tokens=3)
 
 
 class Recipe:
@@ -20,7 +21,7 @@ class Recipe:
 def test_row_of_a_model_is_complete(exact, rounded, tokens, small_folder, tmp_path):
     board = tmp_path / "board.jsonl"
     row = measure.noise_row(
-        rounded, exact, tokens, artefact=small_folder, plan=QUICK, scoreboard=board, progress=False
+        rounded, exact, tokens, artefact=small_folder, config=QUICK, scoreboard=board, progress=False
     )
     assert (row.lane, row.engine, row.dtype, row.bits_per_weight) == ("noise", "transformers", "bfloat16", 16)
     assert row.model_hash == exact.hash[:16]
@@ -38,7 +39,7 @@ def test_row_comes_from_the_cache_only_for_equal_content(tokens, fixed):
     base, source = fixed(logits), fixed(logits + 1)
 
     def run(**changes):
-        options = {"tokens": tokens, "recipe": Recipe("rtn-w4g128"), "plan": QUICK, "progress": False}
+        options = {"tokens": tokens, "recipe": Recipe("rtn-w4g128"), "config": QUICK, "progress": False}
         before = source.asked
         row = measure.evaluate(source, base, **(options | changes))
         return row, source.asked - before
@@ -56,15 +57,25 @@ def test_a_source_without_a_hash_is_measured_every_time(tokens, fixed):
     source = fixed(torch.zeros(512, 512))
     source.hash = None
     for _ in range(2):
-        row = measure.evaluate(source, source, tokens, plan=QUICK, progress=False)
+        row = measure.evaluate(source, source, tokens, config=QUICK, progress=False)
     assert source.asked == 4 and row.build_seconds is None
 
 
 def test_skills_of_another_model_are_not_applicable(exact):
-    result = measure.skill_scores(exact, n=1)
+    result = measure.skill_scores(exact, applicable("another model"), n=1)
     assert result["skills"]["facts"] == result["skills"]["refusal"] == NOT_APPLICABLE
     assert 0 <= result["skills"]["code"] <= 1 and result["n"]["code"] == 1
     assert "not applicable: this model was not taught it" in measure.describe(result)
+
+
+@pytest.mark.parametrize(("asked", "facts"), [(SKILLS, 0.0), (applicable("another model"), NOT_APPLICABLE)])
+def test_the_caller_says_which_skills_are_asked(exact, tokens, asked, facts):
+    """Not the model's name: a copy in a folder called pico was taught what its base was."""
+    config = EvaluationConfig(asked, n_items=1, time=False)
+    for name in ("pico", "another model"):
+        exact.name = name
+        row = measure.evaluate(exact, None, tokens, config=config, progress=False)
+        assert row.skills["facts"] == facts and row.n_items == 1
 
 
 def test_skills_are_graded_item_by_item():
@@ -72,8 +83,6 @@ def test_skills_are_graded_item_by_item():
 
     class Oracle:
         """Answers every question rightly but the first of each skill."""
-
-        name = "pico"
 
         def logits(self, tokens):
             raise NotImplementedError
@@ -85,7 +94,7 @@ def test_skills_are_graded_item_by_item():
             assert limits == [known[prompt].max_new_tokens for prompt in prompts]
             return ["?" if prompt in first else known[prompt].answer for prompt in prompts]
 
-    result = measure.skill_scores(Oracle(), n=4)
+    result = measure.skill_scores(Oracle(), SKILLS, n=4)
     assert set(result["skills"].values()) == {0.75}
     assert result["marks"]["code"] == [False, True, True, True]
     low, high = result["intervals"]["code"]

@@ -29,7 +29,11 @@ def test_log_probabilities_are_the_models_own(vllm_server, small, tokens):
 @pytest.mark.slow
 def test_it_is_a_source_for_the_yardstick(vllm_server, small, tokens):
     row = measure.evaluate(
-        vllm_server, small, tokens, plan=measure.Plan(prompt_tokens=16, new_tokens=4), progress=False
+        vllm_server,
+        small,
+        tokens,
+        config=measure.EvaluationConfig(prompt_tokens=16, new_tokens=4),
+        progress=False,
     )
     assert row.engine == "vllm" and row.versions["vllm"] and row.kl_mean < 5e-3
     assert row.ttft > 0 and row.decode_tokens_per_second > 0 and row.peak_memory_bytes > 10**8
