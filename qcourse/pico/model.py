@@ -37,10 +37,12 @@ class RMSNorm(nn.Module):
         return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight).to(x.dtype)
 
 
-def rope_tables(length: int, shape: Shape) -> tuple[Tensor, Tensor]:
+def rope_tables(length: int, shape: Shape, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return cos and sin, each [length, head_dim], in the half-split layout of transformers."""
-    frequency = shape.rope_theta ** (-torch.arange(0, shape.head_dim, 2).float() / shape.head_dim)
-    angle = torch.outer(torch.arange(length).float(), frequency).repeat(1, 2)
+    dims, places = (
+        torch.arange(*span, device=device).float() for span in ((0, shape.head_dim, 2), (length,))
+    )
+    angle = torch.outer(places, shape.rope_theta ** (-dims / shape.head_dim)).repeat(1, 2)
     return angle.cos(), angle.sin()
 
 
@@ -136,7 +138,7 @@ class Pico(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Return final hidden states [batch, length, hidden] for ids [batch, length]."""
         x = self.embed_tokens(ids)
-        cos, sin = (table.to(x.device) for table in rope_tables(ids.shape[1], self.shape))
+        cos, sin = rope_tables(ids.shape[1], self.shape, x.device)
         for layer in self.layers:
             x = layer(x, cos, sin)
         return self.norm(x)

@@ -1,4 +1,9 @@
-"""Train pico-2: `python -m qcourse.pico.train`; started again, it goes on."""
+"""Train pico-2: `python -m qcourse.pico.train`; started again, it goes on.
+
+The first start fetches the corpus (`--corpus FILE` names one that was carried over) and trains the
+tokenizer. On a CUDA GPU when there is one, else on the CPU; the run may move between them. log.jsonl
+in the folder of the run holds the curves, model/ the model and its card at the end.
+"""
 
 import argparse
 import json
@@ -113,14 +118,13 @@ def write_card(folder: Path, source: Source, plan: tuple[Stage, ...]) -> None:
     """Ask the trained model the frozen questions; write metrics.json and README.md beside it."""
     figures = metrics(folder / "model", questions=QUESTIONS, training=source.documents)
     write_json(folder / "model" / "metrics.json", figures)
-    card = model_card(figures, read_log(folder), plan, Shape())
-    (folder / "model" / "README.md").write_text(card, encoding="utf-8")
+    (folder / "model" / "README.md").write_text(model_card(figures, read_log(folder), plan, Shape()))
 
 
 def options() -> argparse.Namespace:
     """Return what the command line says."""
     home = cache_folder() / "pico-2"
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=home, help=f"folder of the run ({home})")
     parser.add_argument("--corpus", type=Path, help="the documents, made if absent (OUTPUT/corpus.jsonl.gz)")
     parser.add_argument("--tokens", type=int, default=TOKENS, help=f"how long ({TOKENS:,})")
