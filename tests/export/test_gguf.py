@@ -10,8 +10,9 @@ import torch
 from qcourse import export
 from qcourse.common import QCourseError, content_hash
 from qcourse.export import folder as folder_module
-from qcourse.export.gguf import names, tokenizer
+from qcourse.export.gguf import tokenizer
 from qcourse.export.gguf.quantize import NEED_IMATRIX, block_size
+from qcourse.gguf_reader import names
 from tests.engines import require
 from tests.export.gguf_damage import lengths, no_hang
 

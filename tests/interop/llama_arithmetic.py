@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from qcourse.export.gguf import read, tensor_types
-from qcourse.export.gguf.names import hf_names
+from qcourse.gguf_reader.names import hf_names
 
 
 def q8_0(inputs: Tensor) -> Tensor:

@@ -51,8 +51,8 @@ def blocks(case: Case, inputs: Inputs) -> dict[str, Tensor]:
 
 def types_by_name(path: Path) -> dict[str, str]:
     """Return transformers' name -> type of each tensor in a GGUF file; F32 and unknown types included."""
-    from qcourse.export.gguf.names import hf_names
-    from qcourse.export.gguf.read import _open, field, tensor_types
+    from qcourse.gguf_reader.names import hf_names
+    from qcourse.gguf_reader.read import _open, field, tensor_types
 
     reader, types = _open(path), tensor_types(path)
     arch = field(reader, "general.architecture")

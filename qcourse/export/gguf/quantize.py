@@ -10,9 +10,9 @@ from torch import Tensor
 
 from qcourse.common import QCourseError, atomic_path, record_path
 from qcourse.export.folder import check_room
-from qcourse.export.gguf.names import name_map
-from qcourse.export.gguf.read import _open, field, layer_count, tensor_types
 from qcourse.export.manifest import write_record
+from qcourse.gguf_reader.names import name_map
+from qcourse.gguf_reader.read import _open, field, layer_count, tensor_types
 from qcourse.recipe import Recipe
 
 TYPES = {

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from qcourse.common import QCourseError, atomic_path, record_path
 from qcourse.export.exact import is_exact
 from qcourse.export.folder import check_room, dense_tensors, disk_error
-from qcourse.export.gguf.names import ROTARY, architecture, gguf_name, name_map, permute_rotary
 from qcourse.export.gguf.tokenizer import add_tokenizer
 from qcourse.export.manifest import write_record
+from qcourse.gguf_reader.names import ROTARY, architecture, gguf_name, name_map, permute_rotary
 from qcourse.recipe import Recipe
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from qcourse.common import QCourseError
 from qcourse.common.gguf_header import check_gguf_header
-from qcourse.export.gguf.names import ROTARY, hf_names, unpermute_rotary
+from qcourse.gguf_reader.names import ROTARY, hf_names, unpermute_rotary
 
 
 def read(path: Path | str) -> dict[str, Tensor]:
