@@ -1,11 +1,14 @@
-"""The lanes of the course: recipe, format and engine of each, and what it takes to build its artefact."""
+"""The lanes of the course: recipe, format and engine of each, its artefact, and that in its engine."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from qcourse.common import QCourseError
+from qcourse.common.quiet import muted
 from qcourse.lanes.archived import archived_artefact
 from qcourse.pipeline.artefacts import artefact
 
@@ -70,3 +73,39 @@ def check_engine(lane: Lane) -> None:
         module = "llama_cpp" if lane.engine == "llama.cpp" else None
     if module and find_spec(module) is None:
         raise QCourseError(f"{module} is not installed; {lane} needs it; make main installs it")
+
+
+@contextmanager
+def opened(lane: Lane, path: Path) -> Iterator[Any]:
+    """Yield the artefact in its engine as a logit source; a server runs only inside the block."""
+    from qcourse import measure, serve
+
+    if lane.engine == "vllm":
+        with serve.vllm(path, kv_cache_dtype=lane.kv_cache_dtype, progress=False) as server:
+            yield server
+    elif lane.engine == "llama.cpp":
+        with serve.llama_cpp(path, progress=False) as server:
+            yield server
+    else:
+        with in_transformers(path) as loaded:
+            yield measure.HFSource(loaded.model, loaded.tokenizer)
+
+
+@contextmanager
+def in_transformers(path: Path) -> Iterator[Any]:
+    """Yield a checkpoint loaded by transformers; its memory is given back after the block.
+
+    One forward comes first: compressed-tensors unpacks its weights in it.
+    """
+    import torch
+
+    from qcourse import models
+    from qcourse.models.load import release
+
+    with muted(), torch.inference_mode():
+        loaded = models.load(path)
+        loaded.model(input_ids=torch.tensor([[0, 1]], device=loaded.model.device))
+    try:
+        yield loaded
+    finally:
+        release(loaded)

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from qcourse.common import QCourseError, results_folder
-from qcourse.lanes.lane import LANES, Lane
-from qcourse.lanes.next_server import Ahead, Ready, opened, prepare
+from qcourse.lanes.lane import LANES, Lane, check_engine, opened, reference_and_artefact
 
 ITEMS = 50
 WINDOWS, CONTEXT = 8, 256
@@ -15,8 +14,7 @@ WINDOWS, CONTEXT = 8, 256
 def measure_all(say: Callable[..., None], items: int = ITEMS) -> dict[str, str]:
     """Measure every lane into build/scoreboard.jsonl, a line each; return the skipped ones with reasons.
 
-    While a lane is measured, the server of the next one starts. A lane that fails is reported and the next
-    one goes on: the report names it with its error.
+    A lane that fails is reported and the next one goes on: the report names it with its error.
     """
     from qcourse import measure, models
 
@@ -25,19 +23,17 @@ def measure_all(say: Callable[..., None], items: int = ITEMS) -> dict[str, str]:
     say(f"[lane 0/{len(LANES)}] noise: bf16 against fp32 ...", end=" ")
     say(f"KL {measure_noise(base, tokens).kl_mean:.2g}")
     skipped = {}
-    with Ahead(base) as ahead:
-        for index, lane in enumerate(LANES, 1):
-            say(f"[lane {index}/{len(LANES)}] {lane} ...", end=" ")
-            try:
-                ready = ahead.take(lane, *LANES[index : index + 1])
-                row = measure_lane(lane, base, tokens, items, ready.result(), ahead.wait)
-                say(f"KL {row.kl_mean:.2g}, {row.build_seconds or 0:.0f} s")
-            except QCourseError as reason:
-                skipped[str(lane)] = str(reason)
-                say(f"skipped: {reason}")
-            except Exception as error:  # one broken engine must not take the other lanes with it
-                skipped[str(lane)] = f"failed: {type(error).__name__}: {str(error)[:300]}"
-                say(skipped[str(lane)])
+    for index, lane in enumerate(LANES, 1):
+        say(f"[lane {index}/{len(LANES)}] {lane} ...", end=" ")
+        try:
+            row = measure_lane(lane, base, tokens, items)
+            say(f"KL {row.kl_mean:.2g}, {row.build_seconds or 0:.0f} s")
+        except QCourseError as reason:
+            skipped[str(lane)] = str(reason)
+            say(f"skipped: {reason}")
+        except Exception as error:  # one broken engine must not take the other lanes with it
+            skipped[str(lane)] = f"failed: {type(error).__name__}: {str(error)[:300]}"
+            say(skipped[str(lane)])
     return skipped
 
 
@@ -58,35 +54,28 @@ def measure_noise(base: Any, tokens: Any) -> Any:
     )
 
 
-def measure_lane(
-    lane: Lane,
-    base: Any,
-    tokens: Any,
-    items: int = ITEMS,
-    ready: Ready | None = None,
-    before_timing: Callable[[], object] | None = None,
-) -> Any:
+def measure_lane(lane: Lane, base: Any, tokens: Any, items: int = ITEMS) -> Any:
     """Load the lane's artefact in its engine and return its measured scoreboard row.
 
-    base: the LoadedModel in bf16, the reference of every divergence; ready: default prepared now.
+    base: the LoadedModel in bf16, the reference of every divergence.
     Raises QCourseError when the engine is missing or cannot run the artefact here.
     """
     from qcourse import measure, recipe, skills
 
-    ready = ready or prepare(lane, base)
-    with opened(lane, ready) as source:
+    check_engine(lane)
+    reference, path = reference_and_artefact(lane, base)
+    with opened(lane, path) as source:
         return measure.evaluate(
             source,
-            ready.reference,
+            reference,
             tokens,
             recipe=recipe.named(lane.recipe),
             lane=lane.name,
-            artefact=ready.path,
+            artefact=path,
             config=measure.EvaluationConfig(skills.applicable(base.name), items),
             model_hash=base.hash,
             progress=False,
             scoreboard=scoreboard_file(),
-            before_timing=before_timing,
         )
 
 

@@ -33,14 +33,12 @@ def evaluate(
     scoreboard: Path | str | None = None,
     model_hash: str = "",
     progress: bool = True,
-    before_timing: Callable[[], object] | None = None,
 ) -> Row:
     """Measure a model (or logit source, or quantized model) against its reference; return the row.
 
     recipe: a Recipe or a name; lane: default the recipe's method; artefact: the folder or GGUF file
     whose stored bits count (default: those of the quantized layers in memory, if any).
-    reference: the unquantized model, None to leave divergence out; scoreboard: a file to append to;
-    before_timing: waits until nothing else keeps the machine busy.
+    reference: the unquantized model, None to leave divergence out; scoreboard: a file to append to.
     The row is taken from the cache when model, reference, tokens, recipe, versions and machine are the same.
     """
     config = config or EvaluationConfig()
@@ -51,7 +49,7 @@ def evaluate(
     hashes = {"model": source.hash, "reference": base.hash if base is not None else None}
     key = asdict(row) | hashes | {"config": asdict(config), "yardstick": YARDSTICK}
     known = bool(hashes["model"]) and (base is None or bool(hashes["reference"]))
-    values = once(key, known, lambda: measure_row(source, base, evaluation, config, progress, before_timing))
+    values = once(key, known, lambda: measure_row(source, base, evaluation, config, progress))
     size = size_fields(stored_size(model, artefact))
     row = Row.from_dict(asdict(row) | values | size)
     if scoreboard:

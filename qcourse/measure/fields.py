@@ -1,6 +1,5 @@
 """What is measured for a row of the scoreboard, by name."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +30,8 @@ def measure_row(
     evaluation: EvaluationSet,
     config: EvaluationConfig,
     progress: bool,
-    before_timing: Callable[[], object] | None = None,
 ) -> dict:
-    """Return the measured fields of a row; before_timing is called when the clock is about to count."""
+    """Return the measured fields of a row."""
     with PeakMemory(*source.process_ids) as peak:
         comparison = compare(source, evaluation, base, progress)
         values, intervals = perplexity_fields(comparison)
@@ -45,8 +43,6 @@ def measure_row(
         values |= {"skills": scores["skills"], "n_items": config.n_items}
         intervals |= {f"skills.{name}": pair for name, pair in scores["intervals"].items()}
     if config.time:
-        if before_timing:
-            before_timing()
         values |= timing_fields(source, config)
     return values | {"intervals": intervals, "peak_memory_bytes": peak.cuda_bytes or peak.bytes}
 
