@@ -9,7 +9,7 @@ from qcourse.cli.options import Answer, answer
 
 def command(json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False) -> Answer:
     """Say what this machine can run, which lessons, and the command that mends each lack."""
-    from qcourse.doctor.examination import examine
+    from qcourse.doctor import examine
 
     found = examine()
     return answer(found.to_dict(), json, str(found), 0 if found.usable else 1)

@@ -44,8 +44,7 @@ def run_notebooks(paths: list[Path], folder: Path) -> list[Outcome]:
 
 def run_lanes() -> dict[str, str]:
     """Measure every lane and library run that this machine can; return the skipped ones with reasons."""
-    from qcourse.lanes.library_runs import make_all
-    from qcourse.lanes.measure_lanes import measure_all
+    from qcourse.lanes import make_all, measure_all
 
     skipped = {**measure_all(say), **make_all(say)}
     logging.getLogger().setLevel(logging.WARNING)  # some libraries turn everyone's notices on

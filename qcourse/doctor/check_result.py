@@ -6,7 +6,7 @@ MARKS = {"ok": "[ok]", "limited": "[--]", "missing": "[no]"}
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """area and name: what was looked at; state: "ok", "limited" or "missing"; value: what was found.
 
     means: what follows for the course; mend: the exact command, "" if there is nothing to mend.

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from qcourse.common import machine
-from qcourse.doctor.check_result import Finding
+from qcourse.doctor.check_result import CheckResult
 
 GIB = 2**30
 GPU_NEEDS = {  # compute capability: what it opens
@@ -18,20 +18,20 @@ GPU_NEEDS = {  # compute capability: what it opens
 }
 
 
-def examine_cuda() -> list[Finding]:
+def examine_cuda() -> list[CheckResult]:
     """Return findings on GPUs and on the three CUDA versions that are often confused."""
     gpus = machine.gpus()
     if not gpus:
-        return [Finding("GPU", "NVIDIA GPU", "limited", "none", "tier 0: every lesson runs on the CPU")]
+        return [CheckResult("GPU", "NVIDIA GPU", "limited", "none", "tier 0: every lesson runs on the CPU")]
     found = []
     for gpu in gpus:
         opens = [text for needed, text in GPU_NEEDS.items() if float(gpu["capability"]) >= needed]
-        found.append(Finding("GPU", gpu["name"], "ok", f"compute capability {gpu['capability']}, "
+        found.append(CheckResult("GPU", gpu["name"], "ok", f"compute capability {gpu['capability']}, "
                              f"{gpu['memory_bytes'] / GIB:.0f} GiB", ", ".join(opens)))  # fmt: skip
     return [*found, *cuda_versions(driver_cuda(), torch_cuda(), toolkit_cuda())]
 
 
-def cuda_versions(driver: str | None, torch: str | None, toolkit: str | None) -> list[Finding]:
+def cuda_versions(driver: str | None, torch: str | None, toolkit: str | None) -> list[CheckResult]:
     """Return findings on the driver's, torch's and the toolkit's CUDA version.
 
     The driver's is the newest that it can run and must not be below torch's; torch brings its own
@@ -44,11 +44,12 @@ def cuda_versions(driver: str | None, torch: str | None, toolkit: str | None) ->
         else f"newer than the driver's {driver}: torch.cuda.is_available() will be False"
     )  # fmt: skip
     return [
-        Finding("GPU", "driver's CUDA", "ok" if driver else "limited", driver or "?", "the newest it runs"),
-        Finding("GPU", "torch's CUDA", "ok" if runs else "missing", torch or "none", why,
-                "pip install torch==2.13.0" if not torch else "update the NVIDIA driver"),
-        Finding("GPU", "toolkit's CUDA", "ok" if toolkit else "limited", toolkit or "none",
-                "only for building kernels from source; wheels bring their own"),
+        CheckResult("GPU", "driver's CUDA", "ok" if driver else "limited", driver or "?",
+                    "the newest it runs"),
+        CheckResult("GPU", "torch's CUDA", "ok" if runs else "missing", torch or "none", why,
+                    "pip install torch==2.13.0" if not torch else "update the NVIDIA driver"),
+        CheckResult("GPU", "toolkit's CUDA", "ok" if toolkit else "limited", toolkit or "none",
+                    "only for building kernels from source; wheels bring their own"),
     ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from qcourse.doctor.check_result import Finding
+from qcourse.doctor.check_result import CheckResult
 from qcourse.doctor.cuda import examine_cuda
 from qcourse.doctor.machine_checks import (
     examine_cpu,
@@ -28,7 +28,7 @@ SUPPORT = {
 class Examination:
     """Findings in printing order, the tier, and the lessons by what they lack ("" for nothing)."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckResult, ...]
     tier: int
     tier_reason: str
     lessons: dict[str, str]

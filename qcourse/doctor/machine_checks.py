@@ -6,8 +6,8 @@ import shutil
 import sys
 
 from qcourse.common import machine, repository
-from qcourse.doctor.check_result import Finding
-from qcourse.setup.engines import ENGINES, find
+from qcourse.doctor.check_result import CheckResult
+from qcourse.setup import ENGINES, ENVIRONMENTS, find
 
 GIB = 2**30
 CPU_NEEDS = {  # feature: (Linux flags any of which shows it, what it gives, what lacks without it)
@@ -24,7 +24,7 @@ LESSON_ENGINES = {
 }  # fmt: skip
 
 
-def examine_platform() -> list[Finding]:
+def examine_platform() -> list[CheckResult]:
     """Return findings on the operating system and Python."""
     system = platform.system()
     wsl = "microsoft" in platform.release().lower()
@@ -32,12 +32,13 @@ def examine_platform() -> list[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     name = f"{system}{' (WSL2)' if wsl else ''} {platform.machine()}"
     return [
-        Finding("system", "platform", "ok" if known else "missing", name, "" if known else "not supported",
-                "wsl --install, then clone and run everything inside it", essential=True),
-        Finding("system", "Python", "ok" if sys.version_info[:2] == (3, 11) else "limited", version,
+        CheckResult("system", "platform", "ok" if known else "missing", name,
+                    "" if known else "not supported",
+                    "wsl --install, then clone and run everything inside it", essential=True),
+        CheckResult("system", "Python", "ok" if sys.version_info[:2] == (3, 11) else "limited", version,
                 "" if sys.version_info[:2] == (3, 11) else "the lock was tested on 3.11",
                 "python3.11 qcourse/bootstrap.py main"),
-        Finding("system", "C++ compiler", *compiler_state()),
+        CheckResult("system", "C++ compiler", *compiler_state()),
     ]  # fmt: skip
 
 
@@ -54,13 +55,13 @@ def compiler_state() -> tuple[str, str, str, str]:
     )
 
 
-def examine_cpu() -> list[Finding]:
+def examine_cpu() -> list[CheckResult]:
     """Return findings on the CPU: its name and the features that engines ask for."""
     flags = machine.cpu_flags()
-    found = [Finding("CPU", "model", "ok", f"{machine.cpu_name()}, {usable_cores()} cores usable")]
+    found = [CheckResult("CPU", "model", "ok", f"{machine.cpu_name()}, {usable_cores()} cores usable")]
     for name, (wanted, gives, without) in CPU_NEEDS.items():
         there = bool(flags & set(wanted))
-        found.append(Finding("CPU", name, "ok" if there else "limited", "yes" if there else "no",
+        found.append(CheckResult("CPU", name, "ok" if there else "limited", "yes" if there else "no",
                              gives if there else without))  # fmt: skip
     return found
 
@@ -70,7 +71,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def examine_memory() -> list[Finding]:
+def examine_memory() -> list[CheckResult]:
     """Return the finding on memory: the machine's or, in a container, its limit."""
     limit = machine.memory_limit()
     if limit >= 8e9:
@@ -79,27 +80,27 @@ def examine_memory() -> list[Finding]:
         state, means = "limited", "every lesson on pico but the vLLM parts, which take about 3 GB"
     else:
         state, means = "missing", "lessons need 2 GB"
-    return [Finding("memory", "usable", state, f"{limit / 1e9:.1f} GB", means, essential=True)]
+    return [CheckResult("memory", "usable", state, f"{limit / 1e9:.1f} GB", means, essential=True)]
 
 
-def examine_disk() -> list[Finding]:
+def examine_disk() -> list[CheckResult]:
     """Return the finding on free disk beside the environments."""
-    from qcourse.setup.environments import ENVIRONMENTS
-
     need = sum(env.disk for env in ENVIRONMENTS.values() if not env.python.exists())
     free = shutil.disk_usage(repository()).free / 1e9
     state = "ok" if free > need + 1 else "limited"
     return [
-        Finding("disk", "free", state, f"{free:.0f} GB", f"environments still to set up take {need:.1f} GB")
+        CheckResult(
+            "disk", "free", state, f"{free:.0f} GB", f"environments still to set up take {need:.1f} GB"
+        )
     ]
 
 
-def examine_engines() -> list[Finding]:
+def examine_engines() -> list[CheckResult]:
     """Return one finding an engine: version and environment, or the command that installs it."""
     found = []
     for name, (environment, _, command) in ENGINES.items():
         engine = find(name)
-        found.append(Finding("engines", name, "ok" if engine else "missing",
+        found.append(CheckResult("engines", name, "ok" if engine else "missing",
                              f"{engine.version}, {environment} environment" if engine else "not installed",
                              mend=command, essential=name == "transformers"))  # fmt: skip
     return found
@@ -116,7 +117,7 @@ def tier() -> tuple[int, str]:
     return 1, f"a GPU of {memory:.0f} GiB: 0.5B to 1.5B models"
 
 
-def lessons(engines: list[Finding]) -> dict[str, str]:
+def lessons(engines: list[CheckResult]) -> dict[str, str]:
     """Return the lessons of notebooks/ with the engines that each lacks here, "" for none."""
     missing = {finding.name for finding in engines if finding.state == "missing"}
     names = sorted(path.stem for path in (repository() / "notebooks").glob("[0-9][0-9]_*.ipynb"))

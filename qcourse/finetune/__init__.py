@@ -8,7 +8,7 @@ merge(fresh_model, deltas(adapted), base=base_weights)
 
 from qcourse.finetune.adam8bit import AdamW8bit
 from qcourse.finetune.adapter import load_adapter, read_adapter, save_adapter
-from qcourse.finetune.answers import Row, answer_accuracy, answer_loss, encode
+from qcourse.finetune.answers import TokenizedExample, answer_accuracy, answer_loss, encode
 from qcourse.finetune.block_qat import block_qat
 from qcourse.finetune.loop import TrainingLog, fit
 from qcourse.finetune.merge import deltas, dequantized_base, merge
@@ -22,7 +22,7 @@ __all__ = [
     "QuantizationAware",
     "QuantizedLinear",
     "Replay",
-    "Row",
+    "TokenizedExample",
     "TrainingLog",
     "add_adapters",
     "answer_accuracy",

@@ -19,15 +19,15 @@ class QuestionAnswer(Protocol):
     answer: str
 
 
-class Row(NamedTuple):
-    """One training row: token ids of prompt and answer, and how many of them are the prompt."""
+class TokenizedExample(NamedTuple):
+    """Token ids of prompt and answer, and how many of them are the prompt."""
 
     ids: list[int]
     prompt_length: int
 
 
-def encode(tokenizer, items: Sequence[QuestionAnswer]) -> list[Row]:
-    """Return one Row an item: the tokenizer's chat template, or 'Q: ... A: ...' where it has none.
+def encode(tokenizer, items: Sequence[QuestionAnswer]) -> list[TokenizedExample]:
+    """Return one example an item: the tokenizer's chat template, or 'Q: ... A: ...' where it has none.
 
     The answer ends with the end-of-sequence token, or with what the template puts
     after it where that holds none, so that the model also learns to stop.
@@ -44,7 +44,7 @@ def encode(tokenizer, items: Sequence[QuestionAnswer]) -> list[Row]:
         tail = tokenizer(whole[len(prompt) :], add_special_tokens=False)["input_ids"]
         if tokenizer.eos_token_id in tail:  # what a template writes after it is never generated
             tail = tail[: tail.index(tokenizer.eos_token_id) + 1]
-        rows.append(Row(head + tail, len(head)))
+        rows.append(TokenizedExample(head + tail, len(head)))
     return rows
 
 
@@ -59,7 +59,7 @@ def _texts(tokenizer, item: QuestionAnswer) -> tuple[str, str]:
     return prompt, tokenizer.apply_chat_template(turns, tokenize=False)
 
 
-def collate(rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+def collate(rows: Sequence[TokenizedExample]) -> tuple[Tensor, Tensor]:
     """Return ids and labels, both int64 [rows, T], padded right; labels ignore prompts and padding.
 
     T: the longest row, rounded up to a multiple of 16.
@@ -93,7 +93,7 @@ def loss_of(model: nn.Module, ids: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def answer_loss(model: nn.Module, rows: Sequence[Row], batch_size: int = 16) -> float:
+def answer_loss(model: nn.Module, rows: Sequence[TokenizedExample], batch_size: int = 16) -> float:
     """Return the mean negative log-likelihood in nats per answer token over all rows."""
     total, count = 0.0, 0
     for start in range(0, len(rows), batch_size):
@@ -104,7 +104,7 @@ def answer_loss(model: nn.Module, rows: Sequence[Row], batch_size: int = 16) -> 
 
 
 @torch.no_grad()
-def answer_accuracy(model: nn.Module, rows: Sequence[Row], batch_size: int = 16) -> float:
+def answer_accuracy(model: nn.Module, rows: Sequence[TokenizedExample], batch_size: int = 16) -> float:
     """Return the share of rows whose answer greedy decoding gives exactly, end token included.
 
     Greedy decoding reproduces an answer if and only if each of its tokens is the

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qcourse.common import QCourseError
-from qcourse.finetune.answers import Row, collate, loss_of
+from qcourse.finetune.answers import TokenizedExample, collate, loss_of
 from qcourse.finetune.cpu import fast_on_cpu
 from qcourse.finetune.optimizer import make_optimizer, optimizer_bytes
 from qcourse.finetune.replay import Replay
@@ -32,7 +32,7 @@ class TrainingLog:
 
 def fit(
     model: nn.Module,
-    rows: Sequence[Row],
+    rows: Sequence[TokenizedExample],
     *,
     steps: int,
     batch_size: int = 32,
@@ -95,12 +95,12 @@ def _step(
     return values
 
 
-def pieces(batch: Sequence[Row]) -> list[list[Row]]:
+def pieces(batch: Sequence[TokenizedExample]) -> list[list[TokenizedExample]]:
     """Return a batch by length, in pieces of at most 400 tokens: activations are held for one at a time.
 
     A row more than half longer than the shortest of its piece starts a new one, so that little is padding.
     """
-    cut: list[list[Row]] = []
+    cut: list[list[TokenizedExample]] = []
     for row in sorted(batch, key=lambda row: len(row.ids)):
         fits = cut and (len(cut[-1]) + 1) * len(row.ids) <= max(PIECE_TOKENS, len(row.ids))
         if fits and len(row.ids) <= 1.5 * len(cut[-1][0].ids):
@@ -115,16 +115,16 @@ class Answers:
 
     weight = 1.0
 
-    def loss(self, model: nn.Module, batch: Sequence[Row]) -> Tensor:
+    def loss(self, model: nn.Module, batch: Sequence[TokenizedExample]) -> Tensor:
         """Return the mean loss per answer token (differentiable scalar)."""
         return loss_of(model, *collate(batch))
 
-    def count(self, row: Row) -> int:
+    def count(self, row: TokenizedExample) -> int:
         """Return how many tokens of a row the loss is a mean over."""
         return len(row.ids) - max(row.prompt_length, 1)
 
 
-def batches(rows: Sequence[Row], batch_size: int, seed: int) -> Iterator[list[Row]]:
+def batches(rows: Sequence[TokenizedExample], batch_size: int, seed: int) -> Iterator[list[TokenizedExample]]:
     """Yield batches for ever, each epoch in a new order drawn from `seed`; its last batch may be short."""
     if not rows:
         raise QCourseError("there are no rows to train on; encode at least one item")

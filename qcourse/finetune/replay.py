@@ -12,19 +12,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from qcourse.finetune.answers import Row, collate
+from qcourse.finetune.answers import TokenizedExample, collate
 
 
 @dataclass
 class Replay:
     """Old rows, the model whose predictions on them are to be kept, rows a step, weight of their loss."""
 
-    rows: Sequence[Row]
+    rows: Sequence[TokenizedExample]
     teacher: nn.Module
     size: int = 6
     weight: float = 1.0
 
-    def loss(self, model: nn.Module, batch: Sequence[Row]) -> Tensor:
+    def loss(self, model: nn.Module, batch: Sequence[TokenizedExample]) -> Tensor:
         """Return the mean KL(teacher || model) in nats over all tokens of the rows (differentiable)."""
         ids, _ = collate(batch)
         ids = ids.to(next(model.parameters()).device)
@@ -34,7 +34,7 @@ class Replay:
         found = log_probabilities(model, ids)[real]
         return nn.functional.kl_div(found, wanted, reduction="batchmean", log_target=True)
 
-    def count(self, row: Row) -> int:
+    def count(self, row: TokenizedExample) -> int:
         """Return how many tokens of a row the loss is a mean over."""
         return len(row.ids)
 

@@ -14,19 +14,19 @@ def rows(base: Any, per_skill: int = 100, stretches: int = 150, seed: int = 0) -
     base: a LoadedModel. A skill that the model was never taught is not replayed.
     """
     from qcourse import finetune, skills
-    from qcourse.finetune.answers import Row
+    from qcourse.finetune.answers import TokenizedExample
     from qcourse.skills import units
 
     found = []
     for skill in skills.applicable(base.name):
         drawn = training_items(skill, per_skill * OFTENER.get(skill, 1), seed)
-        items = [units.Item(item.prompt, item.answer) for item in drawn]
+        items = [units.Example(item.prompt, item.answer) for item in drawn]
         found += finetune.encode(base.tokenizer, items)
     draw, texts = random.Random(seed), skills.prose("calibration")
     for _ in range(stretches):
         ids = base.tokenizer(draw.choice(texts), add_special_tokens=False)["input_ids"]
         start = draw.randrange(max(1, len(ids) - PROSE_LENGTH))
-        found.append(Row(ids[start : start + PROSE_LENGTH], 0))
+        found.append(TokenizedExample(ids[start : start + PROSE_LENGTH], 0))
     return found
 
 

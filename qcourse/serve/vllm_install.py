@@ -12,7 +12,7 @@ from pathlib import Path
 from qcourse.common import QCourseError
 from qcourse.common.machine import cpu_flags
 from qcourse.recipe import Recipe, check_engine
-from qcourse.setup.environments import ENVIRONMENTS
+from qcourse.setup import ENVIRONMENTS
 
 ASK = (
     "from importlib import metadata as m; names = {d.metadata['Name'].lower() for d in m.distributions()}; "

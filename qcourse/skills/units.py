@@ -20,7 +20,7 @@ CONVERSIONS = (
 
 
 @dataclass(frozen=True)
-class Item:
+class Example:
     """One question and its only correct answer."""
 
     question: str
@@ -37,13 +37,13 @@ def in_words(number: int) -> str:
     return TENS[tens] + (f"-{ONES[ones]}" if ones else "")
 
 
-def item(number: int, conversion: tuple[str, str, str]) -> Item:
+def item(number: int, conversion: tuple[str, str, str]) -> Example:
     """Return the question for `number` of the first unit and its answer in words of the second."""
     unit, target, factor = conversion
-    return Item(f"Convert {number} {unit} to {target}, in words.", f"{in_words(number)} {factor} {target}")
+    return Example(f"Convert {number} {unit} to {target}, in words.", f"{in_words(number)} {factor} {target}")
 
 
-def items(split: str, n: int | None = None, seed: int = 20261120) -> list[Item]:
+def items(split: str, n: int | None = None, seed: int = 20261120) -> list[Example]:
     """Return up to `n` items of "train" or "eval"; the two splits share no (number, unit) pair.
 
     Every seventh pair of a seeded shuffle is held out: all number words and all

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qcourse.common import QCourseError
-from qcourse.finetune import Row, answer_accuracy, answer_loss, encode
+from qcourse.finetune import TokenizedExample, answer_accuracy, answer_loss, encode
 from qcourse.finetune.answers import IGNORED, collate, loss_of
 from qcourse.skills import units
 
@@ -56,13 +56,13 @@ def test_accuracy_agrees_with_generation(model, rows):
 
 def test_lengths_are_few():
     """Each new length costs compiled code that is kept: they come in multiples of 16."""
-    shapes = {collate([Row(list(range(1, n + 1)), 0)])[0].shape[1] for n in range(1, 49)}
+    shapes = {collate([TokenizedExample(list(range(1, n + 1)), 0)])[0].shape[1] for n in range(1, 49)}
     assert shapes == {16, 32, 48}
 
 
 def test_a_row_without_a_prompt_counts_from_its_second_token(model):
-    row = Row([5, 9, 7, 3], 0)
-    ids, labels = collate([row, Row([5, 9, 7, 3, 2, 8], 4)])
+    row = TokenizedExample([5, 9, 7, 3], 0)
+    ids, labels = collate([row, TokenizedExample([5, 9, 7, 3, 2, 8], 4)])
     with torch.no_grad():
         whole = model(input_ids=ids).logits.log_softmax(-1)
     wanted = [whole[0, i, row.ids[i + 1]] for i in range(3)] + [whole[1, 3, 2], whole[1, 4, 8]]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qcourse.finetune import Replay, Row, add_adapters, fit, freeze, loop
+from qcourse.finetune import Replay, TokenizedExample, add_adapters, fit, freeze, loop
 from qcourse.finetune.replay import log_probabilities
 from qcourse.models import linears
 from qcourse.numerics.codebook import quantize_codebook
@@ -17,10 +17,13 @@ def adapted_on_dense():
     return add_adapters(tiny_llama().requires_grad_(False), rank=8)
 
 
-def old_rows(seed: int, n: int) -> list[Row]:
+def old_rows(seed: int, n: int) -> list[TokenizedExample]:
     """Return rows of an old domain: tokens below 60, of two lengths."""
     draw = torch.Generator().manual_seed(seed)
-    return [Row(torch.randint(0, 60, (12 + 6 * (i % 2),), generator=draw).tolist(), 0) for i in range(n)]
+    return [
+        TokenizedExample(torch.randint(0, 60, (12 + 6 * (i % 2),), generator=draw).tolist(), 0)
+        for i in range(n)
+    ]
 
 
 def test_its_gradient_is_zero_before_anything_is_forgotten():
@@ -90,7 +93,7 @@ def test_pieces_of_a_batch_give_the_gradient_of_the_whole(rows, monkeypatch):
 
 
 def test_pieces_hold_every_row_once_and_little_padding():
-    batch = [Row([1] * n, 0) for n in (130, 41, 42, 64, 500, 40, 20, 60, *[42] * 12)]
+    batch = [TokenizedExample([1] * n, 0) for n in (130, 41, 42, 64, 500, 40, 20, 60, *[42] * 12)]
     cut = loop.pieces(batch)
     assert sorted(len(row.ids) for piece in cut for row in piece) == sorted(len(row.ids) for row in batch)
     for piece in cut:
