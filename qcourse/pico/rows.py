@@ -22,12 +22,13 @@ class Source:
     """What rows are made from: a tokenizer (of `tokenizers`), the training documents and their ids."""
 
     def __init__(self, tokenizer: Any, documents: list[str], stream: np.ndarray) -> None:
-        self.documents, self.stream = documents, stream
-        self.encode: Callable[[str], list[int]] = lambda text: (
-            tokenizer.encode(text, add_special_tokens=False).ids
-        )
+        self.tokenizer, self.documents, self.stream = tokenizer, documents, stream
         self.nouns = [self.encode(f" {word}")[0] for word in words.NOUNS]
         self.vocabulary = tokenizer.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text."""
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
 
 
 Row = tuple[list[int], list[float]]  # ids and weights, the same length

@@ -51,10 +51,11 @@ def train(
     It saves and returns after `stop_after` steps. held_out: ids whose perplexity joins the log.
     """
     forward = torch.compile(run.model, dynamic=False) if compiled else run.model
+    workers = min(12, os.cpu_count() or 1) if device(run.model).type == "cuda" else 0
     taken, saved = 0, time.monotonic()
     while run.stage < len(plan):
         stage = plan[run.stage]
-        for batch in batches(stage, run, source, seed):
+        for batch in batches(stage, run, source, seed, workers):
             begun = time.perf_counter()
             rate = rate_at(run.step, stage.steps, stage.first, stage.last, WARMUP)
             means = by_kind(train_step(run, forward, batch, rate), batch)
@@ -74,12 +75,10 @@ def train(
     return run
 
 
-def batches(stage: Stage, run: Run, source: Source, seed: int):
-    """Return the batches that the run still has to see of a stage, drawn by other processes for a GPU."""
+def batches(stage: Stage, run: Run, source: Source, seed: int, workers: int = 0):
+    """Return the batches that the run still has to see of a stage, drawn by `workers` other processes."""
     from tqdm import tqdm
 
-    on_gpu = device(run.model).type == "cuda"
-    workers = max(1, min(12, (os.cpu_count() or 2) - 2)) if on_gpu else 0
     rest = DataLoader(Steps(stage, run.step, source, seed), batch_size=None, num_workers=workers)
     return tqdm(rest, desc=stage.name, initial=run.step, total=stage.steps, mininterval=20)
 

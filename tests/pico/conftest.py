@@ -1,6 +1,5 @@
 """A source of training rows: pico's tokenizer and one short document."""
 
-import numpy as np
 import pytest
 
 from qcourse.common import data_folder
@@ -10,12 +9,9 @@ from qcourse.pico.source import ids_of
 
 @pytest.fixture(scope="session")
 def source() -> Source:
-    """Return a source with pico-1's tokenizer; `decode` gives its text back."""
+    """Return a source with pico-1's tokenizer."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(data_folder() / "pico" / "tokenizer.json"))
     texts = ["The cat sat on the mat.\n" * 300]
-    made = Source(tokenizer, texts, ids_of(tokenizer, texts))
-    assert made.stream.dtype == np.uint16
-    made.decode = lambda ids: tokenizer.decode(ids, skip_special_tokens=False)
-    return made
+    return Source(tokenizer, texts, ids_of(tokenizer, texts))

@@ -1,6 +1,7 @@
 """The training of pico: rows, curriculum, resuming, and the step that the loop repeats."""
 
 import json
+import pickle
 import random
 
 import pytest
@@ -12,9 +13,9 @@ from qcourse.pico.export import export
 from qcourse.pico.model import Pico, Shape
 from qcourse.pico.optimizer import Muon, orthogonalize, rate_at
 from qcourse.pico.rows import MAKERS
-from qcourse.pico.run import start
+from qcourse.pico.run import half, start
 from qcourse.pico.step import by_kind, losses, train_step
-from qcourse.pico.train import train
+from qcourse.pico.train import batches, train
 
 TINY = Shape(
     hidden_size=64,
@@ -118,6 +119,26 @@ def test_a_batch_in_parts_changes_the_weights_as_in_one(source, monkeypatch):
         made.append((each, *run.model.parameters()))
     for parts, whole in zip(*made, strict=True):
         torch.testing.assert_close(parts, whole, atol=2e-4, rtol=1e-3)
+
+
+def test_other_processes_draw_the_same_batches_in_order(source):
+    run = start(TINY, 3, source)
+    run.step = 1
+    drawn = list(batches(SHORT[1], run, source, 1, workers=2))
+    assert [batch.kinds for batch in drawn] == [batch_at(SHORT[1], step, source).kinds for step in (1, 2, 3)]
+    assert all(torch.equal(drawn[n].ids, batch_at(SHORT[1], n + 1, source).ids) for n in range(3))
+    assert torch.equal(pickle.loads(pickle.dumps(Steps(SHORT[1], 1, source, 1)))[0].ids, drawn[0].ids)
+
+
+def test_with_bf16_arithmetic_the_weights_stay_fp32_and_learn(source, monkeypatch):
+    assert start(TINY, 3, source).optimizers[0].dtype == half(torch.device("cpu"))
+    monkeypatch.setattr("qcourse.pico.run.cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    run = start(TINY, 3, source)
+    assert run.optimizers[0].dtype == torch.bfloat16
+    batch = batch_at(SHORT[0], 0, source)
+    each = [train_step(run, run.model, batch, 1e-2).mean().item() for _ in range(8)]
+    assert each[-1] < each[0] - 1
+    assert {p.dtype for p in run.model.parameters()} == {torch.float32}
 
 
 def test_the_loss_falls(tmp_path, source):
