@@ -5,6 +5,7 @@ import re
 
 import nbformat
 import pytest
+import torch
 
 from qcourse.common import QCourseError, repository
 from qcourse.common.display import show_table
@@ -89,19 +90,47 @@ def test_two_solutions_in_a_cell_leave_what_is_between():
     assert source.count("raise NotImplementedError") == 2 and "kept = 1" in source and "2 * x" not in source
 
 
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda: figures.bars({"a": 1, "b": 2}, "KL (nats)", errors={"a": (0.5, 1.5)}),
-        lambda: figures.grouped(["x", "y"], {"a": [1, 2], "b": [2, 1]}, "share right"),
-        lambda: figures.lines({"a": ([1, 2], [3, 4])}, "bits", "KL", log_x=True, log_y=True),
-        lambda: figures.pareto({"a": (4, 0.1), "b": (3, 0.3), "c": (5, 0.2)}, "bits per weight", "KL"),
-        lambda: figures.heatmap([[1, 2], [3, 4]], "column", "row"),
-        lambda: figures.histogram({"a": [1, 2, 2, 3]}, "weight", bins=4, log=True),
-    ],
-)
-def test_figures_are_small_png(draw):
-    data = figures.as_png(draw)
+def heights(ax):
+    """Return the heights of the bars of an axes."""
+    return [round(bar.get_height(), 6) for bar in ax.patches]
+
+
+def test_bars_show_values_and_the_ends_of_their_intervals():
+    ax = figures.bars({"a": 1, "b": 2}, "KL (nats)", "title", errors={"b": (1.5, 2.5)}, log=True).axes[0]
+    assert heights(ax) == [1, 2] and [text.get_text() for text in ax.get_xticklabels()] == ["a", "b"]
+    (interval,) = ax.collections
+    assert interval.get_segments()[0].tolist() == [[1, 1.5], [1, 2.5]]
+    assert (ax.get_ylabel(), ax.get_title(loc="left"), ax.get_yscale()) == ("KL (nats)", "title", "log")
+
+
+def test_grouped_bars_stand_side_by_side():
+    ax = figures.grouped(["x", "y"], {"a": [1, 2], "b": [3, 4]}, "share right").axes[0]
+    assert heights(ax) == [1, 2, 3, 4]
+    places = [round(bar.get_x(), 6) for bar in ax.patches]
+    assert places == [-0.4, 0.6, 0.0, 1.0] and {round(bar.get_width(), 6) for bar in ax.patches} == {0.4}
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_lines_go_through_their_points():
+    ax = figures.lines({"a": ([1, 2], [3, 4]), "b": ([1, 2], [5, 6])}, "bits", "KL", log_x=True).axes[0]
+    assert [line.get_xydata().tolist() for line in ax.lines] == [[[1, 3], [2, 4]], [[1, 5], [2, 6]]]
+    assert (ax.get_xlabel(), ax.get_xscale(), ax.get_yscale()) == ("bits", "log", "linear")
+
+
+def test_a_heatmap_is_the_matrix_and_a_colour_bar():
+    figure = figures.heatmap(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "column", "row", label="error")
+    assert figure.axes[0].images[0].get_array().tolist() == [[1, 2], [3, 4]]
+    assert figure.axes[1].get_ylabel() == "error"
+
+
+def test_a_histogram_is_a_density():
+    ax = figures.histogram({"a": [0, 0, 0, 1]}, "weight", bins=2).axes[0]
+    xy = ax.patches[0].get_xy()
+    assert {round(float(y), 6) for y in xy[:, 1]} == {0.0, 1.5, 0.5} and ax.get_xlabel() == "weight"
+
+
+def test_the_report_gets_a_small_png():
+    data = figures.as_png(lambda: figures.bars({"a": 1, "b": 2}, "KL (nats)"))
     assert data.startswith(b"\x89PNG") and len(data) < 60_000
 
 

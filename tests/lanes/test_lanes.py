@@ -113,11 +113,25 @@ def test_what_is_missing_or_broken_is_named_and_the_rest_goes_on(base, monkeypat
 
 
 def test_every_lane_has_a_recipe_that_its_format_can_hold():
-    from qcourse.recipe import named
+    from qcourse.recipe import check_engine, named
 
     assert {lane.engine for lane in LANES} == {"transformers", "vllm", "llama.cpp"}
     for lane in LANES:
         assert named(lane.recipe).name == lane.recipe or lane.recipe == "awq-w4g128"
+        check_engine(named(lane.recipe), lane.form, lane.engine)
+
+
+@pytest.mark.parametrize(
+    "lane",
+    [Lane("gptq", "gptq-w4g128", "awq", "vllm"), Lane("gguf", "gguf-q8_0", "gguf", "vllm"),
+     Lane("gptq", "gptq-w3g128", "gptq", "vllm")],
+    ids=["format", "engine", "bits"],
+)  # fmt: skip
+def test_a_lane_that_no_engine_could_run_would_be_seen(lane):
+    from qcourse.recipe import check_engine, named
+
+    with pytest.raises(QCourseError):
+        check_engine(named(lane.recipe), lane.form, lane.engine)
 
 
 def test_a_full_run_never_made_is_none_and_unknown_ones_are_named(base):
