@@ -39,3 +39,11 @@ def test_the_summary_counts_skills():
 
 def test_gptq_beats_rounding_at_3_bits_beyond_the_interval():
     assert FOUND["gptq_over_rounding"]["interval"][1] < 1
+
+
+def test_every_skill_is_marked_item_by_item(llama_tied):
+    from qcourse import models, skills
+
+    loaded = models.load(llama_tied)
+    marks = pico_by_bits.skill_marks(loaded.model, loaded.tokenizer, 1)
+    assert set(marks) == set(skills.SKILLS) and all(len(found) == 1 for found in marks.values())

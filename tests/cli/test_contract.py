@@ -156,3 +156,25 @@ def test_claims_as_rows(cli):
 
 def test_run_refuses_a_lesson_that_is_not_there(refused):
     assert "no lesson begins with 77" in refused("run", "--only", "77")
+
+
+def test_recomputing_claims_leaves_stdout_to_the_rows(cli, monkeypatch):
+    asked = []
+    monkeypatch.setattr("qcourse.course.runner.run", lambda only, lanes: asked.append(only) or print("[1/9]"))
+    result = cli("claims", "--recompute")
+    assert "S1-10" in result.out and "[1/9]" not in result.out
+    assert "04" in str(asked) and len(asked) == 1
+
+
+def test_a_load_test_is_a_line_a_number_of_clients(cli, monkeypatch):
+    from types import SimpleNamespace
+
+    def measured(url, clients, requests):
+        times = {"ttft": {"p50": 0.25, "p95": 0.5}, "tpot": {"p50": 0.0125}, "errors": []}
+        values = {"concurrency": clients, "output_tokens_per_second": 80.0 * clients, **times}
+        return SimpleNamespace(asdict=lambda: values)
+
+    monkeypatch.setattr("qcourse.serve.loadtest", measured)
+    lines = cli("loadtest", "http://127.0.0.1:1").out.splitlines()
+    assert lines[2].split() == ["4", "0.250s", "0.500s", "0.0125s", "320.0", "0"]
+    assert len(json.loads(cli("loadtest", "http://127.0.0.1:1", "--json").out)) == 3

@@ -77,3 +77,12 @@ def test_eval_pico_writes_the_model_card(cli, monkeypatch, tmp_path):
     result = cli("eval", "pico", "--json")
     assert json.loads(result.out) == figures == json.loads((tmp_path / "metrics.json").read_text())
     assert "recall           50.0% [40.0%, 60.0%] n=200" in cli("eval", "pico").out
+
+
+def test_skills_carry_their_interval_or_say_that_they_do_not_apply(cli, llama_gqa, text):
+    options = ("--text", text, "--items", 1, "--windows", 1)
+    skills = json.loads(cli("eval", llama_gqa, *options, "--json").out)["skills"]
+    assert skills["facts"] == "not applicable"
+    low, high = skills["code"]["interval"]
+    assert low <= skills["code"]["accuracy"] <= high and high - low > 0.5
+    assert "% n=1" not in (people := cli("eval", llama_gqa, *options).out) and "%] n=1" in people

@@ -199,3 +199,17 @@ def test_every_transformers_lane_runs(lane, base, tokens, monkeypatch):
     monkeypatch.setattr(qlora_model, "STEPS", 2)
     row = measure_lane(lane, base, tokens, 0)
     assert row.kl_mean is not None and row.perplexity > 1 and row.decode_tokens_per_second > 0
+
+
+def test_a_full_run_measures_the_copy_that_the_library_changed(base, monkeypatch):
+    from qcourse.lanes import libraries
+
+    def coarse(model, tokenizer, tokens, bits):
+        assert tokens.shape == (library_runs.SEQUENCES, artefacts.CALIBRATION_LENGTH) and bits == 4
+        model.model.norm.weight.data *= 1.5
+
+    monkeypatch.setattr(libraries, "llmcompressor_gptq", coarse)
+    before = measure.as_source(base.model).hash
+    found = library_runs.make("llm-compressor GPTQ", base)
+    assert found["kl_mean"] > 0 and found["bits"] == 4 and found["seconds"] > 0
+    assert measure.as_source(base.model).hash == before
