@@ -5,29 +5,34 @@ from pathlib import Path
 
 
 def repository() -> Path:
-    """Return the root of the checkout that this package was installed from."""
-    return Path(__file__).resolve().parents[2]
+    """Return the root of the checkout, or ~/qcourse where the package is installed without one."""
+    root = Path(__file__).resolve().parents[2]
+    return root if (root / "pyproject.toml").is_file() else Path.home() / "qcourse"
 
 
 def data_folder() -> Path:
-    """Return the folder of shipped data: models, evaluation items, tables."""
-    return repository() / "data"
+    """Return the folder of shipped data: data/ of the checkout (the package links to it), or the wheel's."""
+    return (Path(__file__).resolve().parents[1] / "data").resolve()
 
 
 def home_folder() -> Path:
-    """Return the learner's own folder: QCOURSE_HOME, or work/ in the checkout."""
+    """Return the learner's own folder: QCOURSE_HOME, or work/ in `repository`."""
     return Path(os.environ.get("QCOURSE_HOME", repository() / "work"))
+
+
+def existing(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that exists: where it would be made."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
 
 
 def shared_folder() -> Path:
     """Return the folder of what is built once for all who use the checkout: artefacts, cached figures.
 
-    build/ in the checkout; in the learner's own folder where the checkout cannot be written, as one that a
+    build/ in `repository`; in the learner's own folder where that cannot be written, as a checkout that a
     whole workshop shares.
     """
     shared = repository() / "build"
-    writable = os.access(shared if shared.exists() else repository(), os.W_OK)
-    return shared if writable else home_folder() / "build"
+    return shared if os.access(existing(shared), os.W_OK) else home_folder() / "build"
 
 
 def results_folder() -> Path:

@@ -6,6 +6,7 @@ import shutil
 import sys
 
 from qcourse.common import machine, repository
+from qcourse.common.places import existing
 from qcourse.doctor.check_result import CheckResult
 from qcourse.setup import ENGINES, ENVIRONMENTS, find
 
@@ -86,7 +87,7 @@ def examine_memory() -> list[CheckResult]:
 def examine_disk() -> list[CheckResult]:
     """Return the finding on free disk beside the environments."""
     need = sum(env.disk for env in ENVIRONMENTS.values() if not env.python.exists())
-    free = shutil.disk_usage(repository()).free / 1e9
+    free = shutil.disk_usage(existing(repository())).free / 1e9
     state = "ok" if free > need + 1 else "limited"
     return [
         CheckResult(

@@ -1,11 +1,12 @@
 """Artefacts of the lanes: built once for a model and a recipe, found again by both."""
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from qcourse.common import QCourseError, shared_folder
 from qcourse.recipe import Recipe, named
@@ -42,8 +43,7 @@ def artefact(recipe: str, form: str, base: Any, prefix: str = "", texts: list[st
 def one_builder(folder: Path) -> Iterator[None]:
     """Hold the lock of one artefact, so that lessons run side by side build it once."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f".{folder.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
         yield
 
 
