@@ -5,7 +5,7 @@ WORKERS ?= 2
 # Two test processes of one thread each; a module's tests, and the servers they share, stay together.
 TESTS := OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup
 export TOKENIZERS_PARALLELISM := false
-.PHONY: help course lab test test-fast bench bench-quality main serving peers doctor clean
+.PHONY: help course lab test test-fast bench bench-quality main serving peers doctor site clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -45,6 +45,10 @@ bench-quality:   ## ours beside six libraries: KL and perplexity at the same bit
 
 doctor:          ## what this machine can run, and the command that mends each lack
 	@$(VENV)/qcourse doctor
+
+site:            ## README, lessons, claims and an API page a room as a site in build/site, without network
+	@$(PYTHON) qcourse/bootstrap.py main
+	@$(VENV)/python -m qcourse.course.site
 
 clean:           ## remove results in build/ (environments and work/ stay)
 	rm -rf build
