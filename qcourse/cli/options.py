@@ -21,21 +21,19 @@ DEFAULT_FORMAT = {
 
 
 def chosen_recipe(method: str | None, file: Path | None, changes: dict[str, Any]) -> "Recipe":
-    """Return the recipe of --method (a method or a recipe's name) or --recipe FILE, with the options applied.
+    """Return the recipe of --method (a method or a recipe's name) or --recipe NAME or FILE, with the options.
 
     changes: bits, group_size, symmetric, desc_act; None where the option was not given.
     Raises QCourseError when neither or both are given and for settings that contradict each other.
     """
-    from qcourse.recipe import Recipe, named
-
     if (method is None) == (file is None):
         raise QCourseError(
-            "name what to do by --method or by --recipe FILE, one of them; --method gptq is a start"
+            "name what to do by --method or by --recipe, one of them; --method gptq is a start"
         )
     if file is not None:
-        recipe = Recipe.from_json(read_text(file))
+        recipe = of_file_or_name(str(file))
     else:
-        recipe = named({"gguf": "gguf-q4_k_m"}.get(method, method))
+        recipe = of_method(method)
     given = {name: value for name, value in changes.items() if value is not None}
     if given and recipe.method == "gguf":
         raise QCourseError(
@@ -43,6 +41,31 @@ def chosen_recipe(method: str | None, file: Path | None, changes: dict[str, Any]
             f"{recipe.variant}, such as --method gguf-q3_k_m"
         )
     return replace(recipe, **given) if given else recipe
+
+
+def of_file_or_name(value: str) -> "Recipe":
+    """Return the recipe of a JSON file, or of a name where no file is there and none is meant."""
+    from qcourse.recipe import Recipe, named
+
+    path = Path(value)
+    is_file = path.is_file() or path.suffix == ".json" or len(path.parts) > 1
+    return Recipe.from_json(read_text(path)) if is_file else named(value)
+
+
+def of_method(method: str) -> "Recipe":
+    """Return the usual recipe of a method, or the recipe of a name; QCourseError lists the methods."""
+    from qcourse.recipe import METHODS, named
+    from qcourse.recipe.names import ALIASES
+
+    try:
+        return named({"gguf": "gguf-q4_k_m"}.get(method, method))
+    except QCourseError as error:
+        if "-w" in method or method.startswith("gguf-"):
+            raise
+        known = ", ".join(dict.fromkeys((*METHODS, *ALIASES)))
+        raise QCourseError(
+            f"unknown method {method!r}; known are {known}, and every recipe's name such as gptq-w4g128"
+        ) from error
 
 
 def chosen_format(recipe: "Recipe", asked: str | None) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qcourse.cli.options import Answer, answer
+from qcourse.cli.options import Answer, answer, of_file_or_name
 
 
 def command(
@@ -13,7 +13,8 @@ def command(
         str | None, typer.Option(help="a name (L4, H100...), cpu, or 24GB; default: this machine")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="one recipe; default: bf16, and every lane below it")
+        str | None,
+        typer.Option(help="a name or JSON file; default: bf16, and every lane below it"),
     ] = None,
     context: Annotated[
         int | None, typer.Option(help="tokens a sequence; default: 4096 or the model's limit")
@@ -25,7 +26,7 @@ def command(
     """Show weights, KV cache, whether they fit, bounds on speed, and which lanes this device can run."""
     from qcourse.plan import lanes, plan
 
-    made = plan(model, gpu, recipe or "bf16", context, batch, kv_cache_dtype)
+    made = plan(model, gpu, of_file_or_name(recipe or "bf16"), context, batch, kv_cache_dtype)
     text = [str(made)]
     if recipe is None and not json:
         text += ["", "lanes, the recommended one first:"]

@@ -20,7 +20,7 @@ def command(
     desc_act: Annotated[
         bool | None, typer.Option("--desc-act", help="GPTQ: columns by falling importance")
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="a recipe as JSON, instead of --method")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="a recipe: name or JSON file, not --method")] = None,
     revision: Annotated[str | None, typer.Option(help="revision of a hub model")] = None,
     format: Annotated[str | None, typer.Option(help="file format; default: the method's usual one")] = None,
     calibration: Annotated[

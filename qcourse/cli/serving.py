@@ -13,8 +13,7 @@ ENGINES = ("vllm", "llama.cpp")
 
 def checked_engine(path: Path, asked: str | None, kv_cache_dtype: str = "auto") -> str:
     """Return the engine for an artefact; QCourseError if it cannot load the recipe or is unknown."""
-    from qcourse.export import read_record
-    from qcourse.recipe import Recipe, check_engine
+    from qcourse.recipe import check_engine, read_recipe, read_record
 
     engine = asked or ("llama.cpp" if path.suffix == ".gguf" else "vllm")
     if engine not in ENGINES:
@@ -30,9 +29,9 @@ def checked_engine(path: Path, asked: str | None, kv_cache_dtype: str = "auto") 
             f"llama.cpp reads .gguf files, {path} is a folder; use --engine vllm or write a gguf"
         )
     if record_path(path).exists():
-        record = read_record(path)
-        if record["recipe"]:
-            check_engine(Recipe(**record["recipe"]), record["format"], engine)
+        recipe = read_recipe(path)
+        if recipe is not None:
+            check_engine(recipe, read_record(path)["format"], engine)
     return engine
 
 

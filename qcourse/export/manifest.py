@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from qcourse.common import QCourseError, record_path, write_json
+from qcourse.common import record_path, write_json
 from qcourse.recipe import Recipe
 
 LIBRARIES = ("torch", "numpy", "transformers", "safetensors", "gguf", "llama_cpp_python")
@@ -49,17 +49,3 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def read_record(artefact: Path | str) -> dict[str, Any]:
-    """Return the record of an artefact: recipe.json in its folder, or FILE.recipe.json beside a GGUF file.
-
-    Raises QCourseError if there is none or if it is not JSON.
-    """
-    path = record_path(artefact)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise QCourseError(f"{artefact} has no {path.name}; it was not written by qcourse") from None
-    except ValueError:
-        raise QCourseError(f"{path} is not JSON; write the artefact again") from None

@@ -47,6 +47,10 @@ def read_grid(path: Path) -> Grid:
         raise QCourseError(
             f"{path} has unknown keys {', '.join(unknown)}; known are {', '.join(sorted(FIELDS))}"
         )
+    if not isinstance(values["recipes"], list):
+        raise QCourseError(
+            f"{path}: recipes must be a list such as [rtn-w4g128, gptq-w4g128], not {values['recipes']!r}"
+        )
     names = [name for entry in values["recipes"] for name in expand(entry)]
     recipes = tuple(dict.fromkeys(named(name).name for name in names))
     options = {key: values[key] for key in ("windows", "context", "items") if key in values}

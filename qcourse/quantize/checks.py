@@ -47,17 +47,30 @@ def check_recipe(model: nn.Module, recipe: Recipe) -> None:
         if not any(matches(name, pattern) for name in found):
             first = next(iter(found))
             raise QCourseError(f"override {pattern!r} matches no linear of the model; one is {first}")
-    bad: dict[int, list[str]] = {}
-    for name, module in found.items():
-        chosen = recipe.for_layer(name)
-        if chosen is not None and not divides(chosen, module.in_features):
-            bad.setdefault(module.in_features, []).append(name)
-    if bad:
+    if bad := misfits(recipe, {name: module.in_features for name, module in found.items()}):
         raise QCourseError(group_sentence(recipe, bad))
     if recipe.method == "nf4" and recipe.group_size not in BLOCK_SIZES:
         raise QCourseError(
             f"NF4 blocks hold {', '.join(map(str, BLOCK_SIZES))} weights, not {recipe.group_size}"
         )
+
+
+def recipe_fits(recipe: Recipe, columns: dict[str, int]) -> bool:
+    """Return whether the recipe's groups fill the rows of every linear it touches.
+
+    columns: full name of a linear -> its input features, which a config or a file's header gives as well.
+    """
+    return not misfits(recipe, columns)
+
+
+def misfits(recipe: Recipe, columns: dict[str, int]) -> dict[int, list[str]]:
+    """Return width -> names of the linears whose rows the recipe's groups do not fill."""
+    bad: dict[int, list[str]] = {}
+    for name, width in columns.items():
+        chosen = recipe.for_layer(name)
+        if chosen is not None and not divides(chosen, width):
+            bad.setdefault(width, []).append(name)
+    return bad
 
 
 def divides(recipe: Recipe, columns: int) -> bool:

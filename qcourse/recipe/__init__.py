@@ -3,6 +3,7 @@
 from qcourse.recipe.compatibility import check_engine, compatibility, table
 from qcourse.recipe.names import KNOWN, named
 from qcourse.recipe.recipe import METHODS, TRANSFORMS, Recipe, matches
+from qcourse.recipe.record import read_recipe, read_record
 
 __all__ = [
     "KNOWN",
@@ -13,5 +14,7 @@ __all__ = [
     "compatibility",
     "matches",
     "named",
+    "read_recipe",
+    "read_record",
     "table",
 ]

@@ -46,7 +46,8 @@ class Recipe:
         16 bits.
     variant: the GGUF type for method "gguf", "single" for NF4 without double quantization, "gptaq" for GPTQ
         calibrated against the unquantized model's activations.
-    overrides: pattern of linear names (fnmatch) -> some of bits, group_size, symmetric, skip.
+    overrides: pattern of linear names (fnmatch) -> some of bits, group_size, symmetric, skip;
+        for the integer methods 16 bits mean the same as skip: the linear is kept.
     ignore: names of modules kept as they are. Only linears in decoder layers are ever touched.
     Raises QCourseError on construction for a value of the wrong type and for settings that contradict
     each other.
@@ -100,7 +101,7 @@ class Recipe:
         for pattern, values in self.overrides.items():
             if matches(name, pattern):
                 changes |= values
-        if changes.pop("skip", False):
+        if changes.pop("skip", False) or (changes.get("bits") == 16 and self.method in INTEGER_METHODS):
             return None
         return replace(self, overrides={}, **changes)
 
@@ -115,6 +116,11 @@ class Recipe:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:  # beside JSONDecodeError: numbers of 5,000 digits
             raise QCourseError(f"the recipe is not JSON: {error}") from error
+        return cls.from_values(values)
+
+    @classmethod
+    def from_values(cls, values: Any) -> "Recipe":
+        """Return the recipe of a table as JSON holds it; QCourseError for other data or unknown fields."""
         if not isinstance(values, dict) or "method" not in values:
             raise QCourseError(
                 'the recipe is not an object with a "method", such as {"method": "gptq", "bits": 4}'

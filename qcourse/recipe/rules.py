@@ -154,6 +154,9 @@ def check_overrides(recipe: Recipe) -> None:
             )
         try:
             check_type("skip", values.get("skip", False), bool)
-            replace(recipe, overrides={}, **{key: value for key, value in values.items() if key != "skip"})
+            changes = {key: value for key, value in values.items() if key != "skip"}
+            if recipe.method in INTEGER_METHODS and changes.get("bits") == 16:
+                check_type("bits", changes.pop("bits"), int)  # kept as it is
+            replace(recipe, overrides={}, **changes)
         except QCourseError as error:
             raise QCourseError(f"override {pattern!r}: {error}") from error

@@ -1,7 +1,6 @@
 """Where vLLM is installed, and what this machine and a checkpoint allow it to do."""
 
 import functools
-import json
 import platform
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from qcourse.common import QCourseError
 from qcourse.common.machine import cpu_flags
-from qcourse.recipe import Recipe, check_engine
+from qcourse.recipe import check_engine, read_recipe, read_record
 from qcourse.setup import ENVIRONMENTS
 
 ASK = (
@@ -99,8 +98,9 @@ def weight_kind(config: dict) -> str:
 def check_recipe(folder: Path) -> None:
     """Raise QCourseError if the compatibility table says that vLLM cannot load this artefact."""
     try:
-        stored = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-        recipe, format = Recipe.from_json(json.dumps(stored["recipe"])), stored["format"]
-    except (OSError, ValueError, KeyError, TypeError):
+        form = read_record(folder)["format"]
+    except QCourseError:
         return  # a checkpoint from elsewhere: its own config speaks
-    check_engine(recipe, format, "vllm")
+    recipe = read_recipe(folder)
+    if recipe is not None:
+        check_engine(recipe, form, "vllm")

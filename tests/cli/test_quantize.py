@@ -365,3 +365,30 @@ def test_llm_int8_names_the_linear_whose_weight_is_beyond_float16(cli, llama_gqa
     assert not output.exists()
     for method in ("w8a8-int8", "nf4"):
         assert cli("quantize", folder, "--method", method, "--output", tmp_path / method).code == 0
+
+
+def test_recipe_takes_a_name_as_well_as_a_file(cli, refused, llama_gqa, tmp_path):
+    made = cli("quantize", llama_gqa, "--recipe", "rtn-w4g64", "--output", tmp_path / "artefact")
+    assert made.code == 0 and "rtn-w4g64 as compressed-tensors" in made.out, made.err
+    (tmp_path / "one.json").write_text(named("gptq-w3g64").to_json())
+    assert (
+        json.loads(cli("plan", "pico", "--recipe", tmp_path / "one.json", "--json").out)["recipe"]
+        == "gptq-w3g64"
+    )
+    said = refused("quantize", llama_gqa, "--recipe", "zork", "--output", tmp_path / "other")
+    assert "unknown recipe 'zork'" in said
+
+
+def test_an_unknown_method_lists_methods(refused, llama_gqa, tmp_path):
+    said = refused("quantize", llama_gqa, "--method", "zork", "--output", tmp_path / "artefact")
+    assert "unknown method 'zork'; known are rtn, gptq" in said and "w8g64" not in said
+
+
+def test_an_unknown_field_in_a_record_is_one_sentence(cli, refused, llama_gqa, tmp_path):
+    output = tmp_path / "artefact"
+    assert cli("quantize", llama_gqa, "--method", "rtn", "--output", output).code == 0
+    record = json.loads((output / "recipe.json").read_text())
+    record["recipe"]["colour"] = "red"
+    (output / "recipe.json").write_text(json.dumps(record))
+    for command in ("ship", "serve"):
+        assert "unknown fields: colour" in refused(command, output)

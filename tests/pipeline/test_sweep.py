@@ -2,7 +2,7 @@
 
 import pytest
 
-from qcourse.common import content_hash
+from qcourse.common import QCourseError, content_hash
 from qcourse.measure import Row, append, evaluation_tokens
 from qcourse.models.load import load_tokenizer
 from qcourse.pipeline import sweep
@@ -61,3 +61,9 @@ def test_a_torn_line_is_passed_over(plan, row, computed):
     append(plan.scoreboard, row())
     plan.scoreboard.write_text(plan.scoreboard.read_text() + '{"recipe": "rt')
     assert len(sweep.sweep(plan)) == 1 and computed == []
+
+
+def test_recipes_that_are_no_list_are_refused_in_one_sentence(tmp_path):
+    (tmp_path / "grid.yaml").write_text("model: pico\nrecipes: 5\n")
+    with pytest.raises(QCourseError, match="recipes must be a list such as .*, not 5"):
+        sweep.read_grid(tmp_path / "grid.yaml")

@@ -250,3 +250,13 @@ def test_run_that_does_not_fit_is_refused_with_numbers(small_model, llama_gqa, s
     )
     monkeypatch.setattr(memory, "available_bytes", lambda device: needed)
     quantize(model, recipe, small_tokens, progress=False)
+
+
+def test_whether_a_recipe_fits_is_known_from_the_shapes():
+    from qcourse.quantize.checks import recipe_fits
+
+    columns = {"model.layers.0.mlp.up_proj": 576, "model.layers.0.mlp.down_proj": 1536}
+    assert not recipe_fits(named("gptq-w4g128"), columns)
+    assert recipe_fits(named("gptq-w4g64"), columns) and recipe_fits(named("rtn-w4-channel"), columns)
+    kept = Recipe("gptq", overrides={"up_proj": {"bits": 16}})
+    assert recipe_fits(kept, columns)

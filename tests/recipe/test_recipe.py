@@ -208,3 +208,39 @@ def test_the_command_line_says_it_in_one_sentence(capsys, tmp_path, values, sent
     said = capsys.readouterr().err
     assert stop.value.code == 1 and f"error: {sentence}" in said and "Traceback" not in said
     assert not (tmp_path / "out").exists()
+
+
+def test_sixteen_bits_in_an_override_keep_the_linear():
+    made = Recipe("gptq", overrides={"k_proj": {"bits": 16}})
+    assert made.for_layer("model.layers.0.self_attn.k_proj") is None
+    assert made.for_layer("model.layers.0.self_attn.q_proj").bits == 4
+    with pytest.raises(QCourseError, match="bits of a recipe must be a whole number, not 16.0"):
+        Recipe("gptq", overrides={"k_proj": {"bits": 16.0}})
+    with pytest.raises(QCourseError, match="override 'k_proj': nf4 has 4 bits, not 16"):
+        Recipe("nf4", group_size=64, overrides={"k_proj": {"bits": 16}})
+
+
+RECORDS = [
+    ("not json", "is not JSON; write the artefact again"),
+    ("{}", "is not a record of qcourse, it lacks recipe, format; write the artefact again"),
+    ("[]", "is not a record of qcourse"),
+    ('{"recipe": null, "format": "merged", "manifest": 5}', "has a manifest that is not a table"),
+    ('{"recipe": {"method": "gptq", "bit": 4}, "format": "gptq"}', "unknown fields: bit; known are .*again"),
+    ('{"recipe": 5, "format": "gptq"}', "the recipe is not an object"),
+]
+
+
+@pytest.mark.parametrize("text, words", RECORDS)
+def test_a_record_that_is_none_is_refused_in_one_sentence(tmp_path, text, words):
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(QCourseError, match=words):
+        recipe.read_recipe(tmp_path)
+
+
+def test_a_record_gives_its_recipe_back(tmp_path):
+    made = named("awq-w4g128")
+    record = {"recipe": json.loads(made.to_json()), "format": "awq"}
+    (tmp_path / "recipe.json").write_text(json.dumps(record))
+    assert recipe.read_recipe(tmp_path) == made
+    (tmp_path / "recipe.json").write_text(json.dumps(record | {"recipe": None}))
+    assert recipe.read_recipe(tmp_path) is None
