@@ -33,7 +33,9 @@ def test_autogptq_keeps_it_in_a_file_of_its_own(tmp_path):
 
 def test_our_own_record_comes_first(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"quantization_config": NAMES["hqq"]}))
-    (tmp_path / "recipe.json").write_text(json.dumps({"name": "gptq-w2g16", "recipe": {}, "manifest": {}}))
+    (tmp_path / "recipe.json").write_text(
+        json.dumps({"name": "gptq-w2g16", "recipe": {}, "format": "gptq", "manifest": {}})
+    )
     assert recipe_name(str(tmp_path)) == "gptq-w2g16"
 
 
