@@ -64,7 +64,7 @@ def of_method(method: str) -> "Recipe":
             raise
         known = ", ".join(dict.fromkeys((*METHODS, *ALIASES)))
         raise QCourseError(
-            f"unknown method {method!r}; known are {known}, and every recipe's name such as gptq-w4g128"
+            f"unknown recipe {method!r} and no method; methods are {known}, recipes such as gptq-w4g128"
         ) from error
 
 
