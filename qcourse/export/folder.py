@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from qcourse.common import QCourseError, atomic_folder, write_json
+from qcourse.common.tensor_writer import Part, outlines, save_parts, size
 from qcourse.export.manifest import record
-from qcourse.export.tensor_writer import Part, outlines, save_parts, size
 from qcourse.recipe import Recipe
 
 WEIGHTS = "model.safetensors"

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qcourse.common import QCourseError, atomic_folder, record_path, write_json
-from qcourse.export import tensor_file, tensor_writer
+from qcourse.common import QCourseError, atomic_folder, record_path, tensor_writer, write_json
+from qcourse.export import tensor_file
 from qcourse.export.compressed_scheme import arguments
 from qcourse.export.exact import exactly
 from qcourse.export.folder import check_room, disk_error

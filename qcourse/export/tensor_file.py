@@ -3,28 +3,11 @@
 import json
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from qcourse.common import QCourseError
 from qcourse.common.tensor_header import Entry, read_header
-
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "F8_E8M0": torch.float8_e8m0fnu,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-"""The dtype names of the safetensors format that this package reads."""
+from qcourse.common.tensor_writer import DTYPES
 
 
 def checked(path: Path | str) -> dict[str, Entry]:

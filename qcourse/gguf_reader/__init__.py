@@ -1,5 +1,7 @@
-"""GGUF files read: weights under transformers' names. Below models and export, which both need it."""
+"""GGUF files read: weights, configuration and tokenizer. Below models and export, which both need it."""
 
+from qcourse.gguf_reader.folder import convert
 from qcourse.gguf_reader.read import read, tensor_types
+from qcourse.gguf_reader.tokenizer import read_tokenizer
 
-__all__ = ["read", "tensor_types"]
+__all__ = ["convert", "read", "read_tokenizer", "tensor_types"]

@@ -18,7 +18,7 @@ def read(path: Path | str) -> dict[str, Tensor]:
     """
     reader = _open(path)
     try:
-        return _read(reader)
+        return {name: weight(reader, tensor) for name, tensor in places(reader).items()}
     except QCourseError:
         raise
     except Exception as error:
@@ -62,22 +62,20 @@ def _open(path: Path | str) -> Any:
         raise QCourseError(f"{path} is damaged: {str(error)[:120]}; download or write it again") from error
 
 
-def _read(reader: Any) -> dict[str, Tensor]:
+def places(reader: Any) -> dict[str, Any]:
+    """Return transformers' name -> gguf-py's tensor, for the tensors that have such a name."""
+    arch = field(reader, "general.architecture")
+    names = hf_names(arch, layer_count(reader, arch), [tensor.name for tensor in reader.tensors])
+    return {names[tensor.name]: tensor for tensor in reader.tensors if tensor.name in names}
+
+
+def weight(reader: Any, tensor: Any) -> Tensor:
+    """Return one tensor of an open file in float32, its rotary rows in transformers' order."""
     from gguf import quants
 
-    arch = field(reader, "general.architecture")
-    heads = {
-        "q": field(reader, f"{arch}.attention.head_count"),
-        "k": field(reader, f"{arch}.attention.head_count_kv"),
-    }
-    names = hf_names(arch, layer_count(reader, arch), [tensor.name for tensor in reader.tensors])
-    weights = {}
-    for tensor in reader.tensors:
-        if tensor.name not in names:
-            continue
-        values = torch.from_numpy(quants.dequantize(tensor.data, tensor.tensor_type).copy()).float()
-        rotary = ROTARY.fullmatch(tensor.name)
-        if arch == "llama" and rotary:
-            values = unpermute_rotary(values, heads[rotary[1][-1]])
-        weights[names[tensor.name]] = values
-    return weights
+    values = torch.from_numpy(quants.dequantize(tensor.data, tensor.tensor_type).copy()).float()
+    arch, rotary = field(reader, "general.architecture"), ROTARY.fullmatch(tensor.name)
+    if arch != "llama" or rotary is None:
+        return values
+    count = "head_count" if rotary[1].endswith("q") else "head_count_kv"
+    return unpermute_rotary(values, field(reader, f"{arch}.attention.{count}"))

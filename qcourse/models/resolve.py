@@ -1,10 +1,11 @@
-"""From what a user types (`pico`, a folder, a hub id) to a folder on this machine."""
+"""From what a user types (`pico`, `smollm2`, a folder, a hub id) to a folder on this machine."""
 
 import os
 import re
 from pathlib import Path
 
 from qcourse.common import QCourseError, data_folder
+from qcourse.models.smollm2 import smollm2
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
@@ -12,7 +13,7 @@ NETWORK_SECONDS = 5.0
 
 
 def resolve(name: str | Path | None = None, revision: str | None = None) -> Path:
-    """Return the folder of `name`: "pico", a folder, or a hub id (downloaded once, then from the cache).
+    """Return the folder of `name`: "pico", "smollm2", a folder, or a hub id (downloaded once, then cached).
 
     None means the environment variable QCOURSE_MODEL, or else pico.
     Raises QCourseError for a name that is none of these and for a hub that cannot be reached.
@@ -26,10 +27,12 @@ def resolve(name: str | Path | None = None, revision: str | None = None) -> Path
             f"pico is not in {folder}; restore data/pico from the repository "
             "or train it: python -m qcourse.pico.train"
         )
+    if name == "smollm2":
+        return smollm2()
     if HUB_ID.fullmatch(name):
         return from_hub(name, revision)
     raise QCourseError(
-        f"unknown model {name!r}: not pico, not a folder here, not a hub id like Qwen/Qwen2.5-0.5B"
+        f"unknown model {name!r}: not pico or smollm2, not a folder here, not a hub id like Qwen/Qwen2.5-0.5B"
     )
 
 

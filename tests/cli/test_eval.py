@@ -50,10 +50,31 @@ def test_a_gguf_against_its_baseline(cli, llama_gqa, tmp_path, text):
     assert row["engine"] == "llama.cpp" and 0 < row["kl_mean"] < 0.05
 
 
-def test_a_file_without_a_known_origin_needs_its_baseline(refused, tmp_path):
-    file = tmp_path / "stranger.gguf"
-    file.write_bytes(b"GGUF")
-    assert "name the unquantized model by --baseline" in refused("eval", file)
+@pytest.mark.slow
+def test_a_stranger_s_gguf_is_evaluated_by_its_own_tokenizer_and_as_a_folder(cli, llama_gqa, tmp_path, text):
+    """Rows agree: perplexity of the file in llama.cpp, and of the folder that it becomes, in transformers."""
+    require("llama.cpp", lane="gguf")
+    from qcourse import export, models
+
+    source = models.load(llama_gqa)
+    file = export.gguf.write(source.model, source.tokenizer, tmp_path / "stranger.gguf")
+    converted = cli("convert", file, tmp_path / "folder")
+    assert converted.code == 0 and f"qcourse eval {tmp_path / 'folder'}" in converted.out
+    options = ("--text", text, "--items", 0, "--windows", 1, "--json")
+    rows = [json.loads(cli("eval", path, *options).out) for path in (file, tmp_path / "folder", llama_gqa)]
+    assert [row["engine"] for row in rows] == ["llama.cpp", "transformers", "transformers"]
+    assert rows[0]["perplexity"] == pytest.approx(rows[1]["perplexity"], rel=0.02)
+    assert rows[1]["perplexity"] == rows[2]["perplexity"]
+
+
+def test_convert_leaves_other_folders_alone(refused, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "notes.txt").write_text("mine")
+    assert "is not an artefact" in refused("convert", tmp_path / "x.gguf", tmp_path / "theirs")
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    assert "damaged" in refused("eval", tmp_path / "x.gguf")
+    assert "damaged" in refused("convert", tmp_path / "x.gguf", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_text_that_is_too_short_is_refused_with_numbers(refused, llama_gqa, tmp_path):

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from qcourse import export
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, tensor_writer
 from qcourse.common.tensor_header import read_header
-from qcourse.export import tensor_file, tensor_writer
+from qcourse.export import tensor_file
 from tests.export.conftest import KINDS
 
 

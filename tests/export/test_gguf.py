@@ -1,8 +1,10 @@
 """GGUF files: the same weights back, the rotary permutation only where llama.cpp wants it, clear refusals."""
 
 import copy
+import json
 import random
 import struct
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -166,6 +168,15 @@ def test_llama3_rotary_factors_match_transformers(small):
         rotary(config)
 
 
+BPE = {"type": "BPE", "vocab": {"a": 0}, "merges": []}
+
+
+def stranger(state):
+    """Return what `add_tokenizer` asks of a tokenizer whose tokenizer.json is `state`."""
+    backend = type("Backend", (), {"to_str": lambda self: json.dumps(state)})()
+    return type("Stranger", (), {"backend_tokenizer": backend, "all_special_ids": [], "unk_token_id": None})()
+
+
 def test_other_models_and_tokenizers_are_refused(small, tmp_path):
     model, tokens = small("llama_gqa")
     config = type("Config", (), {"model_type": "mamba"})
@@ -173,13 +184,16 @@ def test_other_models_and_tokenizers_are_refused(small, tmp_path):
         names.architecture(config)
     byte_level = {"type": "ByteLevel", "use_regex": False}
     for state, words in (
-        ({"model": {"type": "Unigram"}}, "byte-level BPE"),
-        ({"model": {"type": "BPE", "byte_fallback": True}}, "byte-level BPE"),
-        ({"model": {"type": "BPE"}, "pre_tokenizer": {"type": "Whitespace"}}, "Whitespace"),
-        ({"model": {"type": "BPE"}, "pre_tokenizer": byte_level}, "ByteLevel"),
+        ({"model": {"type": "Unigram"}}, "Unigram tokenizers are not written to GGUF; byte-level BPE"),
+        ({"model": BPE, "pre_tokenizer": {"type": "Whitespace"}}, r"no name for .* \(Whitespace\)"),
+        ({"model": BPE, "pre_tokenizer": byte_level}, r"\(ByteLevel\); known are gpt-2"),
+        (
+            {"model": BPE | {"byte_fallback": True}, "normalizer": {"type": "NFC"}},
+            "has .'NFC'.",
+        ),
     ):
         with pytest.raises(QCourseError, match=words):
-            tokenizer.pre_tokenizer(state)
+            tokenizer.add_tokenizer(MagicMock(), stranger(state), 1)
     with pytest.raises(QCourseError, match="ids up to"):
         tokenizer.add_tokenizer(None, tokens, 300)
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from qcourse import export
-from qcourse.common import QCourseError, content_hash
-from qcourse.export import tensor_file, tensor_writer
+from qcourse.common import QCourseError, content_hash, tensor_writer
+from qcourse.export import tensor_file
 from qcourse.numerics.kv import kv_scale
 from qcourse.recipe import Recipe
 from tests.export.conftest import KINDS

@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 from qcourse import export
 from qcourse.common import QCourseError
 from qcourse.common.tensor_header import read_header
-from qcourse.export.tensor_file import DTYPES
-from qcourse.export.tensor_writer import outlines, save, save_parts
+from qcourse.common.tensor_writer import DTYPES, outlines, save, save_parts
 from tests.export.conftest import KINDS
 
 

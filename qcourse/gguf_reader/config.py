@@ -1,0 +1,142 @@
+"""The Hugging Face configuration that a GGUF's metadata and tensors describe."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qcourse.common import QCourseError
+from qcourse.gguf_reader.read import field, layer_count
+
+FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+"""Architecture of GGUF -> model_type of transformers; llama with a sliding window is mistral."""
+
+LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+"""Llama 3's own rotary scaling: a GGUF holds only the divisors that come of it."""
+
+
+def config(reader: Any) -> Any:
+    """Return the transformers configuration of an open GGUF file, dtype bfloat16.
+
+    Raises QCourseError for an architecture, experts, sizes by layer or a rotary scaling that are not read.
+    """
+    from transformers import AutoConfig
+
+    arch = field(reader, "general.architecture")
+    if arch not in FAMILIES:
+        raise QCourseError(f"GGUF files of {arch!r} are not read; these are: {', '.join(FAMILIES)}")
+    if value(reader, f"{arch}.expert_count", 0):
+        raise QCourseError("GGUF files with experts are not read; dense Llama, Mistral, Qwen2 and Qwen3 are")
+    window = value(reader, f"{arch}.attention.sliding_window", None)
+    kind = "mistral" if window and arch == "llama" else FAMILIES[arch]
+    made = AutoConfig.for_model(kind, **sizes(reader, arch), **biases(reader, kind), **specials(reader),
+                                **sliding(kind, window), rope_parameters=rotary(reader, arch))  # fmt: skip
+    made.architectures = [{"llama": "Llama", "mistral": "Mistral"}.get(kind, kind.title()) + "ForCausalLM"]
+    made.dtype = torch.bfloat16
+    return made
+
+
+def value(reader: Any, name: str, default: Any) -> Any:
+    """Return a value of the metadata, or `default` where the file has none."""
+    found = reader.get_field(name)
+    return default if found is None else found.contents()
+
+
+def decimal(number: float) -> float:
+    """Return the shortest decimal that is this float32, as the configuration once had it: 1e-05."""
+    import numpy as np
+
+    return float(str(np.float32(number)))
+
+
+def sizes(reader: Any, arch: str) -> dict[str, Any]:
+    """Return the sizes of the network. Raises QCourseError for one that differs from layer to layer."""
+    shapes = {tensor.name: tensor.shape for tensor in reader.tensors}
+    hidden, heads = (field(reader, f"{arch}.{key}") for key in ("embedding_length", "attention.head_count"))
+    found = {
+        "vocab_size": int(shapes["token_embd.weight"][1]),
+        "hidden_size": hidden,
+        "intermediate_size": field(reader, f"{arch}.feed_forward_length"),
+        "num_hidden_layers": layer_count(reader, arch),
+        "num_attention_heads": heads,
+        "num_key_value_heads": value(reader, f"{arch}.attention.head_count_kv", heads),
+    }
+    if uneven := [key for key, size in found.items() if not isinstance(size, int)]:
+        raise QCourseError(f"{uneven[0]} differs from layer to layer in this GGUF; such files are not read")
+    return found | {
+        "head_dim": value(reader, f"{arch}.attention.key_length", hidden // heads),
+        "max_position_embeddings": field(reader, f"{arch}.context_length"),
+        "rms_norm_eps": decimal(field(reader, f"{arch}.attention.layer_norm_rms_epsilon")),
+        "tie_word_embeddings": "output.weight" not in shapes,
+    }
+
+
+def biases(reader: Any, kind: str) -> dict[str, bool]:
+    """Return which linears have a bias, where the family leaves it open."""
+    names = {tensor.name for tensor in reader.tensors}
+    found = {"attention_bias": "blk.0.attn_q.bias" in names, "mlp_bias": "blk.0.ffn_up.bias" in names}
+    return {key: found[key] for key in {"llama": found, "qwen3": ["attention_bias"]}.get(kind, ())}
+
+
+def specials(reader: Any) -> dict[str, int | None]:
+    """Return the ids of bos, eos and padding that the tokenizer's metadata names."""
+    names = {"bos": "bos", "eos": "eos", "pad": "padding"}
+    return {f"{kind}_token_id": value(reader, f"tokenizer.ggml.{name}_token_id", None)
+            for kind, name in names.items()}  # fmt: skip
+
+
+def sliding(kind: str, window: int | None) -> dict[str, Any]:
+    """Return the setting of a sliding window; Mistral's default is another than none."""
+    if kind == "mistral":
+        return {"sliding_window": window}
+    return {"sliding_window": window, "use_sliding_window": True} if window else {}
+
+
+def rotary(reader: Any, arch: str) -> dict[str, Any]:
+    """Return rope_parameters. Raises QCourseError for a scaling that is not read, or a part of the head."""
+    base = {"rope_type": "default", "rope_theta": decimal(value(reader, f"{arch}.rope.freq_base", 10000.0))}
+    hidden, heads = (field(reader, f"{arch}.{key}") for key in ("embedding_length", "attention.head_count"))
+    head = value(reader, f"{arch}.attention.key_length", hidden // heads)
+    turned = value(reader, f"{arch}.rope.dimension_count", head)
+    if turned != head:
+        raise QCourseError(f"only {turned} of {head} columns of a head are rotated; such files are not read")
+    factors = next((tensor for tensor in reader.tensors if tensor.name == "rope_freqs.weight"), None)
+    if factors is not None:
+        return base | llama3(torch.from_numpy(factors.data.copy()).float(), base["rope_theta"])
+    kind = value(reader, f"{arch}.rope.scaling.type", "none")
+    factor = value(reader, f"{arch}.rope.scaling.factor", 1.0)
+    if kind == "none" or factor == 1.0:
+        return base
+    if kind not in ("linear", "yarn"):
+        raise QCourseError(f"rotary scaling {kind!r} is not read; linear, yarn and llama3 are")
+    scaled = base | {"rope_type": kind, "factor": decimal(factor)}
+    if kind == "yarn":
+        scaled["original_max_position_embeddings"] = field(
+            reader, f"{arch}.rope.scaling.original_context_length")  # fmt: skip
+    return scaled
+
+
+def llama3(factors: Tensor, theta: float) -> dict[str, Any]:
+    """Return Llama 3's scaling from its divisors [head_dim / 2]. Raises QCourseError for other divisors."""
+    found = {"rope_type": "llama3", "factor": decimal(factors.max().item()), **LLAMA3}
+    if not torch.allclose(
+        llama3_factors(found | {"rope_theta": theta}, 2 * len(factors)), factors, rtol=1e-4
+    ):
+        raise QCourseError(
+            "the rotary divisors of this GGUF (rope_freqs.weight) are not those of Llama 3's scaling; "
+            "convert the original checkpoint instead"
+        )
+    return found
+
+
+def llama3_factors(given: dict[str, Any], head_dim: int) -> Tensor:
+    """Return llama3's divisor for each rotary frequency, float32 [head_dim / 2].
+
+    Long wavelengths are divided by `factor`, short ones kept, those between interpolated.
+    Source: transformers' _compute_llama3_parameters.
+    """
+    frequencies = given["rope_theta"] ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    turns = given["original_max_position_embeddings"] * frequencies / (2 * torch.pi)
+    low, high, factor = given["low_freq_factor"], given["high_freq_factor"], given["factor"]
+    smooth = ((turns - low) / (high - low)).clamp(0, 1)
+    return (1 / ((1 - smooth) / factor + smooth)).float()
