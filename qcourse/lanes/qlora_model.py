@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qcourse.common import QCourseError, write_json
-from qcourse.pipeline.artefacts import folder_of, is_current, one_builder
+from qcourse.pipeline.artefacts import folder_of, is_current, made_of, one_builder
 from qcourse.recipe import named
 
 STEPS, BATCH, LEARNING_RATE, RANK = 115, 18, 4e-3, 32
@@ -49,7 +49,7 @@ def write(folder: Path, base: Any) -> None:
     adapter = finetune.read_adapter(trained(base))
     weights = finetune.dequantized_base(finetune.quantize_base(copy.deepcopy(base.model)))
     merged = finetune.merge(copy.deepcopy(base.model), adapter, weights)
-    manifest = {"model_hash": base.hash, **settings()}
+    manifest = {**made_of(base), **settings()}
     export.save({}, merged, base.tokenizer, folder, "merged", named("bf16"), manifest)
 
 

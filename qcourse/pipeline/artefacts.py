@@ -29,14 +29,18 @@ def artefact(recipe: str, form: str, base: Any, prefix: str = "", texts: list[st
     of a fine-tuned model apart; texts: what to calibrate on, default the course's prose.
     An artefact of another model or recipe at the same place is built anew; a second process waits.
     """
+    from qcourse.calibrate import tokens_hash
+
     folder = folder_of(recipe, form, base, prefix)
     path = folder / "model.gguf" if form == "gguf" else folder
+    chosen = named(recipe)
     with one_builder(folder):
-        if is_current(path, named(recipe), base.hash):
+        tokens = calibration_tokens(base.tokenizer, texts=texts) if chosen.needs_calibration else None
+        if is_current(path, chosen, base.hash, None if tokens is None else tokens_hash(tokens)):
             return path
         if form == "gguf":
-            return build_gguf(path, named(recipe), base)
-        return build_folder(path, named(recipe), form, base, texts)
+            return build_gguf(path, chosen, base)
+        return build_folder(path, chosen, form, base, tokens)
 
 
 @contextmanager
@@ -47,17 +51,26 @@ def one_builder(folder: Path) -> Iterator[None]:
         yield
 
 
-def is_current(path: Path, recipe: Recipe, model_hash: str, **made_by: str) -> bool:
-    """Say whether `path` holds this recipe of this model, and its manifest what else decided it."""
+def is_current(
+    path: Path, recipe: Recipe, model_hash: str, calibration: str | None = None, **made_by: str
+) -> bool:
+    """Say whether `path` holds this recipe of this model, whoever built it, and what else decided it.
+
+    calibration: the hash of the tokens it must have been calibrated on, None where that is not asked;
+    made_by: entries of the manifest. An importance matrix or scales of a KV cache make it another artefact.
+    """
     from qcourse.export import read_record
 
     try:
         record = read_record(path)
     except QCourseError:
         return False
-    wanted = {"model_hash": model_hash, **made_by}
-    same = all(record["manifest"].get(key) == value for key, value in wanted.items())
-    return path.exists() and same and record.get("recipe") == json.loads(recipe.to_json())
+    manifest = record["manifest"]
+    source, text = manifest.get("source") or {}, manifest.get("calibration") or {}
+    same = all(manifest.get(key) == value for key, value in made_by.items())
+    same = same and source.get("hash") == model_hash and calibration in (None, text.get("sha256"))
+    plain = not manifest.get("imatrix") and "kv_cache" not in record
+    return path.exists() and same and plain and record["recipe"] == json.loads(recipe.to_json())
 
 
 def calibration_tokens(
@@ -70,25 +83,22 @@ def calibration_tokens(
     return calibrate.batches(tokenizer, texts, n_samples, CALIBRATION_LENGTH, SEED)
 
 
-def build_folder(path: Path, recipe: Recipe, form: str, base: Any, texts: list[str] | None = None) -> Path:
-    """Quantize a copy of the model and write it in the asked format."""
+def build_folder(path: Path, recipe: Recipe, form: str, base: Any, tokens: Any) -> Path:
+    """Quantize a copy of the model and write it in the asked format, with the command line's record."""
     import copy
 
-    from qcourse import export
+    from qcourse.pipeline.build import write
     from qcourse.quantize import quantize
 
-    model = copy.deepcopy(base.model)
-    tokens = calibration_tokens(base.tokenizer, texts=texts) if recipe.needs_calibration else None
-    result = quantize(model, recipe, tokens, progress=False)
-    manifest = {**result.manifest, **made_of(base)}
-    return export.save(result.layers, result.model, base.tokenizer, path, form, recipe, manifest)
+    result = quantize(copy.deepcopy(base.model), recipe, tokens, progress=False)
+    return write(result, base.tokenizer, path, form, made_of(base)["source"])
 
 
 def made_of(base: Any) -> dict[str, Any]:
     """Return what a manifest tells of the model quantized: its name without folders, and its hash."""
-    from qcourse import models
+    from qcourse.pipeline.build import origin
 
-    return {"model_hash": base.hash, "source": {"model": models.public_name(base.name), "hash": base.hash}}
+    return {"source": origin(base.name, base.hash, None)}
 
 
 def build_gguf(path: Path, recipe: Recipe, base: Any) -> Path:

@@ -213,3 +213,26 @@ def test_a_full_run_measures_the_copy_that_the_library_changed(base, monkeypatch
     found = library_runs.make("llm-compressor GPTQ", base)
     assert found["kl_mean"] > 0 and found["bits"] == 4 and found["seconds"] > 0
     assert measure.as_source(base.model).hash == before
+
+
+def test_lanes_and_the_command_line_accept_each_others_artefacts(base, folder, tmp_path, monkeypatch):
+    from qcourse.pipeline import build
+    from qcourse.recipe import named
+
+    monkeypatch.setattr(build, "SEQUENCE", 64)
+    place, recipe = artefacts.folder_of("gptq-w4g128", "gptq", base), named("gptq-w4g128")
+    build.build(str(folder), recipe, "gptq", place)
+    written = {file.name: file.read_bytes() for file in place.iterdir() if file.is_file()}
+    stamp = (place / "model.safetensors").stat().st_mtime_ns
+    assert artefacts.artefact("gptq-w4g128", "gptq", base) == place
+    assert (place / "model.safetensors").stat().st_mtime_ns == stamp
+    (place / "recipe.json").unlink()
+    artefacts.artefact("gptq-w4g128", "gptq", base)
+    assert (place / "model.safetensors").stat().st_mtime_ns != stamp
+    assert {file.name: file.read_bytes() for file in place.iterdir() if file.is_file()} == written
+    text = tmp_path / "other.txt"
+    text.write_text("another text to calibrate on, " * 800)
+    build.build(str(folder), recipe, "gptq", place, calibration=text)
+    stamp = (place / "model.safetensors").stat().st_mtime_ns
+    artefacts.artefact("gptq-w4g128", "gptq", base)
+    assert (place / "model.safetensors").stat().st_mtime_ns != stamp
