@@ -68,7 +68,7 @@ def gptq_over_rounding(base: Any, tokens: Any) -> dict:
     """Return KL(bf16 || GPTQ) / KL(bf16 || rounding) at 3 bits, groups of 128, with its paired interval."""
     from qcourse import measure, models, recipe
     from qcourse.measure.compare import compare
-    from qcourse.pipeline.artefacts import calibration_tokens
+    from qcourse.pipeline import calibration_tokens
     from qcourse.quantize import quantize
 
     kl = {}

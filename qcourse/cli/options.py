@@ -10,72 +10,44 @@ from qcourse.common import QCourseError, read_text, record_path
 if TYPE_CHECKING:
     from qcourse.recipe import Recipe
 
-FORMATS = ("gptq", "awq", "compressed-tensors", "bitsandbytes", "gguf", "merged")
-DEFAULT_FORMAT = {
-    "gptq": "gptq",
-    "nf4": "bitsandbytes",
-    "llm-int8": "bitsandbytes",
-    "bf16": "merged",
-    "gguf": "gguf",
-}
 
-
-def chosen_recipe(method: str | None, file: Path | None, changes: dict[str, Any]) -> "Recipe":
-    """Return the recipe of --method (a method or a recipe's name) or --recipe NAME or FILE, with the options.
+def chosen_recipe(method: str | None, given: str | None, changes: dict[str, Any]) -> "Recipe":
+    """Return the recipe of --method, or of --recipe (a name or a file), with the options applied.
 
     changes: bits, group_size, symmetric, desc_act; None where the option was not given.
     Raises QCourseError when neither or both are given and for settings that contradict each other.
     """
-    if (method is None) == (file is None):
+    if (method is None) == (given is None):
         raise QCourseError(
             "name what to do by --method or by --recipe, one of them; --method gptq is a start"
         )
-    if file is not None:
-        recipe = of_file_or_name(str(file))
-    else:
-        recipe = of_method(method)
-    given = {name: value for name, value in changes.items() if value is not None}
-    if given and recipe.method == "gguf":
+    recipe = recipe_of(method or given)
+    asked = {name: value for name, value in changes.items() if value is not None}
+    if asked and recipe.method == "gguf":
         raise QCourseError(
-            f"a GGUF type fixes its grid, so {', '.join(given)} cannot be set; name another type instead of "
+            f"a GGUF type fixes its grid, so {', '.join(asked)} cannot be set; name another type instead of "
             f"{recipe.variant}, such as --method gguf-q3_k_m"
         )
-    return replace(recipe, **given) if given else recipe
+    return replace(recipe, **asked) if asked else recipe
 
 
-def of_file_or_name(value: str) -> "Recipe":
-    """Return the recipe of a JSON file, or of a name where no file is there and none is meant."""
+def recipe_of(text: str) -> "Recipe":
+    """Return the recipe that a text means: a file's, if it names one that is there, else that of the name."""
     from qcourse.recipe import Recipe, named
 
-    path = Path(value)
-    is_file = path.is_file() or path.suffix == ".json" or len(path.parts) > 1
-    return Recipe.from_json(read_text(path)) if is_file else named(value)
-
-
-def of_method(method: str) -> "Recipe":
-    """Return the usual recipe of a method, or the recipe of a name; QCourseError lists the methods."""
-    from qcourse.recipe import METHODS, named
-    from qcourse.recipe.names import ALIASES
-
-    try:
-        return named({"gguf": "gguf-q4_k_m"}.get(method, method))
-    except QCourseError as error:
-        if "-w" in method or method.startswith("gguf-"):
-            raise
-        known = ", ".join(dict.fromkeys((*METHODS, *ALIASES)))
-        raise QCourseError(
-            f"unknown recipe {method!r} and no method; methods are {known}, recipes such as gptq-w4g128"
-        ) from error
+    if Path(text).is_file() or text.endswith(".json"):
+        return Recipe.from_json(read_text(Path(text)))
+    return named(text)
 
 
 def chosen_format(recipe: "Recipe", asked: str | None) -> str:
     """Return the file format: the one asked for, or the method's usual one; QCourseError if it cannot be."""
-    from qcourse.recipe import compatibility
+    from qcourse.recipe import FORMATS, METHODS, compatibility
 
     if asked is not None and asked not in FORMATS:
         raise QCourseError(f"unknown format {asked!r}; known are {', '.join(FORMATS)}")
     usual = "awq" if recipe.transform == "awq" and recipe.bits == 4 and not recipe.symmetric else (
-        DEFAULT_FORMAT.get(recipe.method, "compressed-tensors"))  # fmt: skip
+        METHODS[recipe.method].format)  # fmt: skip
     form = asked or usual
     if not compatibility(recipe, form):
         able = sorted({row["format"] for row in compatibility(recipe)})
@@ -104,7 +76,7 @@ def output_place(path: Path, form: str) -> Path:
 
 
 def is_artefact(path: Path) -> bool:
-    """Say whether a record of ours tells how the folder or the file was made."""
+    """Say whether a record of ours, of this version or an earlier one, tells how it was made."""
     try:
         found = json.loads(record_path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qcourse.cli.options import Answer, answer, of_file_or_name
+from qcourse.cli.options import Answer, answer, recipe_of
 
 
 def command(
@@ -26,7 +26,7 @@ def command(
     """Show weights, KV cache, whether they fit, bounds on speed, and which lanes this device can run."""
     from qcourse.plan import lanes, plan
 
-    made = plan(model, gpu, of_file_or_name(recipe or "bf16"), context, batch, kv_cache_dtype)
+    made = plan(model, gpu, recipe_of(recipe or "bf16"), context, batch, kv_cache_dtype)
     text = [str(made)]
     if recipe is None and not json:
         text += ["", "lanes, the recommended one first:"]

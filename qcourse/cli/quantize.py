@@ -1,5 +1,6 @@
 """qcourse quantize: a model in, an artefact out."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ def command(
     desc_act: Annotated[
         bool | None, typer.Option("--desc-act", help="GPTQ: columns by falling importance")
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="a recipe: name or JSON file, not --method")] = None,
+    recipe: Annotated[str | None, typer.Option(help="a recipe's name, or its JSON file")] = None,
     revision: Annotated[str | None, typer.Option(help="revision of a hub model")] = None,
     format: Annotated[str | None, typer.Option(help="file format; default: the method's usual one")] = None,
     calibration: Annotated[
@@ -36,12 +37,15 @@ def command(
     stream: Annotated[bool, typer.Option("--stream", help="one decoder layer in memory at a time")] = False,
 ) -> None:
     """Quantize MODEL and write an artefact that an engine loads; nothing is left half-written."""
-    from qcourse.cli.options import chosen_format, chosen_recipe, output_place
-    from qcourse.pipeline.build import build
+    from qcourse.cli.options import Answer, chosen_format, chosen_recipe, output_place
+    from qcourse.pipeline import Calibration, build
+    from qcourse.recipe.record import read_record
 
     changes = {"bits": bits, "group_size": group_size, "symmetric": sym, "desc_act": desc_act or None}
     wanted = chosen_recipe(method, recipe, changes)
     form = chosen_format(wanted, format)
-    place = output_place(output, form)
-    made = build(model, wanted, form, place, revision, calibration, stream, bit_budget, kv_cache_dtype)
-    print(f"{made}: {wanted.name} as {form}; qcourse ship {made} says how to serve it")
+    made = build(model, wanted, form, output_place(output, form), revision=revision,
+                 calibration=Calibration(calibration) if calibration else None, stream=stream,
+                 bit_budget=bit_budget, kv_cache_dtype=kv_cache_dtype)  # fmt: skip
+    name = read_record(made).name
+    return Answer(f"{made}: {name} as {form}; qcourse ship {shlex.quote(str(made))} says how to serve it")

@@ -6,14 +6,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from qcourse.common import QCourseError, record_path
+from qcourse.common import QCourseError
 
 ENGINES = ("vllm", "llama.cpp")
 
 
 def checked_engine(path: Path, asked: str | None, kv_cache_dtype: str = "auto") -> str:
     """Return the engine for an artefact; QCourseError if it cannot load the recipe or is unknown."""
-    from qcourse.recipe import check_engine, read_recipe, read_record
+    from qcourse.recipe import check_engine
+    from qcourse.recipe.record import find_record
 
     engine = asked or ("llama.cpp" if path.suffix == ".gguf" else "vllm")
     if engine not in ENGINES:
@@ -28,10 +29,9 @@ def checked_engine(path: Path, asked: str | None, kv_cache_dtype: str = "auto") 
         raise QCourseError(
             f"llama.cpp reads .gguf files, {path} is a folder; use --engine vllm or write a gguf"
         )
-    if record_path(path).exists():
-        recipe = read_recipe(path)
-        if recipe is not None:
-            check_engine(recipe, read_record(path)["format"], engine)
+    record = find_record(path)
+    if record is not None and record.recipe is not None:
+        check_engine(record.recipe, record.format, engine)
     return engine
 
 

@@ -10,9 +10,9 @@ def command(
     grid: Annotated[Path, typer.Argument(help="a YAML file: model, recipes, and what to measure")],
 ) -> None:
     """Quantize and measure every recipe of the grid; rows that the scoreboard has already are kept."""
-    from qcourse.pipeline.sweep import read_grid, sweep
+    from qcourse.pipeline.sweep import read_sweep, sweep
 
-    wanted = read_grid(grid)
+    wanted = read_sweep(grid)
     rows = sweep(wanted)
     from qcourse.measure import scoreboard
 

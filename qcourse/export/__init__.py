@@ -2,13 +2,13 @@
 
 from qcourse.export import gguf
 from qcourse.export.kv_scales import add_kv_scales, read_kv_scales
-from qcourse.export.manifest import write_record
 from qcourse.export.reader import quantization_config, read, read_layers
-from qcourse.export.save import FORMATS, check_format, save
-from qcourse.recipe import read_record
+from qcourse.export.save import check_format, save
+from qcourse.recipe.record import read_record
+from qcourse.recipe.vocabulary import FOLDER_FORMATS
 
 __all__ = [
-    "FORMATS",
+    "FOLDER_FORMATS",
     "add_kv_scales",
     "check_format",
     "gguf",
@@ -18,5 +18,4 @@ __all__ = [
     "read_layers",
     "read_record",
     "save",
-    "write_record",
 ]

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from qcourse.common import QCourseError, atomic_folder, write_json
 from qcourse.common.tensor_writer import Part, outlines, save_parts, size
-from qcourse.export.manifest import record
-from qcourse.recipe import Recipe
+from qcourse.recipe.record import Record
 
 WEIGHTS = "model.safetensors"
 
@@ -48,9 +47,7 @@ def write_folder(
     model: nn.Module,
     tokenizer: Any,
     quantization: dict[str, Any] | None,
-    recipe: Recipe | None,
-    manifest: dict[str, Any],
-    format: str,
+    record: Record,
 ) -> Path:
     """Write a checkpoint folder that engines load and return its path.
 
@@ -68,7 +65,7 @@ def write_folder(
             write_config(temporary, model, quantization)
             if tokenizer is not None:
                 tokenizer.save_pretrained(temporary)
-            write_json(temporary / "recipe.json", record(recipe, format, manifest))
+            write_json(temporary / "recipe.json", record.to_values())
     except Exception as error:
         raise disk_error(folder, error) from error
     return folder

@@ -13,10 +13,8 @@ from qcourse.export import awq, bitsandbytes, compressed_tensors, gptq
 from qcourse.export.folder import dense_tensors, write_folder
 from qcourse.numerics import QuantizedWeight
 from qcourse.recipe import Recipe
-from qcourse.recipe.recipe import INTEGER_METHODS
-
-FORMATS = ("gptq", "gptq_v2", "awq", "compressed-tensors", "bitsandbytes", "merged")
-"""What `save` writes; GGUF files are written by qcourse.export.gguf."""
+from qcourse.recipe.record import new_record
+from qcourse.recipe.vocabulary import FOLDER_FORMATS, INTEGER_METHODS
 
 Encode = Callable[[QuantizedWeight], dict[str, Tensor]]
 
@@ -39,12 +37,13 @@ def save(
     weights. The same input gives the same bytes.
     Raises QCourseError for what the format cannot hold and for a full disk; nothing is left half-written.
     """
-    if format not in FORMATS:
-        raise QCourseError(f"unknown format {format!r}; known are {', '.join(FORMATS)}")
+    if format not in FOLDER_FORMATS:
+        raise QCourseError(f"unknown format {format!r}; known are {', '.join(FOLDER_FORMATS)}")
     encode, quantization = _encoder(quantized_layers, model, format)
     parts = [partial(dense_tensors, model, set(quantized_layers))]
     parts += [partial(_tensors, quantized_layers, name, encode) for name in quantized_layers]
-    return write_folder(folder, parts, model, tokenizer, quantization, recipe, manifest or {}, format)
+    record = new_record(recipe, format, manifest or {})
+    return write_folder(folder, parts, model, tokenizer, quantization, record)
 
 
 def check_format(grids: dict[str, tuple[tuple[int, int], Recipe | None]], format: str) -> None:

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from qcourse.common import content_hash
-from qcourse.pipeline.artefacts import calibration_tokens, folder_of, is_current, made_of, one_builder
-from qcourse.recipe import named
+from qcourse.pipeline.artefacts import folder_of, is_current, one_builder, recipe_for
+from qcourse.pipeline.build import source_facts
+from qcourse.pipeline.calibration import Calibration
 
 
-def archived_artefact(library: str, recipe: str, form: str, base: Any, sequences: int = 16) -> Path:
+def archived_artefact(library: str, name: str, form: str, base: Any, sequences: int = 16) -> Path:
     """Return the checkpoint that AutoGPTQ or AutoAWQ makes of `base`, in .venv-peers, unless it is there.
 
     sequences: how many windows of 512 tokens it is calibrated on; these libraries take minutes for more.
@@ -16,15 +17,17 @@ def archived_artefact(library: str, recipe: str, form: str, base: Any, sequences
     """
     import shutil
 
-    from qcourse.export import write_record
     from qcourse.lanes import peers
+    from qcourse.recipe.record import new_record, write_record
 
+    recipe, text = recipe_for(name, base), Calibration(sequences=sequences)
     folder = folder_of(recipe, form, base, f"{library}-")
-    script = content_hash(peers.script(library))  # how the library is called
+    made_by = {"library": library, "script": content_hash(peers.script(library))}  # how it is called
     with one_builder(folder):
-        if not is_current(folder, named(recipe), base.hash, script=script):
-            peers.quantize(library, base.folder, calibration_tokens(base.tokenizer, sequences), folder)
+        if not is_current(folder, recipe, base, text, **made_by):
+            tokens = text.tokens(base.tokenizer)
+            peers.quantize(library, base.folder, tokens, folder, group_size=recipe.group_size)
             shutil.rmtree(folder / "dequantized")  # the same weights once more, dense: they would be counted
-            manifest = {**made_of(base), "library": library, "sequences": sequences, "script": script}
-            write_record(folder, named(recipe), form, manifest)
+            facts = {"source": source_facts(base.name, base.hash), "calibration": text.facts(tokens)}
+            write_record(folder, new_record(recipe, form, facts | {"made_by": made_by}))
     return folder

@@ -10,7 +10,7 @@ from typing import Any
 from qcourse.common import QCourseError
 from qcourse.common.quiet import muted
 from qcourse.lanes.archived import archived_artefact
-from qcourse.pipeline.artefacts import artefact
+from qcourse.pipeline import artefact
 
 NEEDS = {"bitsandbytes": "bitsandbytes", "compressed-tensors": "compressed_tensors", "gptq": "gptqmodel"}
 ARCHIVED = ("autogptq", "autoawq")  # made in .venv-peers
@@ -18,7 +18,10 @@ ARCHIVED = ("autogptq", "autoawq")  # made in .venv-peers
 
 @dataclass(frozen=True)
 class Lane:
-    """A way of shipping: recipe and format make the artefact, engine and cache type run it."""
+    """A way of shipping: recipe and format make the artefact, engine and cache type run it.
+
+    A recipe without a group size has the largest usual one that fits the model.
+    """
 
     name: str
     recipe: str
@@ -34,18 +37,18 @@ LANES = (
     Lane("bf16", "bf16", "merged", "transformers"),
     Lane("bf16", "bf16", "merged", "vllm"),
     Lane("fp8-kv", "bf16", "merged", "vllm", "fp8"),
-    Lane("rtn", "rtn-w4g128", "gptq", "transformers"),
-    Lane("gptq", "gptq-w4g128", "gptq", "transformers"),
-    Lane("gptq", "gptq-w4g128", "gptq", "vllm"),
-    Lane("awq", "awq-w4g128", "awq", "vllm"),
+    Lane("rtn", "rtn-w4", "gptq", "transformers"),
+    Lane("gptq", "gptq-w4", "gptq", "transformers"),
+    Lane("gptq", "gptq-w4", "gptq", "vllm"),
+    Lane("awq", "awq-w4", "awq", "vllm"),
     Lane("w8a8-int8", "w8a8-int8", "compressed-tensors", "vllm"),
     Lane("fp8", "fp8-dynamic", "compressed-tensors", "transformers"),
     Lane("llm-int8", "llm-int8", "bitsandbytes", "transformers"),
     Lane("nf4", "nf4", "bitsandbytes", "transformers"),
-    Lane("qlora", "gptq-w4g128", "gptq", "transformers"),
-    Lane("qlora", "gptq-w4g128", "gptq", "vllm"),
-    Lane("autogptq", "gptq-w4g128", "gptq", "vllm"),
-    Lane("autoawq", "awq-w4g128", "awq", "vllm"),
+    Lane("qlora", "gptq-w4", "gptq", "transformers"),
+    Lane("qlora", "gptq-w4", "gptq", "vllm"),
+    Lane("autogptq", "gptq-w4", "gptq", "vllm"),
+    Lane("autoawq", "awq-w4", "awq", "vllm"),
     Lane("gguf", "gguf-bf16", "gguf", "llama.cpp"),
     Lane("gguf", "gguf-q8_0", "gguf", "llama.cpp"),
     Lane("gguf", "gguf-q4_k_m", "gguf", "llama.cpp"),

@@ -45,13 +45,13 @@ def make(name: str, base: Any) -> dict:
 
     from qcourse import measure
     from qcourse.lanes import libraries
-    from qcourse.pipeline.artefacts import calibration_tokens
+    from qcourse.pipeline import calibration_tokens, recipe_for
 
     function, bits = RUNS[name]
-    model = copy.deepcopy(base.model)
+    model, group = copy.deepcopy(base.model), recipe_for("rtn-w4", base).group_size
     tokens = calibration_tokens(base.tokenizer, SEQUENCES)
     start = time.perf_counter()
-    getattr(libraries, function)(model, base.tokenizer, tokens, bits=bits)
+    getattr(libraries, function)(model, base.tokenizer, tokens, bits=bits, group_size=group)
     seconds = time.perf_counter() - start
     found = measure.divergence(base.model, model, measure.evaluation_tokens(base.tokenizer, 16, 512))
     return {"bits": bits, "sequences": SEQUENCES, "seconds": seconds, "kl_mean": found.kl_mean}

@@ -60,7 +60,8 @@ def measure_lane(lane: Lane, base: Any, tokens: Any, items: int = ITEMS) -> Any:
     base: the LoadedModel in bf16, the reference of every divergence.
     Raises QCourseError when the engine is missing or cannot run the artefact here.
     """
-    from qcourse import measure, recipe, skills
+    from qcourse import measure, skills
+    from qcourse.pipeline import recipe_for
 
     check_engine(lane)
     reference, path = reference_and_artefact(lane, base)
@@ -69,7 +70,7 @@ def measure_lane(lane: Lane, base: Any, tokens: Any, items: int = ITEMS) -> Any:
             source,
             reference,
             tokens,
-            recipe=recipe.named(lane.recipe),
+            recipe=recipe_for(lane.recipe, base),
             lane=lane.name,
             artefact=path,
             config=measure.EvaluationConfig(skills.applicable(base.name), items),

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from qcourse.common import QCourseError, write_json
-from qcourse.pipeline.artefacts import folder_of, is_current, made_of, one_builder
+from qcourse.pipeline.artefacts import folder_of, is_current, one_builder
+from qcourse.pipeline.build import source_facts
 from qcourse.recipe import named
 
 STEPS, BATCH, LEARNING_RATE, RANK = 115, 18, 4e-3, 32
@@ -33,9 +34,10 @@ def tuned(base: Any) -> Any:
     """
     from qcourse import models
 
-    folder = folder_of("bf16", "merged", base, "qlora-")
+    folder = folder_of(named("bf16"), "merged", base, "qlora-")
     with one_builder(folder):
-        if not (is_current(folder, named("bf16"), base.hash) and is_merged(folder, base)):
+        merged = is_current(folder, named("bf16"), base, **settings())
+        if not (merged and is_trained(adapter_folder(base), base)):
             write(folder, base)
     return models.load(folder)
 
@@ -49,8 +51,8 @@ def write(folder: Path, base: Any) -> None:
     adapter = finetune.read_adapter(trained(base))
     weights = finetune.dequantized_base(finetune.quantize_base(copy.deepcopy(base.model)))
     merged = finetune.merge(copy.deepcopy(base.model), adapter, weights)
-    manifest = {**made_of(base), **settings()}
-    export.save({}, merged, base.tokenizer, folder, "merged", named("bf16"), manifest)
+    facts = {"source": source_facts(base.name, base.hash), "made_by": settings()}
+    export.save({}, merged, base.tokenizer, folder, "merged", named("bf16"), facts)
 
 
 def trained(base: Any) -> Path:
@@ -68,7 +70,7 @@ def trained(base: Any) -> Path:
 
 def adapter_folder(base: Any) -> Path:
     """Return where the adapter of a model is kept."""
-    return folder_of("bf16", "adapter", base, "qlora-")
+    return folder_of(named("bf16"), "adapter", base, "qlora-")
 
 
 def train(base: Any) -> tuple[Any, Any]:
@@ -118,14 +120,6 @@ def is_trained(folder: Path, base: Any) -> bool:
     except QCourseError:
         return False
     return (log.get("model_hash"), log.get("settings")) == (base.hash, settings())
-
-
-def is_merged(folder: Path, base: Any) -> bool:
-    """Say whether `folder` was merged from the adapter that is there now."""
-    from qcourse.export import read_record
-
-    known = read_record(folder)["manifest"]
-    return is_trained(adapter_folder(base), base) and settings().items() <= known.items()
 
 
 def training_log(folder: Path) -> dict[str, Any]:

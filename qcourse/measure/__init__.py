@@ -1,5 +1,6 @@
 """One yardstick for every model: perplexity, divergence, skills, speed, memory, size; and the scoreboard."""
 
+from qcourse.common.provenance import machine, versions
 from qcourse.measure.cache import Cached, cached
 from qcourse.measure.compare import Comparison, compare
 from qcourse.measure.divergence import Divergence, divergence, divergence_of
@@ -9,7 +10,6 @@ from qcourse.measure.latency import Latency, latency
 from qcourse.measure.memory import PeakMemory, kv_bytes, weight_bytes
 from qcourse.measure.pareto import pareto, pareto_front
 from qcourse.measure.perplexity import Perplexity, perplexity, perplexity_of
-from qcourse.measure.provenance import machine, versions
 from qcourse.measure.scoreboard import Row, append, comparable, read, select, table
 from qcourse.measure.size import Size, bits_per_weight, memory_size
 from qcourse.measure.skills import NOT_APPLICABLE, describe, skill_scores

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qcourse.common.provenance import machine, versions
 from qcourse.measure.cache import cached
 from qcourse.measure.fields import EvaluationConfig, measure_row
-from qcourse.measure.provenance import machine, versions
 from qcourse.measure.scoreboard import Row, append
 from qcourse.measure.size import Size, bits_per_weight, memory_size
 from qcourse.measure.sources import LogitSource, as_source

@@ -7,18 +7,11 @@ from qcourse.numerics import QuantizedWeight, quantize_fp8
 
 
 def quantize_layer(
-    weight: Tensor,
-    *,
-    bits: int = 8,
-    group_size: int = -1,
-    symmetric: bool = True,
-    hessian: Tensor | None = None,
-    granularity: str = "channel",
-    dtype: torch.dtype = torch.float8_e4m3fn,
+    weight: Tensor, *, granularity: str = "channel", dtype: torch.dtype = torch.float8_e4m3fn
 ) -> QuantizedWeight:
     """Cast weight [out, in] to FP8 with a scale for the tensor, each channel or each 128x128 block.
 
-    The Hessian is not used. Raises ValueError for values not finite or an unknown granularity.
+    Raises ValueError for values not finite or an unknown granularity.
     Source: Micikevicius et al. 2022 (arXiv 2209.05433).
     """
     return quantize_fp8(weight, granularity, dtype)

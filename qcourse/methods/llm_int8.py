@@ -11,16 +11,10 @@ THRESHOLD = 6.0
 LEVELS = 127
 
 
-def quantize_layer(
-    weight: Tensor,
-    *,
-    bits: int = 8,
-    group_size: int = -1,
-    symmetric: bool = True,
-    hessian: Tensor | None = None,
-) -> QuantizedWeight:
-    """Round each row of weight [out, in] to int8 by its absmax / 127; the Hessian is not used.
+def quantize_layer(weight: Tensor, *, threshold: float = THRESHOLD) -> QuantizedWeight:
+    """Round each row of weight [out, in] to int8 by its absmax / 127.
 
+    threshold: what the file tells the engine to keep apart, see `mixed_matmul`.
     The weight is first rounded to float16, as bitsandbytes does before it takes the maxima.
     Raises ValueError for values not finite, and for those beyond float16, of which bitsandbytes makes
     infinite maxima and NaN outputs. Source: Dettmers et al. 2022 (arXiv 2208.07339), section 2.1.
@@ -30,7 +24,9 @@ def quantize_layer(
     absmax = half.abs().amax(1, keepdim=True)
     inverse = torch.where(absmax == 0, torch.zeros_like(absmax), LEVELS / absmax)
     codes = torch.round(half * inverse).to(torch.int8)
-    return QuantizedWeight(codes, absmax / LEVELS, None, 8, -1, "int8", extra={"scale_bits": 32})
+    return QuantizedWeight(
+        codes, absmax / LEVELS, None, 8, -1, "int8", extra={"scale_bits": 32, "threshold": threshold}
+    )
 
 
 def mixed_matmul(inputs: Tensor, weight: Tensor, threshold: float = THRESHOLD) -> Tensor:

@@ -6,19 +6,11 @@ from qcourse.numerics import QuantizedWeight, quantize_codebook
 
 
 def quantize_layer(
-    weight: Tensor,
-    *,
-    bits: int = 4,
-    group_size: int = 64,
-    symmetric: bool = True,
-    hessian: Tensor | None = None,
-    double_quantization: bool = True,
+    weight: Tensor, *, group_size: int = 64, double_quantization: bool = True
 ) -> QuantizedWeight:
-    """Quantize weight [out, in] in blocks of `group_size` values; the Hessian is not used.
+    """Quantize weight [out, in] in blocks of `group_size` values.
 
-    Raises ValueError for bits other than 4, a block size bitsandbytes lacks, values not finite.
+    Raises ValueError for a block size that bitsandbytes lacks and for values not finite.
     Source: Dettmers et al. 2023 (arXiv 2305.14314), section 3.
     """
-    if bits != 4:
-        raise ValueError(f"NF4 has 4 bits, not {bits}")
     return quantize_codebook(weight, group_size, "nf4", double_quantization)

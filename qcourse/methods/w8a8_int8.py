@@ -9,15 +9,8 @@ from qcourse.numerics.checks import check_finite
 LEVELS = 127.5
 
 
-def quantize_layer(
-    weight: Tensor,
-    *,
-    bits: int = 8,
-    group_size: int = -1,
-    symmetric: bool = True,
-    hessian: Tensor | None = None,
-) -> QuantizedWeight:
-    """Round each row of weight [out, in] to int8 on compressed-tensors' grid; the Hessian is not used.
+def quantize_layer(weight: Tensor) -> QuantizedWeight:
+    """Round each row of weight [out, in] to int8 on compressed-tensors' grid.
 
     Raises ValueError for values not finite.
     Source: Xiao et al. 2022 (arXiv 2211.10438), section 3; compressed-tensors 0.19 calculate_qparams.

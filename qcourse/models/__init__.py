@@ -10,6 +10,7 @@ from qcourse.models.modules import (
     decoder_layers,
     fused_groups,
     linears,
+    widths,
 )
 from qcourse.models.resolve import public_name, resolve
 from qcourse.models.shape import ModelShape, known_models, shape
@@ -33,4 +34,5 @@ __all__ = [
     "resolve",
     "shape",
     "skeleton",
+    "widths",
 ]

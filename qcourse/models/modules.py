@@ -40,6 +40,11 @@ def linears(model: nn.Module) -> dict[str, nn.Linear]:
     }
 
 
+def widths(model: nn.Module) -> dict[str, int]:
+    """Return the in_features of each linear inside the decoder layers, by full name."""
+    return {name: module.in_features for name, module in linears(model).items()}
+
+
 def fused_groups(names: Iterable[str]) -> list[list[str]]:
     """Group names of linears that engines store as one matrix (q, k, v; gate, up); others stand alone.
 

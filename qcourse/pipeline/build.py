@@ -1,62 +1,64 @@
-"""From MODEL and recipe to artefact: load, calibrate, quantize, export."""
+"""Model + recipe + calibration -> artefact + record: the one place where artefacts are built."""
 
+import copy
 import math
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from qcourse.common import QCourseError, content_hash, read_config, replace_folder
 from qcourse.pipeline import kv_scales
-from qcourse.recipe import Recipe
+from qcourse.pipeline.calibration import Calibration
+from qcourse.recipe import Recipe, fit
 
-SAMPLES, SEQUENCE = 64, 512  # calibration windows and their tokens
-MEASURED = 8  # of these windows, those that a bit budget's sensitivities are measured on
+MEASURED = 8  # calibration windows that a bit budget's sensitivities are measured on
 
 
-def build(model: str, recipe: Recipe, form: str, output: Path, revision: str | None = None,
-          calibration: Path | None = None, stream: bool = False,
-          bit_budget: float | None = None, kv_cache_dtype: str | None = None) -> Path:  # fmt: skip
-    """Write the artefact of a recipe and return its path; QCourseError says what cannot be.
+def build(model: Any, recipe: Recipe, form: str, output: Path, *, revision: str | None = None,
+          calibration: Calibration | None = None, stream: bool = False, bit_budget: float | None = None,
+          kv_cache_dtype: str | None = None, progress: bool = True) -> Path:  # fmt: skip
+    """Write the artefact of a recipe, with its record, and return its path; QCourseError says what cannot be.
 
-    stream: one decoder layer in memory at a time; finished layers wait beside `output`, so that the
-    same command goes on where it was interrupted. bit_budget: choose the width of each layer by its
-    measured sensitivity, within this average of stored bits a weight. kv_cache_dtype: "fp8" to store the
-    scales of keys and values that the quantized model gives on the calibration text.
+    model: pico, a folder or a hub id, or a LoadedModel, which stays as it is. calibration: None for the
+    course's prose, and for GGUF no importance matrix. stream: one decoder layer in memory at a time; finished
+    layers wait beside `output`, so that the same call goes on where it was interrupted. bit_budget: choose
+    each layer's width by its measured sensitivity, within this average of stored bits a weight.
+    kv_cache_dtype: "fp8" to store the scales of keys and values that the quantized model gives on the text.
     """
     from qcourse import models
-    from qcourse.models import resolve
 
-    if stream and bit_budget is not None:
-        raise QCourseError(
-            "a bit budget measures the whole model, and --stream holds one layer: leave one out"
-        )
-    check_request(resolve(model, revision), recipe, form)
-    kv_scales.check(kv_cache_dtype, form, stream)
-    wanted = recipe.needs_calibration or form == "gguf" or bit_budget is not None or kv_cache_dtype
-    if calibration is not None and not wanted:
-        raise QCourseError(f"{recipe.name} takes no calibration text; leave --calibration out")
+    named = isinstance(model, (str, Path))
+    recipe = checked(models.resolve(model, revision) if named else model.folder, recipe, form)
+    check_options(recipe, form, calibration, stream, bit_budget, kv_cache_dtype)
     if stream:
-        return build_streamed(model, recipe, form, output, revision, calibration)
-    source = models.load(model, revision=revision)
-    if bit_budget is not None:
-        recipe = mixed(source, recipe, calibration, bit_budget)
+        return build_streamed(model, recipe, form, output, revision, calibration or Calibration())
+    loaded = models.load(model, revision=revision) if named else model
+    module = loaded.model if named else copy.deepcopy(loaded.model)
+    source = source_facts(loaded.name, loaded.hash, revision)
     if form == "gguf":
-        return build_gguf(source, recipe, output, calibration)
+        return build_gguf(module, loaded.tokenizer, recipe, output, source, calibration)
+    text = calibration or Calibration()
+    wanted = recipe.needs_calibration or bit_budget is not None or kv_cache_dtype is not None
+    tokens = text.tokens(loaded.tokenizer) if wanted else None
+    if bit_budget is not None:
+        recipe = mixed(module, recipe, tokens, bit_budget)
     from qcourse.quantize import quantize
 
-    needed = recipe.needs_calibration or kv_cache_dtype is not None
-    tokens = calibration_tokens(source.tokenizer, calibration) if needed else None
-    made = quantize(source.model, recipe, tokens if recipe.needs_calibration else None)
-    about = origin(model, source.hash, revision)
+    made = quantize(module, recipe, tokens if recipe.needs_calibration else None, progress)
+    facts = {"source": source} | ({"calibration": text.facts(tokens)} if wanted else {})
+    written = write(made, loaded.tokenizer, output, form, facts)
     if kv_cache_dtype is None:
-        return write(made, source.tokenizer, output, form, about, calibration)
-    add_scales = kv_scales.calibrated(made.model, tokens)
-    return add_scales(write(made, source.tokenizer, output, form, about, calibration))
+        return written
+    return kv_scales.add_calibrated(written, made.model, tokens)
 
 
-def check_request(folder: Path, recipe: Recipe, form: str) -> None:
-    """Raise QCourseError for what config.json alone rules out, before any weight is read."""
+def checked(folder: Path, recipe: Recipe, form: str) -> Recipe:
+    """Return the recipe with its group size; QCourseError for what config.json alone rules out.
+
+    A group size that nobody named is chosen here, and said once.
+    """
     from qcourse import models
     from qcourse.export import check_format
     from qcourse.quantize.checks import check_recipe, check_unquantized
@@ -64,97 +66,100 @@ def check_request(folder: Path, recipe: Recipe, form: str) -> None:
     check_unquantized(read_config(folder).get("quantization_config"))
     model = models.skeleton(folder)
     models.check_architecture(model.config)
-    if form != "gguf":
-        check_recipe(model, recipe)
-        grids = {name: (module.weight.shape, recipe.for_layer(name))
-                 for name, module in models.linears(model).items()}  # fmt: skip
-        check_format(grids, form)
+    if form == "gguf":
+        return recipe
+    fitted = fit(recipe, models.widths(model))
+    if fitted.group_size != recipe.group_size:
+        print(f"groups of {fitted.group_size}, the largest of 128, 64, 32 that fits: {fitted.name}"
+              if fitted.group_size > 0 else f"no usual group fits, one scale a row: {fitted.name}",
+              file=sys.stderr)  # fmt: skip
+    check_recipe(model, fitted)
+    grids = {
+        name: (module.weight.shape, fitted.for_layer(name)) for name, module in models.linears(model).items()
+    }
+    check_format(grids, form)
+    return fitted
 
 
-def mixed(source: Any, recipe: Recipe, calibration: Path | None, bit_budget: float) -> Recipe:
+def check_options(recipe: Recipe, form: str, calibration: Calibration | None, stream: bool,
+                  bit_budget: float | None, kv_cache_dtype: str | None) -> None:  # fmt: skip
+    """Raise QCourseError for options that contradict each other, before any weight is read."""
+    if stream and bit_budget is not None:
+        raise QCourseError(
+            "a bit budget measures the whole model, and --stream holds one layer: leave one out"
+        )
+    if bit_budget is not None and not math.isfinite(bit_budget):
+        raise QCourseError(f"a bit budget is a number of bits a weight such as 4.25, not {bit_budget}")
+    kv_scales.check(kv_cache_dtype, form, stream)
+    wanted = recipe.needs_calibration or form == "gguf" or bit_budget is not None or kv_cache_dtype
+    if calibration is not None and not wanted:
+        raise QCourseError(f"{recipe.name} takes no calibration text; leave --calibration out")
+    if stream and form == "gguf":
+        raise QCourseError(
+            "--stream is for checkpoints; llama.cpp's own quantizer streams GGUF files by itself"
+        )
+
+
+def mixed(module: Any, recipe: Recipe, tokens: Any, bit_budget: float) -> Recipe:
     """Return the recipe with a width for each layer, measured on part of the calibration windows."""
     from qcourse.quantize import mixed_recipe, sensitivities
 
-    if not math.isfinite(bit_budget):
-        raise QCourseError(f"a bit budget is a number of bits a weight such as 4.25, not {bit_budget}")
-
-    tokens = calibration_tokens(source.tokenizer, calibration)[:MEASURED]
-    return mixed_recipe(recipe, sensitivities(source.model, recipe, tokens), bit_budget)
+    return mixed_recipe(recipe, sensitivities(module, recipe, tokens[:MEASURED]), bit_budget)
 
 
-def build_streamed(model: str, recipe: Recipe, form: str, output: Path, revision: str | None,
-                   calibration: Path | None) -> Path:  # fmt: skip
+def build_streamed(model: Any, recipe: Recipe, form: str, output: Path, revision: str | None,
+                   text: Calibration) -> Path:  # fmt: skip
     """Quantize a checkpoint layer by layer from its files and write the artefact.
 
     Layers and the artefact are made in one work folder beside `output`: killed at any moment, the same
-    command goes on there, and what it leaves in the end is the artefact alone.
+    call goes on there, and what it leaves in the end is the artefact alone.
     """
     from qcourse.models import resolve
     from qcourse.models.load import load_tokenizer
     from qcourse.quantize import quantize_folder
 
-    if form == "gguf":
-        raise QCourseError(
-            "--stream is for checkpoints; llama.cpp's own quantizer streams GGUF files by itself"
-        )
-    folder = resolve(model, revision)
+    folder = resolve(model, revision) if isinstance(model, (str, Path)) else model.folder
     tokenizer = load_tokenizer(folder)
-    tokens = calibration_tokens(tokenizer, calibration) if recipe.needs_calibration else None
+    tokens = text.tokens(tokenizer) if recipe.needs_calibration else None
     work = output.parent / f".{output.name}.layers"
     made = quantize_folder(folder, recipe, tokens, work)
-    source = origin(model, content_hash(folder), revision)
-    written = write(made, tokenizer, work / "artefact", form, source, calibration)
-    replace_folder(written, output)
+    name = model if isinstance(model, (str, Path)) else model.name
+    facts = {"source": source_facts(name, content_hash(folder), revision)}
+    facts |= {"calibration": text.facts(tokens)} if tokens is not None else {}
+    replace_folder(write(made, tokenizer, work / "artefact", form, facts), output)
     shutil.rmtree(work, ignore_errors=True)
     return output
 
 
-def write(made: Any, tokenizer: Any, output: Path, form: str, source: dict[str, Any],
-          calibration: Path | None = None) -> Path:  # fmt: skip
-    """Write a quantized model with its record, which names the calibration text that was asked for."""
-    from qcourse.calibrate import text_record
+def write(made: Any, tokenizer: Any, output: Path, form: str, facts: dict[str, Any]) -> Path:
+    """Write a quantized model as a checkpoint folder; facts: what its record says beside the manifest."""
     from qcourse.export import save
 
-    manifest = {**made.manifest, "source": source}
-    if calibration is not None:
-        manifest["calibration"] = {**(manifest["calibration"] or {}), **text_record(calibration)}
-    return save(made.layers, made.model, tokenizer, output, form, made.recipe, manifest)
+    return save(made.layers, made.model, tokenizer, output, form, made.recipe, {**made.manifest, **facts})
 
 
-def origin(model: str, model_hash: str, revision: str | None) -> dict[str, Any]:
-    """Return what recipe.json records of the source model, without this machine's folders."""
+def source_facts(name: str | Path, model_hash: str, revision: str | None = None) -> dict[str, Any]:
+    """Return what a record says of the source model, without this machine's folders."""
     from qcourse.models import public_name
 
-    return {"model": public_name(model), "hash": model_hash, "revision": revision}
+    return {"model": public_name(name), "hash": model_hash, "revision": revision}
 
 
-def build_gguf(source: Any, recipe: Recipe, output: Path, calibration: Path | None) -> Path:
+def build_gguf(module: Any, tokenizer: Any, recipe: Recipe, output: Path, source: dict[str, Any],
+               calibration: Calibration | None) -> Path:  # fmt: skip
     """Write a GGUF by llama.cpp's quantizer; with a calibration text, with our importance matrix."""
-    from qcourse.calibrate import importance_matrix, text_record, tokens_hash
+    from qcourse.calibrate import importance_matrix
     from qcourse.export import gguf
-    from qcourse.models import check_finite, public_name
+    from qcourse.models import check_finite
 
-    check_finite(source.model)
-    manifest = {
-        "source": {"model": public_name(source.name), "hash": source.hash},
-        "imatrix": calibration is not None,
-    }
-    matrix = None
+    check_finite(module)
+    facts, matrix = {"source": source}, None
     if calibration is not None:
-        tokens = calibration_tokens(source.tokenizer, calibration)
-        manifest["calibration"] = {"sha256": tokens_hash(tokens), **text_record(calibration)}
-        matrix = importance_matrix(source.model, tokens)
+        tokens = calibration.tokens(tokenizer)
+        facts["calibration"] = calibration.facts(tokens)
+        matrix = importance_matrix(module, tokens)
     if recipe.variant in ("BF16", "F16"):
-        return gguf.write(source.model, source.tokenizer, output, recipe, manifest)
+        return gguf.write(module, tokenizer, output, recipe, facts)
     with tempfile.TemporaryDirectory() as folder:
-        dense = gguf.write(source.model, source.tokenizer, Path(folder) / "dense.gguf")
-        return gguf.quantize(dense, output, recipe.variant, matrix, recipe=recipe, manifest=manifest)
-
-
-def calibration_tokens(tokenizer: Any, file: Path | None) -> Any:
-    """Return calibration windows of a text file or hub dataset, or of the course's own prose."""
-    from qcourse.calibrate import batches, read_texts
-    from qcourse.skills import prose
-
-    texts = prose("calibration") if file is None else read_texts(file)
-    return batches(tokenizer, texts, SAMPLES, SEQUENCE)
+        dense = gguf.write(module, tokenizer, Path(folder) / "dense.gguf")
+        return gguf.quantize(dense, output, recipe.variant, matrix, recipe=recipe, manifest=facts)

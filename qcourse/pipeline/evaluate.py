@@ -69,12 +69,12 @@ def tokenizer_of(model: str, baseline: str | None) -> Any:
 def origin(model: str, baseline: str | None) -> str:
     """Return the unquantized model behind it: the baseline, what recipe.json records, or ""."""
     from qcourse.common import QCourseError
-    from qcourse.export import read_record
+    from qcourse.recipe.record import read_record
 
     if baseline:
         return baseline
     try:
-        return read_record(model)["manifest"].get("source", {}).get("model", "")
+        return source.model if (source := read_record(model).source) else ""
     except QCourseError:
         return ""
 
@@ -89,11 +89,11 @@ def with_interval(name: str, entry: float | str, intervals: dict) -> dict[str, A
 def recipe_name(model: str) -> str:
     """Return the recipe that an artefact records, or what the file or the folder itself says it is."""
     from qcourse.common import QCourseError
-    from qcourse.export import read_record
     from qcourse.models import resolve
+    from qcourse.recipe.record import read_record
 
     try:
-        return read_record(model)["name"] or "bf16"
+        return read_record(model).name or "bf16"
     except QCourseError:
         pass
     if model.startswith(("http://", "https://")):
@@ -104,7 +104,7 @@ def recipe_name(model: str) -> str:
 def name_of_folder(folder: Path) -> str:
     """Return "bf16" for a dense checkpoint, else method, bits and groups as its quantization_config has them.
 
-    Such as gptq-w4g128, awq-w4g128-asym, nf4, llm-int8, compressed-tensors-w8a8, or the bare method.
+    Such as gptq-w4g128, awq-w4g128, nf4, llm-int8, compressed-tensors-w8a8, or the bare method.
     """
     from qcourse.export import quantization_config
 
@@ -119,7 +119,7 @@ def name_of_folder(folder: Path) -> str:
     bits = settings.get("bits", settings.get("w_bit"))
     group = settings.get("group_size", settings.get("q_group_size"))
     width = f"-w{bits}" + (f"g{group}" if group and group > 0 else "") if bits else ""
-    lopsided = settings.get("zero_point", not settings.get("sym", True))
+    lopsided = method != "awq" and not settings.get("sym", True)
     return f"{method or 'quantized'}{width}{'-asym' if lopsided else ''}"
 
 

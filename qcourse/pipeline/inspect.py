@@ -31,22 +31,21 @@ class Artefact:
 
 def check(path: Path) -> Artefact:
     """Return the Artefact; QCourseError if files are missing, damaged, or not what the recipe says."""
-    from qcourse.export import read_record
-    from qcourse.recipe import compatibility, read_recipe
+    from qcourse.recipe import compatibility
+    from qcourse.recipe.record import read_record
 
     if not path.exists():
         raise QCourseError(f"{path} does not exist; qcourse quantize MODEL --output {path} makes one")
     record = read_record(path)
-    recipe = read_recipe(path)
-    if recipe is None:
+    if record.recipe is None:
         raise QCourseError(
             f"{path} has no recipe in {record_path(path).name}; write it with qcourse quantize"
         )
     check_files(path)
-    rows = compatibility(recipe, record["format"])
+    rows = compatibility(record.recipe, record.format)
     engines = {row["engine"]: row["loads"] for row in rows if row["loads"] != "no"}
     return Artefact(
-        path, recipe.name, record["format"], total_bytes(path), content_hash(path), tuple(engines.items())
+        path, record.name, record.format, total_bytes(path), content_hash(path), tuple(engines.items())
     )
 
 

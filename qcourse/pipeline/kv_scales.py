@@ -1,7 +1,5 @@
 """The scales of an FP8 KV cache as part of an artefact: `qcourse quantize --kv-cache-dtype fp8`."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,9 @@ def check(kv_cache_dtype: str | None, form: str, stream: bool) -> None:
         raise QCourseError("scales of a KV cache are calibrated on the whole model: leave --stream out")
 
 
-def calibrated(model: Any, tokens: Any) -> Callable[[Path], Path]:
-    """Return what adds to an artefact the scales that `model` needs on the calibration tokens."""
+def add_calibrated(artefact: Path, model: Any, tokens: Any) -> Path:
+    """Add to an artefact the scales that `model` needs on the calibration tokens; return its path."""
     from qcourse.calibrate import kv_ranges, tokens_hash
     from qcourse.export import add_kv_scales
 
-    return partial(add_kv_scales, ranges=kv_ranges(model, tokens), calibration_hash=tokens_hash(tokens))
+    return add_kv_scales(artefact, ranges=kv_ranges(model, tokens), calibration_hash=tokens_hash(tokens))

@@ -1,34 +1,37 @@
 """Sweeps: a grid of recipes quantized and measured one by one, in this process or as Ray tasks."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qcourse.common import QCourseError, read_text, results_folder
+from qcourse.common.validation import read_as
 
 if TYPE_CHECKING:
     from qcourse.measure.scoreboard import Row
-
-FIELDS = {"model", "recipes", "windows", "context", "items", "scoreboard"}
+    from qcourse.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Grid:
-    """What a sweep does: a model, recipes by name, windows x context tokens, items a skill, where rows go."""
+class Sweep:
+    """What a sweep does: a model, recipes by name, windows x context tokens, items a skill, where rows go.
 
-    model: str
-    recipes: tuple[str, ...]
+    In the file, an entry of recipes is a name, or lists such as {method: [rtn, gptq], bits: [3, 4]}.
+    """
+
+    recipes: list[str | dict[str, Any]]
+    model: str = "pico"
     windows: int = 16
     context: int = 512
     items: int = 0
     scoreboard: Path = field(default_factory=lambda: results_folder() / "sweep.jsonl")
 
 
-def read_grid(path: Path) -> Grid:
-    """Return the grid of a YAML file; lists of a recipe's parts are multiplied out.
+def read_sweep(path: Path) -> Sweep:
+    """Return the sweep of a YAML file; lists of a recipe's parts are multiplied out.
 
-    recipes: names, or objects such as {method: [rtn, gptq], bits: [3, 4], group_size: [64, 128]}.
+    A recipe may be a name, a recipe's JSON file, or method, bits and group_size.
     Raises QCourseError for what is unknown, before anything is computed.
     """
     import yaml
@@ -43,20 +46,12 @@ def read_grid(path: Path) -> Grid:
         raise QCourseError(
             f"{path} must hold `model` and a list `recipes`, such as [rtn-w4g128, gptq-w4g128]"
         )
-    if unknown := sorted(set(values) - FIELDS):
-        raise QCourseError(
-            f"{path} has unknown keys {', '.join(unknown)}; known are {', '.join(sorted(FIELDS))}"
-        )
-    if not isinstance(values["recipes"], list):
-        raise QCourseError(
-            f"{path}: recipes must be a list such as [rtn-w4g128, gptq-w4g128], not {values['recipes']!r}"
-        )
-    names = [name for entry in values["recipes"] for name in expand(entry)]
-    recipes = tuple(dict.fromkeys(named(name).name for name in names))
-    options = {key: values[key] for key in ("windows", "context", "items") if key in values}
-    if "scoreboard" in values:
-        options["scoreboard"] = Path(values["scoreboard"])
-    return Grid(str(values.get("model", "pico")), recipes, **options)
+    if unknown := sorted(set(values) - {item.name for item in fields(Sweep)}):
+        known = ", ".join(item.name for item in fields(Sweep))
+        raise QCourseError(f"{path} has unknown keys {', '.join(unknown)}; known are {known}")
+    found = read_as(Sweep, values, str(path))
+    names = [name for entry in found.recipes for name in expand(entry)]
+    return replace(found, recipes=list(dict.fromkeys(named(name).name for name in names)))
 
 
 def expand(entry: str | dict[str, Any]) -> list[str]:
@@ -69,34 +64,46 @@ def expand(entry: str | dict[str, Any]) -> list[str]:
         raise QCourseError(
             f"{entry!r} is no entry of a grid; write a recipe's name, or method, bits and group_size"
         )
-    lists = [entry.get(key, default) for key, default in (("method", None), ("bits", 4), ("group_size", 128))]
+    lists = [
+        entry.get(key, default) for key, default in (("method", None), ("bits", 4), ("group_size", None))
+    ]
     return [
-        f"{method}-w{bits}" + ("-channel" if group == -1 else f"g{group}")
+        f"{method}-w{bits}" + {-1: "-channel", None: ""}.get(group, f"g{group}")
         for method, bits, group in product(*(item if isinstance(item, list) else [item] for item in lists))
     ]
 
 
-def sweep(grid: Grid) -> list["Row"]:
-    """Measure every recipe of the grid that has no row yet; return the rows of all, in the grid's order."""
+def sweep(grid: Sweep) -> list["Row"]:
+    """Measure every recipe of the sweep that has no row yet; return the rows of all, in its order."""
     from qcourse.measure import scoreboard
 
-    rows = measured(grid)
-    missing = [name for name in grid.recipes if name not in rows]
-    print(f"{len(grid.recipes)} recipes, {len(grid.recipes) - len(missing)} measured before", flush=True)
+    wanted = recipes_of(grid)
+    rows = measured(grid, wanted)
+    missing = [name for name in wanted if name not in rows]
+    print(f"{len(wanted)} recipes, {len(wanted) - len(missing)} measured before", flush=True)
     for row in results(grid, missing):
         scoreboard.append(grid.scoreboard, row)
         rows[row.recipe] = row
         print(f"  {row.recipe}: {row.bits_per_weight or 0:.2f} bits, KL {row.kl_mean:.5f}", flush=True)
-    return [rows[name] for name in grid.recipes]
+    return [rows[name] for name in wanted]
 
 
-def measured(grid: Grid) -> dict[str, "Row"]:
-    """Return the scoreboard's rows of the grid's model, windows, items and recipes, by the recipe's name."""
+def recipes_of(grid: Sweep) -> dict[str, "Recipe"]:
+    """Return the recipes by name, with the group size that fits the model where none was named."""
+    from qcourse import models
+    from qcourse.recipe import fit, named
+
+    widths = models.widths(models.skeleton(models.resolve(grid.model)))
+    fitted = [fit(named(name), widths) for name in grid.recipes]
+    return {recipe.name: recipe for recipe in fitted}
+
+
+def measured(grid: Sweep, wanted: dict[str, "Recipe"]) -> dict[str, "Row"]:
+    """Return the scoreboard's rows of the model, windows, items and recipes, by the recipe's name."""
     from qcourse import models
     from qcourse.common import content_hash
     from qcourse.measure import evaluation_tokens, scoreboard
     from qcourse.models.load import load_tokenizer
-    from qcourse.recipe import named
 
     folder = models.resolve(grid.model)
     text = evaluation_tokens(load_tokenizer(folder), grid.windows, grid.context)
@@ -104,11 +111,11 @@ def measured(grid: Grid) -> dict[str, "Row"]:
         scoreboard.read(grid.scoreboard, latest=False), engine="transformers",
         model_hash=content_hash(folder)[:16], evaluation_hash=text.hash, n_items=grid.items or None,
     )  # fmt: skip
-    names = {named(name).hash: name for name in grid.recipes}
+    names = {recipe.hash: name for name, recipe in wanted.items()}
     return {names[row.recipe_hash]: row for row in rows if row.recipe_hash in names}
 
 
-def results(grid: Grid, names: list[str]) -> Any:
+def results(grid: Sweep, names: list[str]) -> Any:
     """Yield one row a recipe: as Ray tasks if QCOURSE_RAY names a cluster, else one after the other here."""
     cluster = os.environ.get("QCOURSE_RAY")
     if not cluster:
@@ -127,18 +134,18 @@ def results(grid: Grid, names: list[str]) -> Any:
         yield from ray.get(done)
 
 
-def measure_recipe(grid: Grid, name: str) -> "Row":
+def measure_recipe(grid: Sweep, name: str) -> "Row":
     """Quantize the grid's model by one recipe and measure it against the model itself."""
     from qcourse import models
     from qcourse.measure import EvaluationConfig, evaluate, evaluation_tokens
-    from qcourse.pipeline.build import calibration_tokens
+    from qcourse.pipeline.calibration import calibration_tokens
     from qcourse.quantize import quantize
     from qcourse.recipe import named
     from qcourse.skills import applicable
 
     recipe = named(name)
     reference, loaded = models.load(grid.model), models.load(grid.model)
-    tokens = calibration_tokens(loaded.tokenizer, None) if recipe.needs_calibration else None
+    tokens = calibration_tokens(loaded.tokenizer) if recipe.needs_calibration else None
     made = quantize(loaded.model, recipe, tokens)
     text = evaluation_tokens(reference.tokenizer, grid.windows, grid.context)
     return evaluate(made, reference, text, recipe=recipe, tokenizer=loaded.tokenizer,

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from qcourse.common import QCourseError
-from qcourse.models import check_architecture, check_finite, linears
-from qcourse.numerics import valid_group_sizes
+from qcourse.models import check_architecture, check_finite, widths
 from qcourse.numerics.codebook import BLOCK_SIZES
-from qcourse.recipe import Recipe, matches
-
-FIXED = ("mxfp4", "nvfp4", "fp8-block")  # engines take inputs in whole groups of one size
-GROUPED = ("rtn", "gptq", *FIXED)
+from qcourse.recipe import Recipe, fit
 
 
 def check_model(model: nn.Module) -> None:
@@ -42,51 +37,11 @@ def check_recipe(model: nn.Module, recipe: Recipe) -> None:
         raise QCourseError(
             f"{recipe.name} is written by llama.cpp's quantizer; use export.gguf.quantize or --format gguf"
         )
-    found = linears(model)
-    for pattern in recipe.overrides:
-        if not any(matches(name, pattern) for name in found):
-            first = next(iter(found))
-            raise QCourseError(f"override {pattern!r} matches no linear of the model; one is {first}")
-    if bad := misfits(recipe, {name: module.in_features for name, module in found.items()}):
-        raise QCourseError(group_sentence(recipe, bad))
+    fit(recipe, widths(model))
     if recipe.method == "nf4" and recipe.group_size not in BLOCK_SIZES:
         raise QCourseError(
             f"NF4 blocks hold {', '.join(map(str, BLOCK_SIZES))} weights, not {recipe.group_size}"
         )
-
-
-def recipe_fits(recipe: Recipe, columns: dict[str, int]) -> bool:
-    """Return whether the recipe's groups fill the rows of every linear it touches.
-
-    columns: full name of a linear -> its input features, which a config or a file's header gives as well.
-    """
-    return not misfits(recipe, columns)
-
-
-def misfits(recipe: Recipe, columns: dict[str, int]) -> dict[int, list[str]]:
-    """Return width -> names of the linears whose rows the recipe's groups do not fill."""
-    bad: dict[int, list[str]] = {}
-    for name, width in columns.items():
-        chosen = recipe.for_layer(name)
-        if chosen is not None and not divides(chosen, width):
-            bad.setdefault(width, []).append(name)
-    return bad
-
-
-def divides(recipe: Recipe, columns: int) -> bool:
-    """Return whether the recipe's groups fill rows of `columns` weights."""
-    return recipe.method not in GROUPED or recipe.group_size == -1 or columns % recipe.group_size == 0
-
-
-def group_sentence(recipe: Recipe, bad: dict[int, list[str]]) -> str:
-    """Say which widths the group size does not divide, and which sizes would work for all of those."""
-    widths = ", ".join(f"{columns} columns ({names[0]})" for columns, names in sorted(bad.items()))
-    usable = [size for size in valid_group_sizes(math.gcd(*bad)) if size <= 1024][:6]
-    if recipe.method in FIXED:
-        fix = f"{recipe.method} has groups of {recipe.group_size} only: keep those layers with an override"
-    else:
-        fix = f"these divide: {', '.join(map(str, usable)) or 'none'}, or -1 for one scale a row"
-    return f"group size {recipe.group_size} does not divide {widths}; {fix}"
 
 
 def check_tokens(model: nn.Module, recipe: Recipe, tokens: Tensor | None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import torch
@@ -10,17 +12,14 @@ from torch import Tensor, nn
 
 from qcourse.calibrate import InputStatistics, bf16_products
 from qcourse.common import QCourseError
-from qcourse.methods import fp8, gptq, llm_int8, nf4, rtn, w8a8_int8
 from qcourse.models import fused_groups
 from qcourse.numerics import QuantizedWeight
-from qcourse.numerics.fp4 import quantize_mxfp4, quantize_nvfp4
 from qcourse.numerics.fp8 import LARGEST
 from qcourse.quantize.record import record_of
-from qcourse.recipe import Recipe
+from qcourse.recipe import METHODS, Recipe
 from qcourse.transforms import awq, smoothquant
 from qcourse.transforms.clip import clip
 
-STACKED = ("gptq", "rtn", "nvfp4")
 Statistics = list[InputStatistics] | None
 
 
@@ -55,7 +54,7 @@ def quantize_layer(
             if chosen := recipe.for_layer(prefix + name):
                 settings.setdefault(chosen.hash, (chosen, []))[1].append(name)
         for chosen, members in settings.values():
-            for batch in [members] if chosen.method in STACKED else [[name] for name in members]:
+            for batch in [members] if METHODS[chosen.method].together else [[name] for name in members]:
                 yield from quantize_together(modules, batch, chosen, prefix, item)
 
 
@@ -93,31 +92,24 @@ def quantize_together(
 def codes_of(
     weight: Tensor, recipe: Recipe, hessian: Tensor | None, drift: Tensor | None = None
 ) -> QuantizedWeight:
-    """Return the codes of one weight [out, in] by the recipe's method."""
-    grid = dict(bits=recipe.bits, group_size=recipe.group_size, symmetric=recipe.symmetric)
-    if recipe.method == "gptq":
-        order = "full" if recipe.desc_act else recipe.act_order
-        return gptq.quantize_layer(
-            weight, **grid, hessian=hessian, drift=drift, damping=recipe.damping, act_order=order
-        )
-    if recipe.method == "rtn":
-        if recipe.transform == "awq":
-            with bf16_products():
-                weight = clip(weight, hessian, **grid)
-        return rtn.quantize_layer(weight, **grid)
-    if recipe.method == "nf4":
-        return nf4.quantize_layer(
-            weight, group_size=recipe.group_size, double_quantization=recipe.variant != "single"
-        )
-    if recipe.method in ("fp8-dynamic", "fp8-static", "fp8-block"):
-        granularity = {"fp8-dynamic": "channel", "fp8-static": "tensor", "fp8-block": "block"}[recipe.method]
-        return fp8.quantize_layer(weight, granularity=granularity)
-    if recipe.method == "llm-int8":
-        codes = llm_int8.quantize_layer(weight)
-        codes.extra["threshold"] = float(recipe.threshold)  # what the file tells the engine to keep apart
-        return codes
-    simple = {"w8a8-int8": w8a8_int8.quantize_layer, "mxfp4": quantize_mxfp4, "nvfp4": quantize_nvfp4}
-    return simple[recipe.method](weight)
+    """Return the codes of one weight [out, in]: by the method's page, which is given what it asks for."""
+    method = METHODS[recipe.method]
+    grid = {"bits": recipe.bits, "group_size": recipe.group_size, "symmetric": recipe.symmetric}
+    if (recipe.transform, recipe.method) == ("awq", "rtn"):
+        with bf16_products():
+            weight = clip(weight, hessian, **grid)
+        hessian = None  # the ranges are chosen; rounding itself is plain
+    known = grid | {
+        "hessian": hessian,
+        "drift": drift,
+        "damping": recipe.damping,
+        "act_order": "full" if recipe.desc_act else recipe.act_order,
+        "double_quantization": recipe.variant != "single",
+        "threshold": float(recipe.threshold),
+    } | method.settings  # fmt: skip
+    quantize = import_module(f"qcourse.methods.{method.page}").quantize_layer
+    asked = signature(quantize).parameters
+    return quantize(weight, **{name: value for name, value in known.items() if name in asked})
 
 
 def static_scale(recipe: Recipe, item: InputStatistics) -> Tensor:

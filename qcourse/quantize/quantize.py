@@ -10,15 +10,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from qcourse.calibrate import InputStatistics, LayerStep, walk
-from qcourse.models import decoder_layers
+from qcourse.calibrate import InputStatistics, LayerStep, tokens_hash, walk
+from qcourse.models import decoder_layers, widths
 from qcourse.numerics import QuantizedWeight
 from qcourse.quantize.checks import check_model, check_recipe, check_tokens
 from qcourse.quantize.layer import quantize_layer, transform_layer
-from qcourse.quantize.manifest import start_manifest
 from qcourse.quantize.memory import check_memory
 from qcourse.quantize.simulate import install
-from qcourse.recipe import Recipe
+from qcourse.recipe import Recipe, fit
 from qcourse.transforms import rotation
 
 LAYERWISE = ("awq", "smoothquant")  # transforms of one decoder layer; rotation is one of the whole model
@@ -59,6 +58,7 @@ def quantize(
     not divide, missing calibration, and for work that does not fit in memory, with the numbers.
     """
     check_model(model)
+    recipe = fit(recipe, widths(model)) if recipe.method != "gguf" else recipe
     check_recipe(model, recipe)
     check_tokens(model, recipe, tokens)
     check_memory(model, recipe, tokens)
@@ -79,6 +79,22 @@ def quantize(
     model.qcourse_recipe = recipe.name
     result.manifest["seconds"] = round(time.perf_counter() - started, 3)
     return result
+
+
+def start_manifest(model: nn.Module, recipe: Recipe, tokens: Tensor | None) -> dict[str, Any]:
+    """Return the manifest of a run that is about to start: fields of an artefact's record."""
+    calibration = None
+    if tokens is not None and recipe.needs_calibration:
+        sizes = {"sequences": tokens.shape[0], "seq_len": tokens.shape[1]}
+        calibration = sizes | {"sha256": tokens_hash(tokens)}
+    return {
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+        "calibration": calibration,
+        "transforms": {},
+        "layers": {},
+        "kept": [],
+    }
 
 
 def steps(model: nn.Module, recipe: Recipe, tokens: Tensor | None):

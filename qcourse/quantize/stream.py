@@ -16,10 +16,9 @@ from qcourse.models.bfloat16_copy import bfloat16_folder
 from qcourse.models.mapped import mapped_model, place
 from qcourse.models.memory import give_memory_back
 from qcourse.quantize.checks import check_model, check_recipe, check_tokens
-from qcourse.quantize.manifest import start_manifest
 from qcourse.quantize.memory import check_memory
 from qcourse.quantize.progress import Progress
-from qcourse.quantize.quantize import QuantizedModel, quantize_step
+from qcourse.quantize.quantize import QuantizedModel, quantize_step, start_manifest
 from qcourse.recipe import Recipe
 
 

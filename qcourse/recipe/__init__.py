@@ -1,17 +1,20 @@
-"""What to do to a model, by name and as JSON, and which engine can load the result."""
+"""What to do to a model, by name and as JSON, which engine can load the result, and what was done."""
 
 from qcourse.recipe.compatibility import check_engine, compatibility, table
-from qcourse.recipe.names import KNOWN, named
-from qcourse.recipe.recipe import METHODS, TRANSFORMS, Recipe, matches
-from qcourse.recipe.record import read_recipe, read_record
+from qcourse.recipe.fit import fit
+from qcourse.recipe.names import KNOWN
+from qcourse.recipe.recipe import Recipe, matches, named
+from qcourse.recipe.vocabulary import FORMATS, METHODS, TRANSFORMS
 
 __all__ = [
+    "FORMATS",
     "KNOWN",
     "METHODS",
     "TRANSFORMS",
     "Recipe",
     "check_engine",
     "compatibility",
+    "fit",
     "matches",
     "named",
     "read_recipe",

@@ -1,108 +1,123 @@
-"""Recipes by name: gptq-w4g128, awq-w4g128, smoothquant+w8a8-int8, gguf-q4_k_m."""
+"""Recipes by name, such as gptq-w4g128, smoothquant+w8a8-int8, gguf-q4_k_m: a name is a table of settings."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from qcourse.common import QCourseError
-from qcourse.recipe.recipe import Recipe
+from qcourse.recipe.vocabulary import INTEGER_METHODS, METHODS
 
-FIXED = {
-    "bf16": Recipe("bf16", bits=16, group_size=-1),
-    "nf4": Recipe("nf4", group_size=64),
-    "nf4-single": Recipe("nf4", group_size=64, variant="single"),
-    "llm-int8": Recipe("llm-int8", bits=8, group_size=-1),
-    "w8a8-int8": Recipe("w8a8-int8", bits=8, group_size=-1),
-    "w8a8-int8-static": Recipe("w8a8-int8", bits=8, group_size=-1, activations="static"),
-    "smoothquant+w8a8-int8": Recipe("w8a8-int8", "smoothquant", bits=8, group_size=-1),
-    "smoothquant+w8a8-int8-static": Recipe(
-        "w8a8-int8", "smoothquant", bits=8, group_size=-1, activations="static"
-    ),
-    "fp8-dynamic": Recipe("fp8-dynamic", bits=8, group_size=-1),
-    "fp8-static": Recipe("fp8-static", bits=8, group_size=-1, activations="static"),
-    "fp8-block": Recipe("fp8-block", bits=8, group_size=128),
-    "mxfp4": Recipe("mxfp4", group_size=32),
-    "nvfp4": Recipe("nvfp4", group_size=16),
-}
-ALIASES = {
-    "int8": "llm-int8",
-    "fp8": "fp8-dynamic",
-    "smoothquant": "smoothquant+w8a8-int8",
-    "gptq": "gptq-w4g128",
-    "gptaq": "gptaq-w4g128",
-    "awq": "awq-w4g128",
-    "rtn": "rtn-w4g128",
-}
+Settings = dict[str, Any]
+ALIASES = {"int8": "llm-int8", "fp8": "fp8-dynamic", "smoothquant": "smoothquant+w8a8-int8",
+           "gguf": "gguf-q4_k_m"}  # fmt: skip
 INTEGER = re.compile(
-    r"(?:(?P<transform>awq|rotation)\+)?(?P<method>rtn|gptq|gptaq|awq)-w(?P<bits>\d)"
-    r"(?:g(?P<group>\d+)|-(?P<channel>channel))(?P<rest>(?:-(?:sym|asym|act|plain|aware))*)"
+    r"(?:(?P<transform>awq|rotation)\+)?(?P<method>rtn|gptq|gptaq|awq)(?:-w(?P<bits>\d))?"
+    r"(?:g(?P<group>\d+)|-(?P<channel>channel))?(?P<rest>(?:-(?:sym|asym|act|plain|aware))*)"
 )
-KNOWN = (*FIXED, *(f"{method}-w{bits}g{group}" for method in ("rtn", "gptq") for bits in (2, 3, 4, 8)
-                   for group in (32, 64, 128)), "gptaq-w4g128", "awq-w4g128", "awq-w3g128", "awq+gptq-w3g128",
+ORDERS = {"plain": "none", "aware": "group-aware"}
+KNOWN = (*(name for name in METHODS if name not in (*INTEGER_METHODS, "gguf")), "nf4-single",
+         "w8a8-int8-static", "smoothquant+w8a8-int8", "smoothquant+w8a8-int8-static",
+         *(f"{method}-w{bits}g{group}" for method in ("rtn", "gptq") for bits in (2, 3, 4, 8)
+           for group in (32, 64, 128)), "gptaq-w4g128", "awq-w4g128", "awq-w3g128", "awq+gptq-w3g128",
          "rotation+rtn-w4g128", "gguf-q8_0", "gguf-q4_k_m")  # fmt: skip
 
 
-def named(name: str) -> Recipe:
-    """Return the recipe of a name.
+def settings_of(name: str) -> Settings:
+    """Return the settings that a name stands for: fields of a recipe that are not left at their default.
 
-    Integers: [awq+|rotation+]rtn|gptq|gptaq|awq-wBgG, or -wB-channel, with the suffixes -sym, -asym
-    and for GPTQ and GPTAQ -act (desc_act), -aware (group-aware), -plain (orders of columns).
-    AWQ is asymmetric unless told. GGUF: gguf- and one of llama.cpp's file types.
-    Raises QCourseError for an unknown name or type, listing the known ones.
+    Integers: [awq+|rotation+]rtn|gptq|gptaq|awq, -wB (4), gG or -channel (the largest group that fits), with
+    the suffixes -sym, -asym and for GPTQ and GPTAQ -act (desc_act), -aware (group-aware), -plain (orders of
+    columns). AWQ is asymmetric unless told. GGUF: gguf- and one of llama.cpp's file types.
+    Raises QCourseError for an unknown name, listing methods and examples.
     """
     name = ALIASES.get(name, name)
-    if name in FIXED:
-        return FIXED[name]
     if name.lower().startswith("gguf-"):
-        return Recipe("gguf", group_size=-1, variant=name[len("gguf-") :].upper())
+        return {"method": "gguf", "group_size": -1, "variant": name[len("gguf-") :].upper()}
     if match := INTEGER.fullmatch(name):
-        return from_match(match)
-    raise QCourseError(f"unknown recipe {name!r}; known are {', '.join(KNOWN)}")
+        return integer_settings(match)
+    transform, plus, rest = name.rpartition("+")
+    method = rest if rest in METHODS else rest.rpartition("-")[0]
+    suffix = rest.removeprefix(method).removeprefix("-")
+    if method in METHODS and method not in (*INTEGER_METHODS, "gguf") and is_known(method, transform, suffix):
+        return fixed_settings(method, transform, suffix)
+    raise QCourseError(f"unknown recipe {name!r}; methods are {', '.join(spoken())}; recipes such as "
+                       "gptq-w4g128, awq-w3g64, nf4-single, gguf-q4_k_m name their settings")  # fmt: skip
 
 
-def from_match(match: re.Match) -> Recipe:
-    """Return the integer recipe of a parsed name."""
-    suffixes = set(match["rest"].split("-"))
-    awq = match["method"] == "awq"
-    symmetric = "sym" in suffixes or (not awq and match["transform"] != "awq" and "asym" not in suffixes)
-    order = "none" if "plain" in suffixes else "group-aware" if "aware" in suffixes else "static"
-    return Recipe(
-        method={"awq": "rtn", "gptaq": "gptq"}.get(match["method"], match["method"]),
-        transform="awq" if awq else match["transform"],
-        bits=int(match["bits"]),
-        group_size=int(match["group"]) if match["group"] else -1,
-        symmetric=symmetric,
-        desc_act="act" in suffixes,
-        act_order=order,
-        variant="gptaq" if match["method"] == "gptaq" else "",
-    )
+def spoken() -> tuple[str, ...]:
+    """Return the methods as people name them, AWQ and the shorter names included."""
+    return tuple(dict.fromkeys((*METHODS, "gptaq", "awq", *ALIASES)))
 
 
-def name_of(recipe: Recipe) -> str:
-    """Return the name of a recipe; settings that a name cannot carry are marked by a short hash."""
-    if recipe.method == "gguf":
-        base = f"gguf-{recipe.variant.lower()}"
-    elif recipe.method in ("rtn", "gptq"):
-        base = integer_name(recipe)
-    else:
-        base = next((name for name, fixed in FIXED.items() if fixed == recipe), recipe.method)
+def is_known(method: str, transform: str, suffix: str) -> bool:
+    """Say whether a method of fixed grid has this transform and suffix."""
+    found = METHODS[method]
+    return transform in ("", "smoothquant") and (suffix in found.variants or suffix in found.activations[1:])
+
+
+def fixed_settings(method: str, transform: str, suffix: str) -> Settings:
+    """Return the settings of a method whose grid is its own."""
+    found = METHODS[method]
+    settings: Settings = {"method": method, "bits": found.bits[0], "transform": transform or None,
+                          "group_size": found.group_size or found.block_size}  # fmt: skip
+    settings["activations"] = suffix if suffix in found.activations[1:] else found.activations[0]
+    return settings | ({"variant": suffix} if suffix in found.variants else {})
+
+
+def integer_settings(match: re.Match) -> Settings:
+    """Return the settings of a parsed integer name."""
+    suffixes = match["rest"].split("-")
+    method, awq = match["method"], "awq" in (match["method"], match["transform"])
+    group = -1 if match["channel"] else int(match["group"]) if match["group"] else None
+    return {
+        "method": {"awq": "rtn", "gptaq": "gptq"}.get(method, method),
+        "transform": "awq" if awq else match["transform"],
+        "bits": int(match["bits"] or 4),
+        "group_size": group,
+        "symmetric": "sym" in suffixes or (not awq and "asym" not in suffixes),
+        "desc_act": "act" in suffixes,
+        "act_order": next((order for word, order in ORDERS.items() if word in suffixes), "static"),
+        "variant": "gptaq" if method == "gptaq" else "",
+    }
+
+
+def name_of(settings: Mapping[str, Any], defaults: Mapping[str, Any], mark: str) -> str:
+    """Return the name that `settings_of` reads back; settings that a name cannot carry are marked.
+
+    settings: all fields of a recipe; defaults: their values where a name says nothing; mark: a short hash.
+    """
+    base = base_name(settings)
     try:
-        return base if named(base) == recipe else f"{base}-{recipe.hash[:6]}"
+        same = {**defaults, **settings_of(base)} == dict(settings)
     except QCourseError:
-        return f"{base}-{recipe.hash[:6]}"
+        same = False
+    return base if same else f"{base}-{mark}"
 
 
-def integer_name(recipe: Recipe) -> str:
-    """Return the name of an integer recipe from its parts."""
-    method = "awq" if (recipe.transform, recipe.method) == ("awq", "rtn") else recipe.variant or recipe.method
-    prefix = f"{recipe.transform}+" if recipe.transform and method != "awq" else ""
-    grid = f"w{recipe.bits}-channel" if recipe.group_size == -1 else f"w{recipe.bits}g{recipe.group_size}"
-    sign = "" if recipe.symmetric else "-asym"
-    if recipe.symmetric and recipe.transform == "awq":
-        sign = "-sym"
-    order = ""
-    if recipe.method == "gptq":
-        order = (
-            "-act"
-            if recipe.desc_act
-            else {"none": "-plain", "group-aware": "-aware"}.get(recipe.act_order, "")
-        )
-    return f"{prefix}{method}-{grid}{sign}{order}"
+def base_name(settings: Mapping[str, Any]) -> str:
+    """Return what a name can carry of the settings."""
+    method, transform = settings["method"], settings["transform"]
+    if method == "gguf":
+        return f"gguf-{settings['variant'].lower()}"
+    if method in INTEGER_METHODS:
+        return integer_name(settings)
+    prefix = f"{transform}+" if transform else ""
+    static = settings["activations"] in METHODS[method].activations[1:]
+    suffix = settings["variant"] or (settings["activations"] if static else "")
+    return f"{prefix}{method}{f'-{suffix}' if suffix else ''}"
+
+
+def integer_name(settings: Mapping[str, Any]) -> str:
+    """Return the name of integer settings: what differs from the usual is said (AWQ: zero points)."""
+    transform, awq = settings["transform"], settings["transform"] == "awq"
+    method = (
+        "awq"
+        if (transform, settings["method"]) == ("awq", "rtn")
+        else settings["variant"] or settings["method"]
+    )
+    prefix = f"{transform}+" if transform and method != "awq" else ""
+    group = {-1: "-channel", None: ""}.get(settings["group_size"], f"g{settings['group_size']}")
+    sign = "" if settings["symmetric"] is not awq else "-sym" if awq else "-asym"
+    words = {order: f"-{word}" for word, order in ORDERS.items()}
+    order = "-act" if settings["desc_act"] else words.get(settings["act_order"], "")
+    return f"{prefix}{method}-w{settings['bits']}{group}{sign}{order if settings['method'] == 'gptq' else ''}"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from qcourse.common import QCourseError
 from qcourse.common.machine import cpu_flags
-from qcourse.recipe import check_engine, read_recipe, read_record
+from qcourse.recipe import check_engine
+from qcourse.recipe.record import find_record
 from qcourse.setup import ENVIRONMENTS
 
 ASK = (
@@ -96,11 +97,10 @@ def weight_kind(config: dict) -> str:
 
 
 def check_recipe(folder: Path) -> None:
-    """Raise QCourseError if the compatibility table says that vLLM cannot load this artefact."""
-    try:
-        form = read_record(folder)["format"]
-    except QCourseError:
-        return  # a checkpoint from elsewhere: its own config speaks
-    recipe = read_recipe(folder)
-    if recipe is not None:
-        check_engine(recipe, form, "vllm")
+    """Raise QCourseError if the compatibility table says that vLLM cannot load this artefact.
+
+    A checkpoint from elsewhere has no record of ours: its own config speaks.
+    """
+    record = find_record(folder)
+    if record is not None and record.recipe is not None:
+        check_engine(record.recipe, record.format, "vllm")

@@ -164,14 +164,14 @@ def test_the_command_line_takes_it_and_the_manifest_names_it(folder, monkeypatch
         from tests.engines import require
 
         require("llama.cpp")
-    monkeypatch.setattr("qcourse.pipeline.build.SAMPLES", 4)
-    monkeypatch.setattr("qcourse.pipeline.build.SEQUENCE", 64)
+    monkeypatch.setattr("qcourse.pipeline.calibration.SEQUENCES", 4)
+    monkeypatch.setattr("qcourse.pipeline.calibration.LENGTH", 64)
     write_jsonl(folder, [{"words": "weights and scales, " * 200}])
     output = "out.gguf" if method.startswith("gguf") else "out"
     arguments = ["--method", method, "--calibration", "hub:acme/words:train:words", "--output", output]
     with pytest.raises(SystemExit) as stop:
         main(["quantize", str(llama_gqa), *arguments])
     assert not stop.value.code
-    found = read_record(output)["manifest"]["calibration"]
-    assert (found["name"], found["revision"]) == ("hub:acme/words:train:words", None)
-    assert len(found["sha256"]) == 64
+    found = read_record(output).calibration
+    assert (found.name, found.revision) == ("hub:acme/words:train:words", None)
+    assert len(found.sha256) == 64

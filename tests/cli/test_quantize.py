@@ -9,14 +9,15 @@ from safetensors.torch import load_file, save_file
 
 from qcourse import models
 from qcourse.recipe import named
+from qcourse.recipe.record import read_record
 from tests.engines import require
 
 
 @pytest.fixture(autouse=True)
 def short_calibration(monkeypatch):
     """Four windows of 64 tokens are enough to see that the pieces fit."""
-    monkeypatch.setattr("qcourse.pipeline.build.SAMPLES", 4)
-    monkeypatch.setattr("qcourse.pipeline.build.SEQUENCE", 64)
+    monkeypatch.setattr("qcourse.pipeline.calibration.SEQUENCES", 4)
+    monkeypatch.setattr("qcourse.pipeline.calibration.LENGTH", 64)
 
 
 @pytest.mark.parametrize(
@@ -33,11 +34,11 @@ def test_an_artefact_of_every_kind_is_written_and_passes_ship(cli, llama_gqa, tm
     output = tmp_path / "artefact"
     made = cli("quantize", llama_gqa, "--method", method, "--output", output)
     assert made.code == 0, made.err
-    record = json.loads((output / "recipe.json").read_text())
-    assert record["format"] == form and record["manifest"]["source"]["model"] == llama_gqa.name
+    record = read_record(output)
+    assert record.format == form and record.source.model == llama_gqa.name
     shipped = cli("ship", output)
     assert shipped.code == 0, shipped.err
-    assert record["name"] in shipped.out
+    assert record.name in shipped.out
     assert ("vllm serve" in shipped.out) == (method != "nf4")
 
 
@@ -61,14 +62,14 @@ def test_a_recipe_file_and_a_calibration_text(cli, llama_gqa, tmp_path):
 def test_scales_of_the_kv_cache_are_calibrated_on_the_quantized_model(cli, llama_gqa, tmp_path, method, form):
     from qcourse.calibrate import kv_ranges
     from qcourse.export import read_kv_scales
-    from qcourse.pipeline.build import calibration_tokens
+    from qcourse.pipeline import calibration_tokens
 
     output = tmp_path / "artefact"
     made = cli("quantize", llama_gqa, "--method", method, "--kv-cache-dtype", "fp8", "--output", output)
     assert made.code == 0, made.err
     assert json.loads((output / "recipe.json").read_text())["format"] == form
     source = models.load(output)
-    ranges = kv_ranges(source.model, calibration_tokens(source.tokenizer, None))
+    ranges = kv_ranges(source.model, calibration_tokens(source.tokenizer))
     for (key, value), wanted in zip(read_kv_scales(output), ranges, strict=True):
         assert float(key) == pytest.approx(float(wanted.key.max()) / 448, rel=2**-6)
         assert float(value) == pytest.approx(float(wanted.value.max()) / 448, rel=2**-6)
@@ -214,8 +215,22 @@ def test_refused_and_nothing_half_written(refused, llama_gqa, tmp_path, monkeypa
     assert not list(tmp_path.rglob("*.safetensors")) and not (tmp_path / "out" / "artefact").exists()
 
 
+def test_a_group_size_nobody_named_is_chosen_and_said_once(cli, odd_width, tmp_path):
+    made = cli("quantize", odd_width, "--method", "rtn", "--output", tmp_path / "artefact")
+    assert made.code == 0 and "rtn-w4-channel as compressed-tensors" in made.out, made
+    assert made.err.count("no usual group fits, one scale a row: rtn-w4-channel") == 1
+
+
+def test_a_recipe_is_named_or_read_from_a_file(cli, refused, llama_gqa, tmp_path):
+    output = tmp_path / "artefact"
+    made = cli("quantize", llama_gqa, "--recipe", "nvfp4", "--output", output)
+    assert made.code == 0 and "nvfp4 as compressed-tensors" in made.out, made.err
+    sentence = refused("quantize", llama_gqa, "--method", "zork", "--output", output)
+    assert "unknown recipe 'zork'; methods are rtn, gptq," in sentence and "w2g32" not in sentence
+
+
 def test_group_sizes_that_would_work_are_named(refused, odd_width, tmp_path):
-    sentence = refused("quantize", odd_width, "--method", "rtn", "--output", tmp_path / "artefact")
+    sentence = refused("quantize", odd_width, "--method", "rtn-w4g128", "--output", tmp_path / "artefact")
     assert "128" in sentence and "172" in sentence
 
 
@@ -308,7 +323,7 @@ def test_a_gguf_is_written_twice_beside_what_belongs_to_others(cli, llama_gqa, t
     for _ in range(2):
         made = cli("quantize", llama_gqa, "--method", method, "--output", output)
         assert made.code == 0, made.err
-        assert json.loads((tmp_path / "x.gguf.recipe.json").read_text())["name"] == method
+        assert read_record(output).name == method
     assert theirs.read_text() == "flour, water, salt"
     assert {path.name for path in tmp_path.iterdir()} == {"recipe.json", "x.gguf", "x.gguf.recipe.json"}
 

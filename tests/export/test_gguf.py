@@ -93,10 +93,10 @@ def test_same_model_same_bytes_and_other_dtypes(small, tmp_path):
     assert first.read_bytes() == second.read_bytes()
     wide = copy.deepcopy(model).float()
     wide.model.layers[0].mlp.up_proj.weight.data[0, 0] = 1 + 2**-20
-    path = export.gguf.write(wide, tokens, tmp_path / "wide.gguf", manifest={"seed": 3})
+    path = export.gguf.write(wide, tokens, tmp_path / "wide.gguf", manifest={"made_by": {"seed": 3}})
     assert export.gguf.tensor_types(path)["blk.0.ffn_up.weight"][0] == "F32"
     assert export.gguf.read(path)["model.layers.0.mlp.up_proj.weight"][0, 0] == 1 + 2**-20
-    assert export.read_record(path)["seed"] == 3
+    assert export.read_record(path).made_by["seed"] == 3
 
 
 def test_every_file_has_a_record_of_its_own(small, tmp_path):
@@ -106,10 +106,11 @@ def test_every_file_has_a_record_of_its_own(small, tmp_path):
     theirs.write_text("flour, water, salt")
     before = content_hash(tmp_path)
     for name, seed in (("gguf-bf16", 1), ("gguf-f16", 2)):
-        export.gguf.write(*small("llama_gqa"), tmp_path / f"{name}.gguf", named(name), {"seed": seed})
+        facts = {"made_by": {"seed": seed}}
+        export.gguf.write(*small("llama_gqa"), tmp_path / f"{name}.gguf", named(name), facts)
     for name, seed in (("gguf-bf16", 1), ("gguf-f16", 2)):
         record = export.read_record(tmp_path / f"{name}.gguf")
-        assert (record["name"], record["seed"], record["format"]) == (name, seed, "gguf")
+        assert (record.name, record.made_by["seed"], record.format) == (name, seed, "gguf")
     assert theirs.read_text() == "flour, water, salt"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "gguf-bf16.gguf", "gguf-bf16.gguf.recipe.json", "gguf-f16.gguf", "gguf-f16.gguf.recipe.json",
@@ -122,9 +123,9 @@ def test_every_file_has_a_record_of_its_own(small, tmp_path):
 
 
 def test_a_record_does_not_outlive_its_file(small, tmp_path):
-    path = export.gguf.write(*small("llama_gqa"), tmp_path / "x.gguf", manifest={"seed": 1})
+    path = export.gguf.write(*small("llama_gqa"), tmp_path / "x.gguf", manifest={"made_by": {"seed": 1}})
     (tmp_path / "recipe.json").write_text('{"name": "of another artefact"}')
-    assert export.read_record(path)["seed"] == 1
+    assert export.read_record(path).made_by["seed"] == 1
     export.gguf.write(*small("llama_gqa"), path)
     with pytest.raises(QCourseError, match="has no x.gguf.recipe.json; it was not written by qcourse"):
         export.read_record(path)
@@ -134,8 +135,8 @@ def test_llama_cpp_s_quantizer_replaces_file_and_record(small, written, tmp_path
     require("llama.cpp")
     target = tmp_path / "x.gguf"
     for seed in (1, 2):
-        export.gguf.quantize(written("llama_gqa"), target, "Q8_0", manifest={"seed": seed})
-        assert export.read_record(target)["seed"] == seed
+        export.gguf.quantize(written("llama_gqa"), target, "Q8_0", manifest={"made_by": {"seed": seed}})
+        assert export.read_record(target).made_by["seed"] == seed
     export.gguf.quantize(written("llama_gqa"), target, "Q4_0")
     assert [path.name for path in tmp_path.iterdir()] == ["x.gguf"]
 

@@ -138,4 +138,4 @@ def test_what_stood_there_is_kept_until_the_new_folder_stands(tmp_path, monkeypa
 
 def test_every_kind_is_refused_by_some_format(layers_of):
     """The table above is worth something only if the formats do differ."""
-    assert {KINDS[kind][0] for kind in KINDS} == set(export.FORMATS) - {"merged"}
+    assert {KINDS[kind][0] for kind in KINDS} == set(export.FOLDER_FORMATS) - {"merged"}

@@ -75,7 +75,7 @@ def test_same_recipe_same_bytes(small, layers_of, tmp_path):
             tmp_path / name,
             "gptq",
             recipe,
-            {"seed": 1},
+            {"made_by": {"seed": 1}},
         )
         for name in ("first", "second")
     ]
@@ -88,16 +88,16 @@ def test_same_recipe_same_bytes(small, layers_of, tmp_path):
 def test_recipe_json_names_recipe_versions_and_machine(small, layers_of, tmp_path):
     model, tokenizer = small("llama_gqa")
     recipe = Recipe("gptq", bits=4)
-    manifest = {"calibration_hash": "abc", "seed": 7}
+    manifest = {"calibration": {"sha256": "abc", "seed": 7}, "kept": ["lm_head"]}
     layers = layers_of("llama_gqa", "gptq-w4g128")
     folder = export.save(layers, model, tokenizer, tmp_path / "artefact", "gptq", recipe, manifest)
     record = export.read_record(folder)
-    assert Recipe.from_json(json.dumps(record["recipe"])) == recipe
-    assert record["name"] == "gptq-w4g128" and record["format"] == "gptq"
-    assert record["manifest"] == manifest and record["seed"] == 7
-    assert record["versions"]["torch"] == torch.__version__
-    assert record["machine"]["threads"] == torch.get_num_threads()
-    assert str(tmp_path) not in json.dumps(record)
+    assert record.recipe == recipe and record.recipe_hash == recipe.hash
+    assert record.name == "gptq-w4g128" and record.format == "gptq"
+    assert (record.calibration.sha256, record.calibration.seed) == ("abc", 7) and record.kept == ["lm_head"]
+    assert record.versions["torch"] == torch.__version__
+    assert record.machine["threads"] == torch.get_num_threads()
+    assert str(tmp_path) not in json.dumps(record.to_values())
 
 
 def test_layers_of_different_settings_each_keep_theirs(small, layers_of, tmp_path):
@@ -133,7 +133,7 @@ def test_the_outlier_threshold_reaches_the_file_and_comes_back(small, tmp_path):
     back = bitsandbytes.decode(bitsandbytes.encode(layer, model.dtype), settings)
     assert back.extra["threshold"] == 3.0
     assert bitsandbytes.configuration({name: back}, model)["llm_int8_threshold"] == 3.0
-    assert Recipe.from_json(json.dumps(export.read_record(folder)["recipe"])).threshold == 3.0
+    assert export.read_record(folder).recipe.threshold == 3.0
     usual = export.save(int8_layers(model, 6.0), model, None, tmp_path / "usual", "bitsandbytes")
     assert json.loads((usual / "config.json").read_text())["quantization_config"]["llm_int8_threshold"] == 6.0
 

@@ -6,13 +6,15 @@ from dataclasses import replace
 import pytest
 
 from qcourse import measure, models
+from qcourse.cli import main
 from qcourse.common import QCourseError
 from qcourse.course import report
 from qcourse.lanes import lane as lane_module
 from qcourse.lanes import library_runs, measure_lanes, peers, qlora_model
 from qcourse.lanes.lane import LANES, Lane
 from qcourse.lanes.measure_lanes import measure_lane
-from qcourse.pipeline import artefacts
+from qcourse.pipeline import Calibration, artefacts, build, calibration
+from qcourse.recipe import named
 from tests.engines import require
 from tests.small_models import write_small_model
 
@@ -28,8 +30,8 @@ def base(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(artefacts, "shared_folder", lambda: tmp_path / "build")
     monkeypatch.setenv("QCOURSE_HOME", str(tmp_path))
     monkeypatch.setattr("qcourse.common.repository", lambda: tmp_path)
-    monkeypatch.setattr(artefacts, "CALIBRATION_SEQUENCES", 2)
-    monkeypatch.setattr(artefacts, "CALIBRATION_LENGTH", 64)
+    monkeypatch.setattr(calibration, "SEQUENCES", 2)
+    monkeypatch.setattr(calibration, "LENGTH", 64)
     monkeypatch.setenv("QCOURSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("QCOURSE_MODEL", str(folder))
     return models.load()
@@ -53,7 +55,7 @@ def test_an_artefact_is_built_once_and_again_for_another_model(base):
 def test_models_do_not_overwrite_each_others_artefacts(base):
     other = replace(base, hash="another")
     paths = {
-        artefacts.folder_of("gptq-w4g128", "gptq", model)
+        artefacts.folder_of(named("gptq-w4g128"), "gptq", model)
         for model in (base, other, replace(base, name="pico"))
     }
     assert len(paths) == 3
@@ -69,15 +71,15 @@ def test_a_checkout_that_cannot_be_written_leaves_artefacts_to_the_learner(base,
     monkeypatch.delenv("QCOURSE_CACHE")
     for mode, root in ((False, tmp_path / "home"), (True, tmp_path / "checkout")):
         monkeypatch.setattr(places.os, "access", lambda path, kind, mode=mode: mode)
-        folder = artefacts.folder_of("gptq-w4g128", "gptq", replace(base, name="pico"))
+        folder = artefacts.folder_of(named("gptq-w4g128"), "gptq", replace(base, name="pico"))
         assert folder == root / "build" / "artefacts" / "gptq-w4g128-gptq"
         assert cache_folder() == root / "build" / "cache"
 
 
 def test_calibration_windows_are_the_same_for_everyone(base):
-    first = artefacts.calibration_tokens(base.tokenizer, 3)
-    assert first.shape == (3, 64) and first.equal(artefacts.calibration_tokens(base.tokenizer, 3))
-    other = artefacts.calibration_tokens(base.tokenizer, 3, ["other text, again and again. "] * 99)
+    first = calibration.calibration_tokens(base.tokenizer, 3)
+    assert first.shape == (3, 64) and first.equal(calibration.calibration_tokens(base.tokenizer, 3))
+    other = calibration.calibration_tokens(base.tokenizer, 3, ["other text, again and again. "] * 99)
     assert not first.equal(other)
 
 
@@ -164,7 +166,7 @@ def test_the_libraries_quantize_a_model_in_memory(base, tokens):
     require("llmcompressor")
     from qcourse.lanes import libraries
 
-    windows = artefacts.calibration_tokens(base.tokenizer, 2)
+    windows = calibration.calibration_tokens(base.tokenizer, 2)
     for function in (libraries.llmcompressor_gptq, libraries.llmcompressor_awq):
         model = models.load().model
         function(model, base.tokenizer, windows, bits=4)
@@ -204,8 +206,8 @@ def test_every_transformers_lane_runs(lane, base, tokens, monkeypatch):
 def test_a_full_run_measures_the_copy_that_the_library_changed(base, monkeypatch):
     from qcourse.lanes import libraries
 
-    def coarse(model, tokenizer, tokens, bits):
-        assert tokens.shape == (library_runs.SEQUENCES, artefacts.CALIBRATION_LENGTH) and bits == 4
+    def coarse(model, tokenizer, tokens, bits, group_size):
+        assert tokens.shape == (library_runs.SEQUENCES, calibration.LENGTH) and (bits, group_size) == (4, 128)
         model.model.norm.weight.data *= 1.5
 
     monkeypatch.setattr(libraries, "llmcompressor_gptq", coarse)
@@ -216,23 +218,21 @@ def test_a_full_run_measures_the_copy_that_the_library_changed(base, monkeypatch
 
 
 def test_lanes_and_the_command_line_accept_each_others_artefacts(base, folder, tmp_path, monkeypatch):
-    from qcourse.pipeline import build
-    from qcourse.recipe import named
-
-    monkeypatch.setattr(build, "SEQUENCE", 64)
-    place, recipe = artefacts.folder_of("gptq-w4g128", "gptq", base), named("gptq-w4g128")
-    build.build(str(folder), recipe, "gptq", place)
+    place, recipe = artefacts.folder_of(named("gptq-w4g128"), "gptq", base), named("gptq-w4g128")
+    with pytest.raises(SystemExit) as stop:
+        main(["quantize", str(folder), "--method", "gptq", "--output", str(place)])
+    assert stop.value.code == 0
     written = {file.name: file.read_bytes() for file in place.iterdir() if file.is_file()}
     stamp = (place / "model.safetensors").stat().st_mtime_ns
-    assert artefacts.artefact("gptq-w4g128", "gptq", base) == place
+    assert artefacts.artefact("gptq-w4", "gptq", base) == place
     assert (place / "model.safetensors").stat().st_mtime_ns == stamp
     (place / "recipe.json").unlink()
-    artefacts.artefact("gptq-w4g128", "gptq", base)
+    artefacts.artefact("gptq-w4", "gptq", base)
     assert (place / "model.safetensors").stat().st_mtime_ns != stamp
     assert {file.name: file.read_bytes() for file in place.iterdir() if file.is_file()} == written
     text = tmp_path / "other.txt"
     text.write_text("another text to calibrate on, " * 800)
-    build.build(str(folder), recipe, "gptq", place, calibration=text)
+    build(str(folder), recipe, "gptq", place, calibration=Calibration(text))
     stamp = (place / "model.safetensors").stat().st_mtime_ns
-    artefacts.artefact("gptq-w4g128", "gptq", base)
+    artefacts.artefact("gptq-w4", "gptq", base)
     assert (place / "model.safetensors").stat().st_mtime_ns != stamp

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from qcourse.methods import fp8, llm_int8, nf4, w8a8_int8
+from qcourse.methods import fp4, fp8, llm_int8, nf4, w8a8_int8
 
 
 def test_llm_int8_codes_equal_bitsandbytes():
@@ -75,8 +75,8 @@ def test_nf4_and_fp8_layers_pass_their_settings_on():
     assert nf4.quantize_layer(weight).bits_per_weight() < 4.2
     assert nf4.quantize_layer(weight, double_quantization=False).bits_per_weight() == 4.5
     assert fp8.quantize_layer(weight, granularity="block").scale.shape == (1, 2)
-    with pytest.raises(ValueError, match="NF4 has 4 bits"):
-        nf4.quantize_layer(weight, bits=8)
+    with pytest.raises(ValueError, match="scales 'mx' and 'nv', not 'e4m3'"):
+        fp4.quantize_layer(weight, scales="e4m3")
 
 
 @pytest.mark.parametrize("method", [llm_int8, w8a8_int8, nf4, fp8])

@@ -5,12 +5,14 @@ import json
 import pytest
 
 from qcourse.pipeline.evaluate import name_of_folder, recipe_name
+from qcourse.recipe import named
+from qcourse.recipe.record import new_record, write_record
 
 INT8 = {"weights": {"num_bits": 8}, "input_activations": {"num_bits": 8}}
 NAMES = {
     "gptq-w4g128": {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True},
     "gptq-w8": {"quant_method": "gptq", "bits": 8, "group_size": -1, "sym": True},
-    "awq-w4g64-asym": {"quant_method": "awq", "w_bit": 4, "q_group_size": 64, "zero_point": True},
+    "awq-w4g64": {"quant_method": "awq", "w_bit": 4, "q_group_size": 64, "zero_point": True},
     "nf4": {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
     "llm-int8": {"quant_method": "bitsandbytes", "load_in_8bit": True},
     "compressed-tensors-w8a8": {"quant_method": "compressed-tensors", "config_groups": {"group_0": INT8}},
@@ -33,16 +35,13 @@ def test_autogptq_keeps_it_in_a_file_of_its_own(tmp_path):
 
 def test_our_own_record_comes_first(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"quantization_config": NAMES["hqq"]}))
-    (tmp_path / "recipe.json").write_text(
-        json.dumps({"name": "gptq-w2g16", "recipe": {}, "format": "gptq", "manifest": {}})
-    )
+    write_record(tmp_path, new_record(named("gptq-w2g16"), "gptq", {}))
     assert recipe_name(str(tmp_path)) == "gptq-w2g16"
 
 
 def test_a_gguf_is_named_by_what_most_weights_are_stored_in(tmp_path, llama_gqa):
     from qcourse import models
     from qcourse.export import gguf
-    from qcourse.recipe import named
 
     loaded = models.load(llama_gqa)
     path = gguf.write(loaded.model, loaded.tokenizer, tmp_path / "model.gguf", named("gguf-bf16"), {})

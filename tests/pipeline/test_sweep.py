@@ -16,7 +16,7 @@ STRANGERS = ({"evaluation_hash": "other windows"}, {"model_hash": "another model
 @pytest.fixture
 def plan(llama_gqa, tmp_path):
     """A grid of one recipe, on two windows of 64 tokens."""
-    return sweep.Grid(str(llama_gqa), (RECIPE.name,), windows=2, context=64, scoreboard=tmp_path / "b.jsonl")
+    return sweep.Sweep([RECIPE.name], str(llama_gqa), windows=2, context=64, scoreboard=tmp_path / "b.jsonl")
 
 
 @pytest.fixture

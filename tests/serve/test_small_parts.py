@@ -101,12 +101,17 @@ def test_weights_without_a_cpu_kernel_are_refused(config):
 
 def test_the_compatibility_table_is_asked(tmp_path):
     from qcourse.recipe import named
+    from qcourse.recipe.record import new_record, write_record
 
-    recipe = json.loads(named("gptq-w3g128").to_json())
-    (tmp_path / "recipe.json").write_text(json.dumps({"recipe": recipe, "format": "gptq"}))
+    write_record(tmp_path, new_record(named("gptq-w3g128"), "gptq", {}))
     with pytest.raises(QCourseError, match="vllm cannot load gptq-w3g128 as gptq"):
         check_recipe(tmp_path)
-    (tmp_path / "recipe.json").write_text("{}")
+    values = json.loads((tmp_path / "recipe.json").read_text())
+    values["recipe"]["bit"] = 3
+    (tmp_path / "recipe.json").write_text(json.dumps(values))
+    with pytest.raises(QCourseError, match="unknown fields: bit; known are method"):
+        check_recipe(tmp_path)
+    (tmp_path / "recipe.json").write_text("{}")  # of another program
     check_recipe(tmp_path)
 
 

@@ -47,7 +47,7 @@ class Bench:
         from qcourse import models
         from qcourse.bench.quality import ours, score, texts
         from qcourse.bench.quality.inputs import Inputs
-        from qcourse.pipeline.artefacts import calibration_tokens
+        from qcourse.pipeline import calibration_tokens
 
         self.base = models.load(model, dtype="float32")
         calibration = calibration_tokens(self.base.tokenizer, sequences)

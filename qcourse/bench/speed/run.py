@@ -26,7 +26,7 @@ def bench(
     compiled: Annotated[bool, typer.Option(help="dequantize by torch.compile too")] = False,
 ) -> None:
     """Print the table of every part and write build/bench.json."""
-    from qcourse.measure.provenance import machine, versions
+    from qcourse.common.provenance import machine, versions
 
     chosen = tuple(only or PARTS)
     if unknown := set(chosen) - set(PARTS):

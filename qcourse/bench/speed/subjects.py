@@ -39,7 +39,7 @@ class Subject:
 def pico(model: str = "pico", sequences: int = 64) -> Subject:
     """Return pico (or another model by name) with its usual calibration text, 16 windows to evaluate."""
     from qcourse import measure, models
-    from qcourse.pipeline.artefacts import calibration_tokens
+    from qcourse.pipeline import calibration_tokens
 
     tokenizer = models.load(model).tokenizer
     evaluation = measure.evaluation_tokens(tokenizer, 16, 512).tokens

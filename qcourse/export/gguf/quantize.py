@@ -10,10 +10,10 @@ from torch import Tensor
 
 from qcourse.common import QCourseError, atomic_path, record_path
 from qcourse.export.folder import check_room
-from qcourse.export.manifest import write_record
 from qcourse.gguf_reader.names import name_map
 from qcourse.gguf_reader.read import _open, field, layer_count, tensor_types
 from qcourse.recipe import Recipe
+from qcourse.recipe.record import new_record, write_record
 
 TYPES = {
     "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K_S": 11, "Q3_K_M": 12,
@@ -67,7 +67,7 @@ def quantize(
         run_quantizer(arguments, f"{target.name} as {kind}")
         record_path(target).unlink(missing_ok=True)  # it tells of the file that is replaced now
     if recipe is not None or manifest is not None:
-        write_record(target, recipe, "gguf", manifest or {})
+        write_record(target, new_record(recipe, "gguf", manifest or {}))
     return target
 
 

@@ -10,10 +10,10 @@ from qcourse.common import QCourseError, atomic_path, record_path
 from qcourse.export.exact import is_exact
 from qcourse.export.folder import check_room, dense_tensors, disk_error
 from qcourse.export.gguf.tokenizer import add_tokenizer
-from qcourse.export.manifest import write_record
 from qcourse.gguf_reader.config import llama3_factors
 from qcourse.gguf_reader.names import ROTARY, architecture, gguf_name, name_map, permute_rotary
 from qcourse.recipe import Recipe
+from qcourse.recipe.record import new_record, write_record
 
 
 def write(
@@ -42,7 +42,7 @@ def write(
     except Exception as error:
         raise disk_error(path, error) from error
     if recipe is not None or manifest is not None:
-        write_record(path, recipe, "gguf", manifest or {})
+        write_record(path, new_record(recipe, "gguf", manifest or {}))
     return path
 
 

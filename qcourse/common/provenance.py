@@ -1,4 +1,4 @@
-"""What a figure was measured with: versions, processor, threads."""
+"""What a figure was measured with, or an artefact made with: versions, processor, threads."""
 
 import functools
 import os
@@ -11,9 +11,11 @@ PACKAGES = (
     "torch",
     "transformers",
     "numpy",
+    "safetensors",
     "bitsandbytes",
     "compressed-tensors",
     "gptqmodel",
+    "gguf",
     "llama_cpp_python",
 )
 
@@ -39,3 +41,14 @@ def machine() -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, {cores}"
     return f"{cpu_name()}, {cores}"
+
+
+def arithmetic() -> dict[str, str | int]:
+    """Return what decides the last digits here: architecture, instruction set, threads."""
+    import torch
+
+    return {
+        "architecture": platform.machine(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }

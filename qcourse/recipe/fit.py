@@ -1,0 +1,66 @@
+"""Whether a recipe fits the widths of a model: asked by quantize, the planner and whoever names a recipe."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from qcourse.common import QCourseError
+from qcourse.recipe.recipe import Recipe, matches
+from qcourse.recipe.vocabulary import GROUP_SIZES, METHODS
+
+
+def fit(recipe: Recipe, columns: Mapping[str, int]) -> Recipe:
+    """Return the recipe as it can be carried out: with the largest usual group that fits where none is named.
+
+    columns: full name of a linear -> its in_features. Engines take 128, 64 and 32; a model that none divides
+    gets one scale a row. Raises QCourseError where a group size was named that does not divide, offering
+    those that do.
+    """
+    if recipe.group_size is None:
+        names = [name for name in columns if (chosen := recipe.for_layer(name)) and chosen.group_size is None]
+        widths = [columns[name] for name in names]
+        size = next((size for size in GROUP_SIZES if all(width % size == 0 for width in widths)), -1)
+        recipe = replace(recipe, group_size=size)
+    check_overrides_meet(recipe, columns)
+    bad: dict[int, str] = {}
+    for name, width in columns.items():
+        chosen = recipe.for_layer(name)
+        if chosen is not None and not divides(chosen, width):
+            bad.setdefault(width, name)
+    if bad:
+        raise QCourseError(group_sentence(recipe, bad))
+    return recipe
+
+
+def divides(recipe: Recipe, columns: int) -> bool:
+    """Return whether the recipe's groups fill rows of `columns` weights."""
+    size = recipe.group_size
+    return not METHODS[recipe.method].whole_groups or size in (None, -1) or columns % size == 0
+
+
+def check_overrides_meet(recipe: Recipe, columns: Mapping[str, int]) -> None:
+    """Raise QCourseError for an override that no linear of the model matches."""
+    for pattern in recipe.overrides:
+        if not any(matches(name, pattern) for name in columns):
+            raise QCourseError(
+                f"override {pattern!r} matches no linear of the model; one is {next(iter(columns))}"
+            )
+
+
+def group_sentence(recipe: Recipe, bad: Mapping[int, str]) -> str:
+    """Say which widths the group size does not divide, and which sizes would work for all of those.
+
+    bad: width -> the first linear that has it. The sizes that engines take come first.
+    """
+    widths = ", ".join(f"{columns} columns ({name})" for columns, name in sorted(bad.items()))
+    if METHODS[recipe.method].group_size is not None:
+        fix = f"{recipe.method} has groups of {recipe.group_size} only: keep those layers with an override"
+    else:
+        common = math.gcd(*bad)
+        usual = [size for size in GROUP_SIZES if common % size == 0]
+        others = [
+            size for size in range(min(common, 1024), 1, -1) if common % size == 0 and size not in usual
+        ]
+        usable = ", ".join(map(str, [*usual, *others][:6]))
+        fix = f"these divide: {usable or 'none'}, or -1 for one scale a row"
+    return f"group size {recipe.group_size} does not divide {widths}; {fix}"
