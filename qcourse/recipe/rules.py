@@ -147,7 +147,7 @@ def check_overrides(recipe: Any) -> None:
 
 def kept(key: str, value: Any) -> bool:
     """Say whether an override's entry keeps the module as it is: its width stays 16 bits."""
-    return key == "bits" and value == 16 and not isinstance(value, bool)
+    return key == "bits" and value == 16 and isinstance(value, int)
 
 
 RULES: tuple[Callable[[Any], None], ...] = (

@@ -65,5 +65,5 @@ def test_a_torn_line_is_passed_over(plan, row, computed):
 
 def test_recipes_that_are_no_list_are_refused_in_one_sentence(tmp_path):
     (tmp_path / "grid.yaml").write_text("model: pico\nrecipes: 5\n")
-    with pytest.raises(QCourseError, match="recipes must be a list such as .*, not 5"):
-        sweep.read_grid(tmp_path / "grid.yaml")
+    with pytest.raises(QCourseError, match="grid.yaml: recipes: input should be a valid list, not 5"):
+        sweep.read_sweep(tmp_path / "grid.yaml")
