@@ -14,13 +14,14 @@ def command(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="a name or JSON file; default: bf16, and every lane below it"),
+        typer.Option(help="a name or JSON file; default: as published, and every lane below it"),
     ] = None,
     context: Annotated[
         int | None, typer.Option(help="tokens a sequence; default: 4096 or the model's limit")
     ] = None,
     batch: Annotated[int, typer.Option(help="sequences at once")] = 1,
     kv_cache_dtype: Annotated[str, typer.Option(help="auto, fp8, ...")] = "auto",
+    tensor_parallel: Annotated[int, typer.Option(help="devices that share the model")] = 1,
     json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> Answer:
     """Show weights, KV cache, whether they fit, bounds on speed, and which lanes this device can run."""

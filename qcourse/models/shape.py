@@ -4,50 +4,50 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qcourse.common import QCourseError, data_folder
+from qcourse.models import layers as read
+from qcourse.models.layers import FAMILIES, Cache, Linear
 from qcourse.models.resolve import resolve
+from qcourse.models.small_tensors import small_tensors
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The sizes of a Llama- or Qwen-like decoder; `experts` is 1 for a dense model."""
+    """The sizes of a decoder; `experts` is 1 for a dense model.
+
+    linears: of the decoder layers; caches: what layers keep of a token; state_values: what layers
+    with linear attention keep of a sequence; own_bits: {kind of linear: bits} as it is published.
+    """
 
     name: str
     model_type: str
     layers: int
     hidden: int
-    intermediate: int
     heads: int
     kv_heads: int
-    head_dim: int
     vocabulary: int
     tied: bool
     context: int
-    qkv_bias: bool = False
-    qk_norm: bool = False
-    experts: int = 1
-    experts_per_token: int = 1
+    experts: int
+    linears: tuple[Linear, ...]
+    caches: tuple[Cache, ...]
+    state_values: int
+    small: dict[str, int]
+    own_method: str = ""
+    own_bits: dict[str, float] = field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, int]:
-        """Number of parameters by kind: embedding, attention, mlp, bias, norm, head (0 when tied)."""
-        query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        mlp = 3 * self.hidden * self.intermediate * self.experts
-        router = self.hidden * self.experts if self.experts > 1 else 0
-        norms = 2 * self.hidden + (2 * self.head_dim if self.qk_norm else 0)
+        """Number of parameters by kind: embedding, attention, mlp, head (0 when tied), and small tensors."""
         table = self.vocabulary * self.hidden
-        return {
-            "embedding": table,
-            "attention": self.layers * 2 * self.hidden * (query + key),
-            "mlp": self.layers * (mlp + router),
-            "bias": self.layers * (query + 2 * key) if self.qkv_bias else 0,
-            "norm": self.layers * norms + self.hidden,
-            "head": 0 if self.tied else table,
-        }
+        sizes = {"attention": 0, "mlp": 0}
+        for one in self.linears:
+            sizes["attention" if one.kind == "attention" else "mlp"] += one.rows * one.columns * one.count
+        return {"embedding": table, **sizes, **self.small, "head": 0 if self.tied else table}
 
     @property
     def total_parameters(self) -> int:
@@ -60,9 +60,19 @@ class ModelShape:
         return self.parameters["attention"] + self.parameters["mlp"]
 
     @property
+    def active_parameters(self) -> int:
+        """Number of parameters that one token multiplies with: its linears, router and head."""
+        used = sum(one.rows * one.columns * one.active for one in self.linears)
+        return used + self.vocabulary * self.hidden + self.small["router"]
+
+    @property
     def kv_values_per_token(self) -> int:
-        """Number of values that one token adds to the KV cache: keys and values of all layers."""
-        return 2 * self.layers * self.kv_heads * self.head_dim
+        """Number of values that one token adds to the KV cache while it is inside every window."""
+        return sum(cache.layers * cache.values for cache in self.caches)
+
+    def kv_values(self, context: int) -> int:
+        """Return the number of values that a sequence of `context` tokens keeps, windows capped."""
+        return sum(c.layers * c.values * min(context, c.window or context) for c in self.caches)
 
 
 def shape(source: str | Path | dict | Any) -> ModelShape:
@@ -95,29 +105,43 @@ def known_models() -> dict[str, dict]:
 
 
 def from_config(config: dict, name: str) -> ModelShape:
-    """Return the ModelShape that a Hugging Face config.json describes; QCourseError if a size is missing."""
+    """Return the ModelShape that a Hugging Face config.json describes.
+
+    Raises QCourseError for a model type that is not known and for a size that is missing.
+    """
+    text = read.text_part(config)
+    read.check_known(text, name)
+    kind = text["model_type"]
     try:
-        heads, hidden, kind = config["num_attention_heads"], config["hidden_size"], config["model_type"]
-        experts = config.get("num_local_experts") or config.get("num_experts") or 1
+        method, bits = own_quantization(config.get("quantization_config") or {})
         return ModelShape(
             name=str(name),
             model_type=kind,
-            layers=config["num_hidden_layers"],
-            hidden=hidden,
-            intermediate=config.get("moe_intermediate_size") or config["intermediate_size"],
-            heads=heads,
-            kv_heads=config.get("num_key_value_heads") or heads,
-            head_dim=config.get("head_dim") or hidden // heads,
-            vocabulary=config["vocab_size"],
-            tied=bool(config.get("tie_word_embeddings", kind != "mixtral" and kind != "llama")),
-            context=config.get("max_position_embeddings", 0),
-            qkv_bias=kind in ("qwen2", "qwen2_moe") or bool(config.get("attention_bias")),
-            qk_norm=kind in ("qwen3", "qwen3_moe"),
-            experts=experts,
-            experts_per_token=config.get("num_experts_per_tok") or 1,
+            layers=text["num_hidden_layers"],
+            hidden=text["hidden_size"],
+            heads=text["num_attention_heads"],
+            kv_heads=text.get("num_key_value_heads") or text["num_attention_heads"],
+            vocabulary=text["vocab_size"],
+            tied=bool(text.get("tie_word_embeddings", FAMILIES[kind][3])),
+            context=text.get("max_position_embeddings", 0),
+            experts=read.experts(text),
+            linears=read.linears(text),
+            caches=read.caches(text),
+            state_values=read.state_values(text),
+            small=small_tensors(text, config),
+            own_method=method,
+            own_bits=bits,
         )
     except KeyError as error:
-        raise QCourseError(
-            f"the configuration of {name} has no {error.args[0]!r}; only Llama- and Qwen-like "
-            "decoders can be planned"
-        ) from error
+        raise QCourseError(f"the configuration of {name} ({kind}) has no {error.args[0]!r}; "
+                           "download the whole config.json") from error  # fmt: skip
+
+
+def own_quantization(config: dict) -> tuple[str, dict[str, float]]:
+    """Return the method and {kind of linear: bits} of a model that is published quantized, or ("", {})."""
+    if config.get("quant_method") == "mxfp4":
+        return "mxfp4", {"expert": 4 + 8 / 32}
+    if config.get("quant_method") == "fp8" and config.get("weight_block_size"):
+        rows, columns = config["weight_block_size"]
+        return "fp8-block", dict.fromkeys(("attention", "mlp", "expert"), 8 + 32 / (rows * columns))
+    return "", {}

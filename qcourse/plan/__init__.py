@@ -9,7 +9,7 @@ from qcourse.plan.chooser import Lane, lanes
 from qcourse.plan.estimate import Plan, plan
 from qcourse.plan.hardware import Accelerator, accelerator, accelerators
 from qcourse.plan.launch import SERVERS, commands, modelfile
-from qcourse.plan.memory import KV_BYTES, bits_per_linear_weight, kv_bytes_per_token, weights_bytes
+from qcourse.plan.memory import KV_BYTES, bits_per_linear_weight, kv_bytes_per_token, kv_cache_bytes, weights_bytes
 
 __all__ = [
     "Accelerator",
@@ -23,6 +23,7 @@ __all__ = [
     "bits_per_linear_weight",
     "commands",
     "kv_bytes_per_token",
+    "kv_cache_bytes",
     "lanes",
     "modelfile",
     "plan",

@@ -7,6 +7,7 @@ from qcourse.plan.hardware import Accelerator
 from qcourse.recipe import Recipe
 
 MULTIPLIES_IN_8_BIT = ("fp8-dynamic", "fp8-static", "fp8-block")
+MULTIPLIES_INTEGERS = ("w8a8-int8",)
 
 
 @dataclass(frozen=True)
@@ -15,37 +16,34 @@ class Roofline:
 
     decode: one step that gives every sequence of the batch one token.
     prefill: a prompt of `context` tokens, one sequence.
-    decode_bound: "memory" or "compute"; batch_at_ridge: where decoding turns from one to the other.
+    decode_bound: "memory" or "compute"; batch_at_ridge: where decoding turns from one to the
+    other, None where the KV cache of a sequence takes longer to read than its token to compute.
     """
 
     decode: float
     prefill: float
     decode_bound: str
-    batch_at_ridge: float
+    batch_at_ridge: float | None
 
 
-def roofline(shape: ModelShape, recipe: Recipe, device: Accelerator, weights: int, kv: int, batch: int,
-             context: int) -> Roofline | None:  # fmt: skip
+def roofline(shape: ModelShape, recipe: Recipe | None, device: Accelerator, weights: int, kv: int, batch: int,
+             context: int, devices: int = 1) -> Roofline | None:  # fmt: skip
     """Return the bounds, or None where the table has no sourced bandwidth and FLOPS of the device.
 
-    weights, kv: bytes read in one decode step. A token costs two operations per active
-    parameter (attention over the context is left out: small below about 10,000 tokens).
+    weights, kv: bytes read in one decode step of the whole batch. A token costs two operations per
+    active parameter (attention over the context is left out: small below about 10,000 tokens).
     """
-    rate = device.fp8_flops if recipe.method in MULTIPLIES_IN_8_BIT else device.bf16_flops
+    method = shape.own_method if recipe is None else recipe.method
+    rate = device.fp8_flops if method in MULTIPLIES_IN_8_BIT else device.bf16_flops
+    rate = device.int8_flops if method in MULTIPLIES_INTEGERS else rate
     if not (device.bandwidth and rate):
         return None
-    operations = 2 * active_parameters(shape)
-    moved, computed = (weights + kv) / device.bandwidth, batch * operations / rate
+    bandwidth, rate = devices * device.bandwidth, devices * rate
+    token, cache = 2 * shape.active_parameters / rate, kv / batch / bandwidth
+    read, moved, computed = weights / bandwidth, (weights + kv) / bandwidth, batch * token
     return Roofline(
         decode=max(moved, computed),
-        prefill=max(weights / device.bandwidth, context * operations / rate),
+        prefill=max(read, context * token),
         decode_bound="memory" if moved >= computed else "compute",
-        batch_at_ridge=weights / device.bandwidth * rate / operations,
+        batch_at_ridge=read / (token - cache) if token > cache else None,
     )
-
-
-def active_parameters(shape: ModelShape) -> int:
-    """Return the parameters that one token multiplies with: linears (of its experts only) and the head."""
-    kinds = shape.parameters
-    mlp = kinds["mlp"] * shape.experts_per_token // shape.experts
-    return kinds["attention"] + mlp + shape.vocabulary * shape.hidden

@@ -7,7 +7,8 @@ from qcourse.common import QCourseError
 from qcourse.models import ModelShape, shape
 from qcourse.plan.bounds import Roofline, roofline
 from qcourse.plan.hardware import Accelerator, accelerator
-from qcourse.plan.memory import kv_bytes_per_token, weights_bytes
+from qcourse.plan.memory import kv_bytes_per_token, kv_cache_bytes, read_bytes, weights_bytes
+from qcourse.plan.parallel import check_split, kv_share
 from qcourse.recipe import Recipe, named
 
 USABLE = 0.9  # engines keep a tenth for activations, graphs and the driver (vLLM's gpu_memory_utilization)
@@ -17,11 +18,12 @@ USABLE = 0.9  # engines keep a tenth for activations, graphs and the driver (vLL
 class Plan:
     """What a model needs and what the device has, in bytes.
 
-    total_bytes = weights_bytes + kv_cache_bytes; fits: total_bytes within usable_bytes.
+    total_bytes = weights_bytes + kv_cache_bytes, on all `tensor_parallel` devices together;
+    fits: device_bytes, what each of them holds, within usable_bytes. recipe None: as published.
     """
 
     model: ModelShape
-    recipe: Recipe
+    recipe: Recipe | None
     device: Accelerator
     context: int
     batch: int
@@ -29,6 +31,20 @@ class Plan:
     weights_bytes: int
     kv_bytes_per_token: int
     kv_cache_bytes: int
+    tensor_parallel: int = 1
+
+    @property
+    def name(self) -> str:
+        """The recipe's name, or how the model is published."""
+        if self.recipe is not None:
+            return self.recipe.name
+        return f"{self.model.own_method} as published" if self.model.own_method else "bf16"
+
+    @property
+    def device_bytes(self) -> int:
+        """What one of the devices holds; KV heads that are fewer than the devices are repeated."""
+        share = kv_share(self.model, self.tensor_parallel)
+        return round(self.weights_bytes / self.tensor_parallel + self.kv_cache_bytes * share)
 
     @property
     def total_bytes(self) -> int:
@@ -37,25 +53,26 @@ class Plan:
 
     @property
     def usable_bytes(self) -> int:
-        """What an engine may take of the device's memory."""
+        """What an engine may take of one device's memory."""
         return int(self.device.memory_bytes * USABLE)
 
     @property
     def fits(self) -> bool:
         """Whether weights and cache go into the usable memory."""
-        return self.total_bytes <= self.usable_bytes
+        return self.device_bytes <= self.usable_bytes
 
     @property
     def sequences(self) -> int:
         """How many sequences of full context fit beside the weights."""
-        room = self.usable_bytes - self.weights_bytes
-        return max(0, room // (self.kv_bytes_per_token * self.context))
+        room = self.usable_bytes - self.weights_bytes / self.tensor_parallel
+        one = self.kv_cache_bytes / self.batch * kv_share(self.model, self.tensor_parallel)
+        return max(0, int(room // one))
 
     @property
     def bounds(self) -> Roofline | None:
         """The roofline's lower bounds on time, where the device's figures are known."""
-        return roofline(self.model, self.recipe, self.device, self.weights_bytes, self.kv_cache_bytes,
-                        self.batch, self.context)  # fmt: skip
+        return roofline(self.model, self.recipe, self.device, read_bytes(self.model, self.recipe),
+                        self.kv_cache_bytes, self.batch, self.context, self.tensor_parallel)  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain values, the contract's five keys among them."""
@@ -63,7 +80,8 @@ class Plan:
         return {
             "model": self.model.name,
             "parameters": self.model.total_parameters,
-            "recipe": self.recipe.name,
+            "active_parameters": self.model.active_parameters,
+            "recipe": self.name,
             "gpu": self.device.name,
             "gpu_source": self.device.source,
             "context": self.context,
@@ -73,6 +91,8 @@ class Plan:
             "kv_bytes_per_token": self.kv_bytes_per_token,
             "kv_cache_bytes": self.kv_cache_bytes,
             "total_bytes": self.total_bytes,
+            "tensor_parallel": self.tensor_parallel,
+            "device_bytes": self.device_bytes,
             "usable_bytes": self.usable_bytes,
             "fits": self.fits,
             "sequences_that_fit": self.sequences,
@@ -84,25 +104,36 @@ class Plan:
 
     def __str__(self) -> str:
         """Return the plan as the lines that the command prints."""
-        fits = "fits" if self.fits else "does not fit"
+        sizes, one = self.model, size(self.device_bytes)
+        active = f" ({sizes.active_parameters / 1e9:.2f} B a token)" if sizes.experts > 1 else ""
+        many = f" x {self.tensor_parallel}, {one} on each" if self.tensor_parallel > 1 else ""
+        capped = ", windows and states counted" if len(sizes.caches) > 1 or sizes.state_values else ""
         lines = [
-            f"{self.model.name}: {self.model.total_parameters / 1e9:.2f} B parameters, {self.recipe.name}",
+            f"{sizes.name}: {sizes.total_parameters / 1e9:.2f} B parameters{active}, {self.name}",
             f"  weights        {size(self.weights_bytes):>10}",
             f"  KV cache       {size(self.kv_cache_bytes):>10}   {self.kv_bytes_per_token / 1024:g} KiB"
-            f" a token x {self.context:,} tokens x {self.batch} ({self.kv_cache_dtype})",
-            f"  total          {size(self.total_bytes):>10}   {fits} in {size(self.usable_bytes)} usable of "
-            f"{self.device.name} ({USABLE:.0%} of {size(self.device.memory_bytes)})",
+            f" a token x {self.context:,} tokens x {self.batch} ({self.kv_cache_dtype}){capped}",
+            f"  total          {size(self.total_bytes):>10}   {self.verdict()} {self.device.name}{many} "
+            f"({USABLE:.0%} of {size(self.device.memory_bytes)})",
             f"  room for       {self.sequences:>10,}   sequences of {self.context:,} tokens",
         ]
         return "\n".join([*lines, *self.describe_bounds()])
 
+    def verdict(self) -> str:
+        """Return whether it fits, and that the tenth kept for the engine decides where it does."""
+        kept = self.usable_bytes < self.device_bytes <= self.device.memory_bytes
+        reason = f", only because {1 - USABLE:.0%} is kept for the engine," if kept else ""
+        return f"{'fits' if self.fits else 'does not fit'}{reason} in {size(self.usable_bytes)} usable of"
+
     def describe_bounds(self) -> list[str]:
         """Return the roofline's lines, or the reason why there are none."""
         if self.bounds is None:
-            return [f"  speed          no bound: bandwidth and FLOPS of {self.device.name} are not tabled"]
+            return [f"  speed          not known: {self.device.name} has no sourced bandwidth or rate for it"]
+        ridge = self.bounds.batch_at_ridge
+        turn = "at every batch" if ridge is None else f"turns at batch {ridge:.0f}"
         return [
             f"  decode         {1e3 * self.bounds.decode:>7.1f} ms   a step at least, bound by "
-            f"{self.bounds.decode_bound} (turns at batch {self.bounds.batch_at_ridge:.0f})",
+            f"{self.bounds.decode_bound} ({turn})",
             f"  prefill        {1e3 * self.bounds.prefill:>7.1f} ms   at least for {self.context:,} tokens",
         ]
 
@@ -110,15 +141,17 @@ class Plan:
 def plan(
     model: object,
     gpu: str | Accelerator | None = None,
-    recipe: str | Recipe = "bf16",
+    recipe: str | Recipe | None = None,
     context: int | None = None,
     batch: int = 1,
     kv_cache_dtype: str = "auto",
+    tensor_parallel: int = 1,
 ) -> Plan:
     """Return the Plan of a model (name, folder, hub id, config) on a device (None: this machine).
 
-    context: tokens a sequence, the model's own limit at most; 4,096 or that limit when None.
-    Raises QCourseError for unknown names and for a context or batch that cannot be.
+    recipe None: as the model is published (bf16 unless its configuration says otherwise). context: tokens a sequence, the model's own limit at most; 4,096 or that limit when None.
+    Raises QCourseError for unknown names, for a context or batch that cannot be,
+    and for a model that `tensor_parallel` devices cannot share.
     """
     sizes = shape(model)
     limit = sizes.context or 4096
@@ -131,9 +164,10 @@ def plan(
         )
     chosen = named(recipe) if isinstance(recipe, str) else recipe
     device = gpu if isinstance(gpu, Accelerator) else accelerator(gpu)
-    per_token = kv_bytes_per_token(sizes, kv_cache_dtype)
+    check_split(sizes, chosen, tensor_parallel)
     return Plan(sizes, chosen, device, context, batch, kv_cache_dtype, weights_bytes(sizes, chosen),
-                per_token, per_token * context * batch)  # fmt: skip
+                kv_bytes_per_token(sizes, kv_cache_dtype),
+                kv_cache_bytes(sizes, context, batch, kv_cache_dtype), tensor_parallel)  # fmt: skip
 
 
 def size(count: float) -> str:

@@ -20,6 +20,8 @@ class Accelerator:
     bandwidth: float | None = None
     bf16_flops: float | None = None
     fp8_flops: float | None = None
+    int8_flops: float | None = None
+    fp4_flops: float | None = None
     capability: str | None = None
     source: str = "this machine"
 

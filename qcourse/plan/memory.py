@@ -29,15 +29,7 @@ NF4_ABSMAX = {"": 8 / 64 + 32 / (64 * 256), "single": 32 / 64}  # bits a weight;
 
 def linear_shapes(shape: ModelShape) -> list[tuple[int, int, int]]:
     """Return (rows, columns, how many in the model) of the quantized linears."""
-    query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    mlps = shape.layers * shape.experts
-    return [
-        (query, shape.hidden, shape.layers),
-        (key, shape.hidden, 2 * shape.layers),
-        (shape.hidden, query, shape.layers),
-        (shape.intermediate, shape.hidden, 2 * mlps),
-        (shape.hidden, shape.intermediate, mlps),
-    ]
+    return [(one.rows, one.columns, one.count) for one in shape.linears]
 
 
 def bits_per_linear_weight(recipe: Recipe, columns: int) -> float:
@@ -68,23 +60,59 @@ def bits_per_linear_weight(recipe: Recipe, columns: int) -> float:
     )
 
 
-def weights_bytes(shape: ModelShape, recipe: Recipe) -> int:
-    """Return the bytes that the weights take on the device."""
-    if recipe.method == "gguf":
-        if recipe.variant not in GGUF_BITS:
-            known = ", ".join(sorted(GGUF_BITS))
-            raise QCourseError(f"the size of a {recipe.variant} GGUF is not tabled; known are {known}")
-        return round(shape.total_parameters * GGUF_BITS[recipe.variant] / 8)
-    quantized = sum(
-        rows * columns * count * bits_per_linear_weight(recipe, columns)
-        for rows, columns, count in linear_shapes(shape)
-    )
-    stored = sum(rows * columns * count for rows, columns, count in linear_shapes(shape))
-    return round(quantized / 8 + 2 * (shape.total_parameters - stored))
+def weights_bytes(shape: ModelShape, recipe: Recipe | None = None) -> int:
+    """Return the bytes that the weights take on the device; recipe None: as the model is published."""
+    if recipe is not None and recipe.method == "gguf":
+        return round(shape.total_parameters * gguf_bits(recipe) / 8)
+    stored = linear_bytes(shape, recipe, active=False)
+    return round(stored + 2 * (shape.total_parameters - shape.linear_parameters))
+
+
+def read_bytes(shape: ModelShape, recipe: Recipe | None = None) -> int:
+    """Return the bytes of weights that a decode step reads at least: one token's experts, and the head.
+
+    Of the input embedding a step reads a row a sequence, which is left out.
+    """
+    kept = shape.vocabulary * shape.hidden + sum(shape.small.values()) - shape.small["vision"]
+    if recipe is not None and recipe.method == "gguf":
+        used = sum(one.rows * one.columns * one.active for one in shape.linears)
+        return round((used + kept) * gguf_bits(recipe) / 8)
+    return round(linear_bytes(shape, recipe, active=True) + 2 * kept)
+
+
+def linear_bytes(shape: ModelShape, recipe: Recipe | None, active: bool) -> float:
+    """Return the bytes of all linears, or of those that one token uses."""
+    total = 0.0
+    for one in shape.linears:
+        own = shape.own_bits.get(one.kind, 16.0)
+        bits = own if recipe is None else bits_per_linear_weight(recipe, one.columns)
+        total += one.rows * one.columns * (one.active if active else one.count) * bits / 8
+    return total
+
+
+def gguf_bits(recipe: Recipe) -> float:
+    """Return the bits per weight of a whole GGUF file of the recipe's type."""
+    if recipe.variant not in GGUF_BITS:
+        known = ", ".join(sorted(GGUF_BITS))
+        raise QCourseError(f"the size of a {recipe.variant} GGUF is not tabled; known are {known}")
+    return GGUF_BITS[recipe.variant]
 
 
 def kv_bytes_per_token(shape: ModelShape, dtype: str = "auto") -> int:
-    """Return the bytes that one token adds to the KV cache of one sequence."""
+    """Return the bytes that one token adds to the KV cache of one sequence, inside every window."""
+    return round(shape.kv_values_per_token * kv_bytes(dtype))
+
+
+def kv_cache_bytes(shape: ModelShape, context: int, batch: int = 1, dtype: str = "auto") -> int:
+    """Return the bytes that `batch` sequences of `context` tokens keep: windows capped, states added.
+
+    States of linear attention are kept in 16 bits, as vLLM does unless the configuration asks for more.
+    """
+    return batch * round(shape.kv_values(context) * kv_bytes(dtype) + 2 * shape.state_values)
+
+
+def kv_bytes(dtype: str) -> float:
+    """Return the bytes of one value of the KV cache."""
     if dtype not in KV_BYTES:
         raise QCourseError(f"unknown KV cache type {dtype!r}; known are {', '.join(KV_BYTES)}")
-    return round(shape.kv_values_per_token * KV_BYTES[dtype])
+    return KV_BYTES[dtype]

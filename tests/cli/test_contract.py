@@ -17,7 +17,7 @@ CONTRACT = {
     "eval": {"--baseline", "--text", "--json"},
     "serve": {"--engine", "--kv-cache-dtype", "--port"},
     "loadtest": {"--json"},
-    "plan": {"--gpu", "--recipe", "--context", "--batch", "--kv-cache-dtype", "--json"},
+    "plan": {"--gpu", "--recipe", "--context", "--batch", "--kv-cache-dtype", "--tensor-parallel", "--json"},
     "claims": {"--recompute", "--json"},
     "sweep": set(),
     "ship": set(),

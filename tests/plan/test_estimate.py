@@ -48,14 +48,63 @@ def test_roofline_on_a_round_machine():
 def test_a_mixture_of_experts_multiplies_with_its_active_part_only():
     sizes = shape("mistralai/Mixtral-8x7B-v0.1")
     device = Accelerator("round", 10**12, bandwidth=1e12, bf16_flops=1e15)
-    dense = dataclasses.replace(sizes, experts_per_token=sizes.experts)
+    every = tuple(one._replace(active=one.count) for one in sizes.linears)
+    dense = dataclasses.replace(sizes, linears=every)
     args = (named("bf16"), device, 1, 0, 1, 10_000)
     assert roofline(sizes, *args).prefill < roofline(dense, *args).prefill / 2
 
 
+@pytest.mark.parametrize(("model", "gpu", "milliseconds"), [
+    ("mistralai/Mixtral-8x7B-v0.1", "L4", 86.8), ("Qwen/Qwen3-30B-A3B", "H100", 1.95), (LLAMA, "L4", 51.8),
+])  # fmt: skip
+def test_a_decode_step_reads_what_one_token_uses(model, gpu, milliseconds):
+    assert 1e3 * plan(model, gpu).bounds.decode == pytest.approx(milliseconds, rel=0.01)
+
+
+def test_the_ridge_counts_the_kv_cache_of_every_sequence():
+    """At 4,096 tokens a sequence's cache takes longer to read than its token to compute: no batch turns."""
+    many = plan(LLAMA, "L4", batch=1000)
+    assert many.bounds.decode_bound == "memory" and many.bounds.batch_at_ridge is None
+    assert "at every batch" in str(many)
+    short = plan(LLAMA, "L4", context=64).bounds.batch_at_ridge
+    assert plan(LLAMA, "L4", context=64, batch=int(short)).bounds.decode_bound == "memory"
+    assert plan(LLAMA, "L4", context=64, batch=int(short) + 1).bounds.decode_bound == "compute"
+
+
+def test_models_published_quantized_are_counted_as_published():
+    oss = plan("openai/gpt-oss-20b", "H100")
+    assert oss.weights_bytes / 1e9 == pytest.approx(13.76, rel=0.01) and "mxfp4 as published" in str(oss)
+    assert plan("openai/gpt-oss-20b", "H100", "bf16").weights_bytes / 1e9 == pytest.approx(41.8, rel=0.01)
+    deepseek = plan("deepseek-ai/DeepSeek-V3", "H100")
+    assert deepseek.weights_bytes / 1e9 == pytest.approx(673, rel=0.01) and not deepseek.fits
+
+
+def test_tensor_parallel_shares_the_weights_and_refuses_what_cannot_be_split():
+    two = plan("meta-llama/Llama-3.1-70B", "H100", tensor_parallel=4)
+    assert two.fits and two.device_bytes == pytest.approx(two.total_bytes / 4)
+    assert two.to_dict()["total_bytes"] == two.weights_bytes + two.kv_cache_bytes
+    shared = plan("deepseek-ai/DeepSeek-V3", "H200", tensor_parallel=8)
+    assert shared.device_bytes == pytest.approx(shared.weights_bytes / 8 + shared.kv_cache_bytes)
+    small = {**KNOWN, "hidden_size": 256, "intermediate_size": 256}
+    with pytest.raises(QCourseError, match="256 columns in groups of 128 on 4 devices: 64 columns each"):
+        plan(small, "L4", "gptq-w4g128", tensor_parallel=4)
+    assert plan(small, "L4", "gptq-w4g128", tensor_parallel=2).weights_bytes
+    with pytest.raises(QCourseError, match="28 attention heads cannot be dealt to 8 devices: 28 / 8 = 3.5"):
+        plan("Qwen/Qwen2.5-7B", "L4", tensor_parallel=8)
+
+
+KNOWN = {"model_type": "llama", "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4,
+         "vocab_size": 512, "max_position_embeddings": 4096}  # fmt: skip
+
+
+def test_the_kept_tenth_is_named_where_it_decides():
+    close = plan(LLAMA, "17GB")
+    assert not close.fits and "only because 10% is kept for the engine" in str(close)
+
+
 def test_no_bound_without_a_sourced_figure():
-    made = plan(LLAMA, "RTX-4090", "gptq-w4g128")
-    assert made.bounds is None and "are not tabled" in str(made)
+    made = plan(LLAMA, "24GB", "gptq-w4g128")
+    assert made.bounds is None and "not known" in str(made)
     assert made.to_dict()["decode_seconds_at_least"] is None
 
 
