@@ -20,7 +20,7 @@ def weight_bytes(model: torch.nn.Module) -> int:
 
 def kv_bytes(config: Any, tokens: int, bytes_per_value: float = 2) -> int:
     """Return the bytes of keys and values of `tokens` tokens in all layers (no per-block overhead)."""
-    return int(shape(config).kv_values_per_token * tokens * bytes_per_value)
+    return int(shape(config).kv_values(tokens) * bytes_per_value)
 
 
 class PeakMemory:

@@ -29,7 +29,7 @@ class Cache(NamedTuple):
     window: int | None
 
 
-# model type: (norms of width `hidden` a layer, kind of norm on queries and keys, biased attention, tied by default)
+# model type: (norms of width `hidden` a layer, norm on queries and keys, biased attention, tied by default)
 FAMILIES = {
     "llama": (2, "", False, False), "mistral": (2, "", False, False), "mixtral": (2, "", False, False),
     "ministral": (2, "", False, False), "granite": (2, "", False, False), "phi3": (2, "", False, False),
@@ -63,7 +63,9 @@ def check_known(config: dict, name: str) -> None:
     strange = () if is_latent(config) else ("kv_lora_rank",)
     strange += () if kind in MIXTURES else EXPERT_FIELDS
     if field := next((field for field in strange if config.get(field)), None):
-        raise QCourseError(f"{name} has {field}, which the layers of model type {kind} do not; check its config")
+        raise QCourseError(
+            f"{name} has {field}, which the layers of model type {kind} do not; check its config"
+        )
 
 
 def kinds_of_layers(config: dict) -> list[str]:
@@ -72,8 +74,8 @@ def kinds_of_layers(config: dict) -> list[str]:
     if given := config.get("layer_types"):
         unknown = set(given) - {"full_attention", "linear_attention", *WINDOWED}
         if unknown or len(given) != layers:
-            raise QCourseError(f"layer_types has {len(given)} entries for {layers} layers, or unknown kinds: "
-                               f"{', '.join(sorted(unknown)) or 'none'}; such a model cannot be planned")  # fmt: skip
+            raise QCourseError(f"layer_types has {len(given)} entries for {layers} layers, and unknown "
+                               f"kinds: {', '.join(sorted(unknown)) or 'none'}; it cannot be planned")  # fmt: skip
         return given
     if interval := config.get("full_attention_interval"):
         return ["linear_attention" if (i + 1) % interval else "full_attention" for i in range(layers)]
@@ -107,7 +109,9 @@ def attention(config: dict) -> list[tuple[int, int, int]]:
         return [(gate * query, hidden, 1), (key, hidden, 2), (hidden, query, 1)]
     rank, rope, plain = config["kv_lora_rank"], config["qk_rope_head_dim"], config["qk_nope_head_dim"]
     value, low = config["v_head_dim"], config.get("q_lora_rank")
-    query = [(low, hidden, 1), (heads * (plain + rope), low, 1)] if low else [(heads * (plain + rope), hidden, 1)]
+    query = (
+        [(low, hidden, 1), (heads * (plain + rope), low, 1)] if low else [(heads * (plain + rope), hidden, 1)]
+    )
     return [*query, (rank + rope, hidden, 1), (heads * (plain + value), rank, 1), (hidden, heads * value, 1)]
 
 
@@ -137,7 +141,9 @@ def mixture_layers(config: dict) -> int:
     if config["model_type"] == "llama4_text":
         return layers // config.get("interleave_moe_layer_step", 1)
     if config.get("decoder_sparse_step", 1) != 1 or config.get("moe_layer_freq", 1) != 1:
-        raise QCourseError("experts in every n-th layer only (decoder_sparse_step, moe_layer_freq) are not planned")
+        raise QCourseError(
+            "experts in every n-th layer only (decoder_sparse_step, moe_layer_freq) are not planned"
+        )
     return layers - config.get("first_k_dense_replace", 0) - len(config.get("mlp_only_layers") or [])
 
 
@@ -162,9 +168,10 @@ def linears(config: dict) -> tuple[Linear, ...]:
     """Return every linear of the decoder layers; routers, embeddings and the head are not among them."""
     kinds = kinds_of_layers(config)
     slow, fast = kinds.count("linear_attention"), len(kinds) - kinds.count("linear_attention")
-    found = [Linear("attention", *size, many * fast, many * fast) for *size, many in attention(config)]
+    sizes = [(*size, many * fast) for *size, many in attention(config)]
     if slow:
-        found += [Linear("attention", *size, many * slow, many * slow) for *size, many in linear_attention(config)]
+        sizes += [(*size, many * slow) for *size, many in linear_attention(config)]
+    found = [Linear("attention", rows, columns, count, count) for rows, columns, count in sizes]
     return (*found, *mlp_linears(config))
 
 

@@ -29,6 +29,8 @@ class ModelShape:
     hidden: int
     heads: int
     kv_heads: int
+    head_dim: int
+    intermediate: int
     vocabulary: int
     tied: bool
     context: int
@@ -121,6 +123,8 @@ def from_config(config: dict, name: str) -> ModelShape:
             hidden=text["hidden_size"],
             heads=text["num_attention_heads"],
             kv_heads=text.get("num_key_value_heads") or text["num_attention_heads"],
+            head_dim=read.head_dim(text),
+            intermediate=text["intermediate_size"],
             vocabulary=text["vocab_size"],
             tied=bool(text.get("tie_word_embeddings", FAMILIES[kind][3])),
             context=text.get("max_position_embeddings", 0),
@@ -137,11 +141,16 @@ def from_config(config: dict, name: str) -> ModelShape:
                            "download the whole config.json") from error  # fmt: skip
 
 
-def own_quantization(config: dict) -> tuple[str, dict[str, float]]:
-    """Return the method and {kind of linear: bits} of a model that is published quantized, or ("", {})."""
-    if config.get("quant_method") == "mxfp4":
-        return "mxfp4", {"expert": 4 + 8 / 32}
-    if config.get("quant_method") == "fp8" and config.get("weight_block_size"):
-        rows, columns = config["weight_block_size"]
+def own_quantization(config: Any) -> tuple[str, dict[str, float]]:
+    """Return the method and {kind of linear: bits} of a model that is published quantized, or ("", {}).
+
+    The bits of other methods than gpt-oss's MXFP4 and DeepSeek's FP8 blocks stay unknown: ("awq", {}).
+    """
+    table = config if isinstance(config, dict) else vars(config)
+    method = str(getattr(table.get("quant_method"), "value", table.get("quant_method", "")))
+    if method == "mxfp4":
+        return method, {"expert": 4 + 8 / 32}
+    if method == "fp8" and table.get("weight_block_size"):
+        rows, columns = table["weight_block_size"]
         return "fp8-block", dict.fromkeys(("attention", "mlp", "expert"), 8 + 32 / (rows * columns))
-    return "", {}
+    return method, {}

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from qcourse.models.layers import (FAMILIES, attention, delta_widths, experts, head_dim, kinds_of_layers,
-                                   mixture_layers)  # fmt: skip
+from qcourse.models.layers import (
+    FAMILIES,
+    attention,
+    delta_widths,
+    experts,
+    head_dim,
+    kinds_of_layers,
+    mixture_layers,  # fmt: skip
+)
 
 
 def small_tensors(config: dict, whole: dict) -> dict[str, int]:
@@ -60,7 +67,7 @@ def convolutions(config: dict) -> int:
 
 
 def vision(whole: dict) -> int:
-    """Return the parameters of a vision tower of plain blocks (SigLIP, Llama 4), to about a percent; else 0."""
+    """Return the parameters of a vision tower of plain blocks (SigLIP, Llama 4) to about a percent, else 0."""
     tower = whole.get("vision_config") or {}
     if tower.get("model_type") not in ("siglip_vision_model", "llama4_vision_model"):
         return 0

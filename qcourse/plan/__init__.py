@@ -9,7 +9,13 @@ from qcourse.plan.chooser import Lane, lanes
 from qcourse.plan.estimate import Plan, plan
 from qcourse.plan.hardware import Accelerator, accelerator, accelerators
 from qcourse.plan.launch import SERVERS, commands, modelfile
-from qcourse.plan.memory import KV_BYTES, bits_per_linear_weight, kv_bytes_per_token, kv_cache_bytes, weights_bytes
+from qcourse.plan.memory import (
+    KV_BYTES,
+    bits_per_linear_weight,
+    kv_bytes_per_token,
+    kv_cache_bytes,
+    weights_bytes,
+)
 
 __all__ = [
     "Accelerator",

@@ -149,9 +149,10 @@ def plan(
 ) -> Plan:
     """Return the Plan of a model (name, folder, hub id, config) on a device (None: this machine).
 
-    recipe None: as the model is published (bf16 unless its configuration says otherwise). context: tokens a sequence, the model's own limit at most; 4,096 or that limit when None.
-    Raises QCourseError for unknown names, for a context or batch that cannot be,
-    and for a model that `tensor_parallel` devices cannot share.
+    recipe None: as the model is published (bf16 unless its configuration says otherwise).
+    context: tokens a sequence, the model's own limit at most; 4,096 or that limit when None.
+    Raises QCourseError for unknown names, for a context or batch that cannot be, and for a model
+    that `tensor_parallel` devices cannot share.
     """
     sizes = shape(model)
     limit = sizes.context or 4096

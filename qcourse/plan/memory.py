@@ -82,6 +82,10 @@ def read_bytes(shape: ModelShape, recipe: Recipe | None = None) -> int:
 
 def linear_bytes(shape: ModelShape, recipe: Recipe | None, active: bool) -> float:
     """Return the bytes of all linears, or of those that one token uses."""
+    if recipe is None and shape.own_method and not shape.own_bits:
+        raise QCourseError(
+            f"{shape.name} is stored as {shape.own_method}; name the recipe that it was made with"
+        )
     total = 0.0
     for one in shape.linears:
         own = shape.own_bits.get(one.kind, 16.0)
