@@ -67,7 +67,7 @@ def convolutions(config: dict) -> int:
 
 
 def vision(whole: dict) -> int:
-    """Return the parameters of a vision tower of plain blocks (SigLIP, Llama 4) to about a percent, else 0."""
+    """Return the parameters of a vision tower of plain blocks (SigLIP, Llama 4), to about a percent."""
     tower = whole.get("vision_config") or {}
     if tower.get("model_type") not in ("siglip_vision_model", "llama4_vision_model"):
         return 0
