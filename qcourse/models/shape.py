@@ -10,7 +10,8 @@ from typing import Any
 
 from qcourse.common import QCourseError, data_folder
 from qcourse.models import layers as read
-from qcourse.models.layers import FAMILIES, Cache, Linear
+from qcourse.models.families import FAMILIES, check_known, text_part
+from qcourse.models.layers import Cache, Linear
 from qcourse.models.resolve import resolve
 from qcourse.models.small_tensors import small_tensors
 
@@ -111,8 +112,8 @@ def from_config(config: dict, name: str) -> ModelShape:
 
     Raises QCourseError for a model type that is not known and for a size that is missing.
     """
-    text = read.text_part(config)
-    read.check_known(text, name)
+    text = text_part(config)
+    check_known(text, name)
     kind = text["model_type"]
     try:
         method, bits = own_quantization(config.get("quantization_config") or {})

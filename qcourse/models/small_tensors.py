@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from qcourse.models.layers import (
-    FAMILIES,
-    attention,
-    delta_widths,
-    experts,
-    head_dim,
-    kinds_of_layers,
-    mixture_layers,  # fmt: skip
-)
+from qcourse.models.families import FAMILIES, kinds_of_layers
+from qcourse.models.layers import attention, delta_widths, experts, head_dim, mixture_layers
 
 
 def small_tensors(config: dict, whole: dict) -> dict[str, int]:

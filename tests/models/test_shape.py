@@ -53,7 +53,7 @@ def test_what_is_not_understood_is_refused_by_name():
     row = dict(next(row for row in ROWS if row["name"] == "Qwen/Qwen3-8B"))
     with pytest.raises(QCourseError, match="model type 'mamba9' .* known are .*deepseek_v3"):
         shape({**row, "model_type": "mamba9"})
-    with pytest.raises(QCourseError, match="layer_types has 36 entries .* conv"):
+    with pytest.raises(QCourseError, match="layer_types has 36 entries .*conv"):
         shape({**row, "layer_types": ["conv"] * 36})
     with pytest.raises(QCourseError, match="has kv_lora_rank"):
         shape({**row, "kv_lora_rank": 512})
