@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qcourse.models.products import bf16_products
+from qcourse.models.products import bf16_products, has_bf16_products
 
 NAME = "qcourse-blocks"
 BLOCK = 64  # queries; one block's scores then stay in the cache near the core
@@ -66,6 +66,8 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float) 
     queries = query.reshape(shared, -1, length, width)
     keys = key.reshape(shared, length, -1).mT.contiguous().float()
     values = value.reshape(shared, length, -1)
+    if not has_bf16_products():
+        values = values.float()  # the product is rounded when it is put into the result
     hidden = torch.full((BLOCK, BLOCK), float("-inf")).triu(1)
     result = torch.empty(*queries.shape[:3], values.shape[-1], dtype=value.dtype)
     for start in range(0, length, BLOCK):
@@ -74,6 +76,7 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float) 
         with bf16_products():
             scores = rows.new_empty(1, 1, 1).baddbmm(rows, keys[:, :, :stop], beta=0, alpha=scaling)
         scores.unflatten(1, (-1, stop - start))[..., start:] += hidden[: stop - start, : stop - start]
-        product = torch.bmm(torch.softmax(scores, -1).to(value.dtype), values[:, :stop])
+        shares = torch.softmax(scores, -1).to(value.dtype)
+        product = torch.bmm(shares.to(values.dtype), values[:, :stop])
         result[:, :, start:stop] = product.unflatten(1, (-1, stop - start))
     return result.view(batch, heads, length, -1)

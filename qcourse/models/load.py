@@ -14,6 +14,7 @@ from qcourse.common import QCourseError, content_hash, read_config
 from qcourse.models.checkpoint import check_checkpoint
 from qcourse.models.library_limits import check_dtype, choose_kernel, settle_4bit_layers
 from qcourse.models.memory import resident_bytes, trim_memory
+from qcourse.models.products import widen
 from qcourse.models.resolve import resolve
 from qcourse.models.skeleton import one_sentence
 
@@ -61,7 +62,7 @@ def load(
             ignore_mismatched_sizes=quantization is None, output_loading_info=True)  # fmt: skip
     if quantization is None:
         check_complete(folder, found)
-    settle_4bit_layers(model.to(device))
+    settle_4bit_layers(widen(model.to(device)))
     asked = str(name or os.environ.get("QCOURSE_MODEL") or "pico")
     return LoadedModel(model.eval(), load_tokenizer(folder), asked, folder, content_hash(folder))
 

@@ -1,9 +1,13 @@
-"""Matrix products on the CPU that multiply in bf16 and add in fp32."""
+"""Matrix products that multiply in bf16 and add in fp32, and what to do on a CPU without bf16 units."""
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor, nn
+
+ROWS = 16  # from which on converting the weight costs less than torch's slow product saves
 
 
 @contextmanager
@@ -23,3 +27,45 @@ def bf16_products() -> Iterator[None]:
         yield
     finally:
         setting.fp32_precision = before
+
+
+@functools.cache
+def has_bf16_products() -> bool:
+    """Return whether torch has a fast bf16 product on this CPU; without one it is ten times slower than fp32.
+
+    x86 needs AVX-512 or AMX; most laptops have neither.
+    """
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):
+        return True  # this torch does not say: leave its own kernels in place
+
+
+def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return inputs [..., in] times weight [out, in] transposed, plus bias, in the dtype of the inputs.
+
+    On a CPU without bf16 units many rows of bf16 are multiplied as float32 and rounded once: bf16 units
+    compute the same, products exact and sums in float32.
+    """
+    rows = inputs.numel() // max(1, inputs.shape[-1])
+    if inputs.dtype != torch.bfloat16 or inputs.device.type != "cpu" or rows < ROWS or has_bf16_products():
+        return nn.functional.linear(inputs, weight, bias)
+    found = nn.functional.linear(inputs.float(), weight.float(), None if bias is None else bias.float())
+    return found.to(torch.bfloat16)
+
+
+class WideLinear(nn.Linear):
+    """A linear that multiplies by `linear`; its parameters are those of the linear that it was."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the product [..., out], in the dtype of the inputs."""
+        return linear(inputs, self.weight, self.bias)
+
+
+def widen(model: nn.Module) -> nn.Module:
+    """Let the linears of a bf16 model on a CPU without bf16 units multiply in fp32; return the model."""
+    if not has_bf16_products():
+        for module in model.modules():
+            if type(module) is nn.Linear and module.weight.device.type == "cpu":
+                module.__class__ = WideLinear
+    return model

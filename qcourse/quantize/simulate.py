@@ -6,9 +6,9 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from qcourse.methods import llm_int8, w8a8_int8
+from qcourse.models.products import linear
 from qcourse.numerics import QuantizedWeight
 from qcourse.numerics.fp8 import fake_quantize_blocks, fake_quantize_static, fake_quantize_tokens
 from qcourse.recipe import Recipe

@@ -1,0 +1,50 @@
+"""bf16 products on a CPU without bf16 units: the same numbers, by fp32."""
+
+import copy
+
+import pytest
+import torch
+
+from qcourse.models import products
+
+
+@pytest.fixture
+def without_units(monkeypatch):
+    monkeypatch.setattr(products, "has_bf16_products", lambda: False)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(64, 96), (2, 40, 96), (1, 96)])
+def test_the_product_is_the_exact_one_rounded_once(without_units, shape, bias):
+    draw = torch.Generator().manual_seed(0)
+    layer = torch.nn.Linear(96, 32, bias=bias).bfloat16()
+    x = torch.randn(shape, generator=draw).bfloat16()
+    found = products.linear(x, layer.weight, layer.bias)
+    exact = x.double() @ layer.weight.double().T + (layer.bias.double() if bias else 0)
+    assert found.dtype == torch.bfloat16
+    assert torch.allclose(found.double(), exact, rtol=2**-8, atol=1e-6)
+
+
+def test_other_dtypes_and_few_rows_go_to_torch(without_units):
+    x, w = torch.randn(64, 32), torch.randn(8, 32)
+    assert torch.equal(products.linear(x, w), torch.nn.functional.linear(x, w))
+    few = x[: products.ROWS - 1].bfloat16()
+    assert torch.equal(products.linear(few, w.bfloat16()), torch.nn.functional.linear(few, w.bfloat16()))
+
+
+def test_a_widened_model_has_the_same_tensors_and_gradients(without_units):
+    model = torch.nn.Sequential(torch.nn.Linear(32, 48), torch.nn.Linear(48, 8)).bfloat16()
+    plain, x = copy.deepcopy(model), torch.randn(64, 32).bfloat16()
+    products.widen(model)
+    assert all(isinstance(module, products.WideLinear) for module in model)
+    assert list(model.state_dict()) == list(plain.state_dict())
+    for each in (model, plain):
+        each(x).float().square().sum().backward()
+    for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(ours.grad.float(), theirs.grad.float(), rtol=0.05, atol=0.05)
+
+
+def test_nothing_changes_where_there_are_units(monkeypatch):
+    monkeypatch.setattr(products, "has_bf16_products", lambda: True)
+    model = torch.nn.Sequential(torch.nn.Linear(32, 48)).bfloat16()
+    assert type(products.widen(model)[0]) is torch.nn.Linear
