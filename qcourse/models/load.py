@@ -14,7 +14,6 @@ from qcourse.common import QCourseError, content_hash, read_config
 from qcourse.models.checkpoint import check_checkpoint
 from qcourse.models.library_limits import check_dtype, choose_kernel, settle_4bit_layers
 from qcourse.models.memory import resident_bytes, trim_memory
-from qcourse.models.products import widen
 from qcourse.models.resolve import resolve
 from qcourse.models.skeleton import one_sentence
 
@@ -47,6 +46,8 @@ def load(
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
+
+    from qcourse.models.products import widen
 
     folder, device = resolve(name, revision), choose_device(device)
     files = check_checkpoint(folder)
