@@ -15,35 +15,43 @@ class Roofline:
     """Bounds in seconds; a real engine is slower by its overheads.
 
     decode: one step that gives every sequence of the batch one token.
-    prefill: a prompt of `context` tokens, one sequence.
+    prefill: a prompt of `context` tokens, one sequence; None where the rate is not known (decoding
+    is then bounded by memory alone).
     decode_bound: "memory" or "compute"; batch_at_ridge: where decoding turns from one to the
     other, None where the KV cache of a sequence takes longer to read than its token to compute.
     """
 
     decode: float
-    prefill: float
+    prefill: float | None
     decode_bound: str
     batch_at_ridge: float | None
 
 
 def roofline(shape: ModelShape, recipe: Recipe | None, device: Accelerator, weights: int, kv: int, batch: int,
              context: int, devices: int = 1) -> Roofline | None:  # fmt: skip
-    """Return the bounds, or None where the table has no sourced bandwidth and FLOPS of the device.
+    """Return the bounds, or None where the table has no sourced bandwidth of the device.
 
     weights, kv: bytes read in one decode step of the whole batch. A token costs two operations per
     active parameter (attention over the context is left out: small below about 10,000 tokens).
     """
-    method = shape.own_method if recipe is None else recipe.method
-    rate = device.fp8_flops if method in MULTIPLIES_IN_8_BIT else device.bf16_flops
-    rate = device.int8_flops if method in MULTIPLIES_INTEGERS else rate
-    if not (device.bandwidth and rate):
+    rate = rate_of(shape.own_method if recipe is None else recipe.method, device)
+    if not device.bandwidth:
         return None
-    bandwidth, rate = devices * device.bandwidth, devices * rate
-    token, cache = 2 * shape.active_parameters / rate, kv / batch / bandwidth
-    read, moved, computed = weights / bandwidth, (weights + kv) / bandwidth, batch * token
+    bandwidth = devices * device.bandwidth
+    read, moved, cache = weights / bandwidth, (weights + kv) / bandwidth, kv / batch / bandwidth
+    if not rate:
+        return Roofline(moved, None, "memory", None)
+    token = 2 * shape.active_parameters / rate / devices
     return Roofline(
-        decode=max(moved, computed),
+        decode=max(moved, batch * token),
         prefill=max(read, context * token),
-        decode_bound="memory" if moved >= computed else "compute",
+        decode_bound="memory" if moved >= batch * token else "compute",
         batch_at_ridge=read / (token - cache) if token > cache else None,
     )
+
+
+def rate_of(method: str, device: Accelerator) -> float | None:
+    """Return the operations a second that the device does on what a method multiplies."""
+    if method in MULTIPLIES_IN_8_BIT:
+        return device.fp8_flops
+    return device.int8_flops if method in MULTIPLIES_INTEGERS else device.bf16_flops

@@ -114,7 +114,8 @@ class Plan:
             f"  KV cache       {size(self.kv_cache_bytes):>10}   {self.kv_bytes_per_token / 1024:g} KiB"
             f" a token x {self.context:,} tokens x {self.batch} ({self.kv_cache_dtype}){capped}",
             f"  total          {size(self.total_bytes):>10}   {self.verdict()} {self.device.name}{many} "
-            f"({USABLE:.0%} of {size(self.device.memory_bytes)})",
+            f"({USABLE:.0%} of {size(self.device.memory_bytes)}, "
+            f"{self.device.memory_bytes / 2**30:.1f} GiB)",
             f"  room for       {self.sequences:>10,}   sequences of {self.context:,} tokens",
         ]
         return "\n".join([*lines, *self.describe_bounds()])
@@ -128,13 +129,19 @@ class Plan:
     def describe_bounds(self) -> list[str]:
         """Return the roofline's lines, or the reason why there are none."""
         if self.bounds is None:
-            return [f"  speed          not known: {self.device.name} has no sourced bandwidth or rate for it"]
-        ridge = self.bounds.batch_at_ridge
+            return [f"  speed          not known: {self.device.name} has no sourced bandwidth"]
+        bounds, ridge = self.bounds, self.bounds.batch_at_ridge
         turn = "at every batch" if ridge is None else f"turns at batch {ridge:.0f}"
+        if bounds.prefill is None:
+            turn, prefill = "its rate is not known", "  prefill        not known"
+        else:
+            prefill = (
+                f"  prefill        {1e3 * bounds.prefill:>7.1f} ms   at least for {self.context:,} tokens"
+            )
         return [
-            f"  decode         {1e3 * self.bounds.decode:>7.1f} ms   a step at least, bound by "
-            f"{self.bounds.decode_bound} ({turn})",
-            f"  prefill        {1e3 * self.bounds.prefill:>7.1f} ms   at least for {self.context:,} tokens",
+            f"  decode         {1e3 * bounds.decode:>7.1f} ms   a step at least, bound by "
+            f"{bounds.decode_bound} ({turn})",
+            prefill,
         ]
 
 

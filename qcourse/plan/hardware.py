@@ -1,5 +1,6 @@
 """The accelerators of data/hardware.yaml, and the machine at hand."""
 
+import dataclasses
 import functools
 import re
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from qcourse.common.machine import cpu_name, gpus, memory_limit
 class Accelerator:
     """Where a model is to run. Figures without a source are None.
 
-    memory_bytes as sold or as the driver reports it; bandwidth in bytes/s; flops dense, 1/s.
+    memory_bytes as sold or as the driver reports it; bandwidth in bytes/s; flops dense, 1/s;
+    formats: the narrow floats that its matrix units multiply, whatever its vendor.
     """
 
     name: str
@@ -23,6 +25,7 @@ class Accelerator:
     int8_flops: float | None = None
     fp4_flops: float | None = None
     capability: str | None = None
+    formats: tuple[str, ...] = ()
     source: str = "this machine"
 
     @property
@@ -33,6 +36,10 @@ class Accelerator:
     def at_least(self, capability: float) -> bool:
         """Whether the CUDA compute capability is known and at least this."""
         return self.capability is not None and float(self.capability) >= capability
+
+    def multiplies(self, number_format: str) -> bool:
+        """Whether its matrix units multiply this format ("fp8", "fp4")."""
+        return number_format in self.formats
 
 
 @functools.cache
@@ -53,37 +60,61 @@ def from_row(row: dict) -> Accelerator:
         bandwidth=row["bandwidth_gbs"] and row["bandwidth_gbs"] * 1e9,
         bf16_flops=row["bf16_tflops"] and row["bf16_tflops"] * 1e12,
         fp8_flops=row["fp8_tflops"] and row["fp8_tflops"] * 1e12,
+        int8_flops=row["int8_tops"] and row["int8_tops"] * 1e12,
+        fp4_flops=row["fp4_tflops"] and row["fp4_tflops"] * 1e12,
         capability=row["capability"],
+        formats=tuple(row["formats"]),
         source=row["source"],
     )
 
 
 def accelerator(name: str | None = None) -> Accelerator:
-    """Return a tabled accelerator, "cpu", "24GB" (a size alone), or for None the machine at hand."""
+    """Return a tabled accelerator, "cpu", a size alone ("24GB", "24GiB"), or for None the machine at hand.
+
+    `RTX 4090`, `rtx4090` and `4090` are one card.
+    """
     if name is None:
         return detected()
-    key = name.lower().replace(" ", "-")
-    if key in accelerators():
-        return accelerators()[key]
-    if key == "cpu":
+    if found := next((item for key, item in accelerators().items() if plain(key) == plain(name)), None):
+        return found
+    if name.lower() == "cpu":
         return Accelerator(f"cpu ({cpu_name()})", memory_limit())
-    if key.endswith("gb") and key[:-2].replace(".", "", 1).isdigit():
-        return Accelerator(name, round(float(key[:-2]) * 1e9), source="the size that was asked for")
+    if size := re.fullmatch(r"([\d.]+) ?(gb|gib)", name.lower()):
+        return of_size(name, float(size[1]) * (2**30 if size[2] == "gib" else 10**9))
     known = ", ".join(sorted({item.name for item in accelerators().values()}))
-    raise QCourseError(f"unknown GPU {name!r}; known are {known}, cpu, or a size such as 24GB")
+    raise QCourseError(f"unknown GPU {name!r}; known are {known}, cpu, or a size such as 24GB or 24GiB")
+
+
+def of_size(name: str, memory: float) -> Accelerator:
+    """Return an accelerator of which only the memory is known."""
+    if memory < 10**6:
+        raise QCourseError(f"{name} of memory holds no model; give the device's size, such as 24GB")
+    return Accelerator(name, round(memory), source="the size that was asked for")
+
+
+def plain(name: str) -> str:
+    """Return a device's name without maker and series: "4090" for "NVIDIA GeForce RTX 4090"."""
+    letters = re.sub(r"[^a-z0-9]", "", name.lower())
+    return re.sub(r"nvidia|geforce|apple", "", letters).removeprefix("rtx")
 
 
 def detected() -> Accelerator:
     """Return the first NVIDIA GPU with its tabled figures where the name is known, else the CPU."""
     for gpu in gpus():
-        words = set(re.findall(r"[a-z0-9]+", gpu["name"].lower()))
-        tabled = next((item for key, item in accelerators().items() if set(key.split("-")) <= words), None)
-        return Accelerator(
+        return dataclasses.replace(
+            tabled(gpu["name"]) or Accelerator(gpu["name"], 0),
             name=gpu["name"],
             memory_bytes=gpu["memory_bytes"],
-            bandwidth=tabled and tabled.bandwidth,
-            bf16_flops=tabled and tabled.bf16_flops,
-            fp8_flops=tabled and tabled.fp8_flops,
             capability=gpu["capability"],
+            source="this machine",
         )
     return accelerator("cpu")
+
+
+def tabled(name: str) -> Accelerator | None:
+    """Return the row whose words are most fully in a driver's device name; a laptop's chip is another one."""
+    words = set(re.findall(r"[a-z0-9]+", name.lower()))
+    found = [key for key in accelerators() if set(key.split("-")) <= words]
+    if "laptop" in words or not found:
+        return None
+    return accelerators()[max(found, key=lambda key: len(key.split("-")))]

@@ -18,6 +18,14 @@ def test_fp8_leads_where_there_are_fp8_tensor_cores_and_not_before():
     assert old["bf16"].works
 
 
+def test_fp8_is_no_matter_of_cuda_and_int8_ends_with_hopper():
+    assert by_recipe(accelerator("MI300X"))["fp8-dynamic"].works
+    assert not by_recipe(accelerator("MI250X"))["fp8-dynamic"].works
+    int8 = "smoothquant+w8a8-int8"
+    assert by_recipe(accelerator("H100"))[int8].works
+    assert "INT8 kernels stop at compute capability 9.0" in by_recipe(accelerator("B200"))[int8].reason
+
+
 def test_an_fp8_cache_is_counted_in_the_fp8_lane():
     lane = by_recipe(accelerator("H100"))["fp8-dynamic"]
     assert lane.kv_cache_dtype == "fp8" and lane.plan.kv_cache_dtype == "fp8"

@@ -108,11 +108,58 @@ def test_no_bound_without_a_sourced_figure():
     assert made.to_dict()["decode_seconds_at_least"] is None
 
 
+ROWS = yaml.safe_load((data_folder() / "hardware.yaml").read_text())
+
+
 def test_every_row_of_the_table_names_its_source():
-    rows = yaml.safe_load((data_folder() / "hardware.yaml").read_text())
-    assert len(rows) >= 8
-    for row in rows:
-        assert row["source"].startswith("http") and row["grade"] in ("vendor", "secondary"), row["name"]
+    assert len(ROWS) >= 35 and len({row["name"] for row in ROWS}) == len(ROWS)
+    for row in ROWS:
+        assert "http" in row["source"], row["name"]
+        assert row["grade"] in ("datasheet", "documentation", "secondary"), row["name"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
+def test_rates_and_units_are_plausible(row):
+    """Dense rates double as the width halves (FP8 and INT8 alike; Gaudi 3 and CDNA2 do not double)."""
+    assert 8 <= row["memory_gb"] <= 300 and 50 <= row["bandwidth_gbs"] <= 8200
+    rates = [row["bf16_tflops"], row["fp8_tflops"], row["fp4_tflops"]]
+    assert all(rate is None or 20 <= rate <= 15_000 for rate in rates)
+    if row["bf16_tflops"] and row["fp8_tflops"] and row["name"] != "Gaudi-3":
+        assert row["fp8_tflops"] / row["bf16_tflops"] == pytest.approx(2, rel=0.03)
+    if row["bf16_tflops"] and row["int8_tops"] and not row["name"].startswith(("MI2", "RTX-4", "RTX-5")):
+        assert row["int8_tops"] / row["bf16_tflops"] == pytest.approx(2, rel=0.03)
+    if row["bf16_tflops"]:
+        assert 50 <= 1e3 * row["bf16_tflops"] / row["bandwidth_gbs"] <= 500  # operations a byte
+    assert bool(row["fp8_tflops"]) <= ("fp8" in row["formats"]) and bool(row["fp4_tflops"]) <= (
+        "fp4" in row["formats"]
+    )
+    if row["capability"]:
+        assert ("fp8" in row["formats"]) == (float(row["capability"]) >= 8.9)
+
+
+@pytest.mark.parametrize(("name", "field", "value"), [
+    ("L4", "fp8_flops", 242e12), ("RTX-3090", "capability", "8.6"), ("MI300X", "fp8_flops", 2615e12),
+    ("H100", "bf16_flops", 989e12), ("RTX-4090", "bandwidth", 1008e9), ("A100", "bandwidth", 2039e9),
+])  # fmt: skip
+def test_figures_that_were_missing_or_wrong(name, field, value):
+    assert getattr(accelerator(name), field) == value
+
+
+def test_one_card_has_many_names_and_sizes_have_units():
+    cards = {
+        accelerator(name) for name in ("rtx4090", "RTX 4090", "4090", "NVIDIA GeForce RTX 4090", "rtx-4090")
+    }
+    assert len(cards) == 1
+    assert accelerator("80GB").memory_bytes == 80 * 10**9 and accelerator("80 GiB").memory_bytes == 80 * 2**30
+    with pytest.raises(QCourseError, match="0GB of memory holds no model"):
+        accelerator("0GB")
+    assert "80.00 GB, 74.5 GiB" in str(plan(LLAMA, "H100"))
+
+
+def test_a_device_without_rates_is_bounded_by_its_memory_alone():
+    made = plan(LLAMA, "M2-Ultra")
+    assert made.bounds.prefill is None and 1e3 * made.bounds.decode == pytest.approx(19.4, rel=0.01)
+    assert "prefill        not known" in str(made)
 
 
 def test_devices_by_alias_size_and_detection(monkeypatch):
@@ -121,6 +168,10 @@ def test_devices_by_alias_size_and_detection(monkeypatch):
     card = {"name": "NVIDIA A100-SXM4-40GB", "memory_bytes": 42 * 10**9, "capability": "8.0", "driver": "570"}
     monkeypatch.setattr("qcourse.plan.hardware.gpus", lambda: (card,))
     assert accelerator().bandwidth == 1555e9 and accelerator().memory_bytes == 42 * 10**9
+    card |= {"name": "NVIDIA GeForce RTX 4090 Laptop GPU"}
+    assert accelerator().bandwidth is None
+    card |= {"name": "NVIDIA H100 PCIe"}
+    assert accelerator().bandwidth == 2000e9
     monkeypatch.setattr("qcourse.plan.hardware.gpus", lambda: ())
     assert accelerator().is_cpu
     with pytest.raises(QCourseError, match="unknown GPU 'voodoo2'; known are"):
