@@ -27,6 +27,20 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
         dict(hidden_size=172, head_dim=32, intermediate_size=300, tie_word_embeddings=True),
     ),
 }
+WIDE: dict[str, tuple[str, dict[str, Any]]] = {
+    "576": (
+        "llama",
+        dict(hidden_size=576, num_attention_heads=9, num_key_value_heads=3, head_dim=64,
+             intermediate_size=1536, tie_word_embeddings=True),
+    ),
+    "640": ("qwen2", dict(hidden_size=640, num_attention_heads=10, intermediate_size=1280)),
+    "896": ("qwen2", dict(hidden_size=896, num_attention_heads=14, intermediate_size=1792)),
+    "960": (
+        "llama",
+        dict(hidden_size=960, num_attention_heads=15, num_key_value_heads=5, intermediate_size=1920),
+    ),
+}  # fmt: skip
+"""Shapes of SmolLM2-135M, a 640-wide model, Qwen2.5-0.5B and SmolLM2-360M: not multiples of 256."""
 TEXT = (
     "The scale of a group is the largest absolute weight divided by the number of levels. "
     "def quantize(weight, bits):\n\treturn round(weight / scale)\n Rounding 4,096 weights costs 0.5 bits. "
@@ -38,10 +52,10 @@ CHAT_TEMPLATE = (
 
 
 def write_small_model(folder: Path, name: str, seed: int = 0) -> Path:
-    """Write the small model `name` (a key of SMALL) as a Hugging Face folder and return the folder."""
+    """Write the small model `name` (of SMALL or WIDE) as a Hugging Face folder and return the folder."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    model_type, changes = SMALL[name]
+    model_type, changes = (SMALL | WIDE)[name]
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **(COMMON | changes)))
     spread_weights(model, torch.Generator().manual_seed(seed))

@@ -34,10 +34,14 @@ def command(
     kv_cache_dtype: Annotated[
         str | None, typer.Option(help="fp8: store calibrated scales of the KV cache, which vLLM serves by")
     ] = None,
+    allow_fallback: Annotated[
+        bool, typer.Option("--allow-fallback", help="GGUF: other types where the type's blocks do not fit")
+    ] = False,
     stream: Annotated[bool, typer.Option("--stream", help="one decoder layer in memory at a time")] = False,
 ) -> None:
     """Quantize MODEL and write an artefact that an engine loads; nothing is left half-written."""
     from qcourse.cli.options import Answer, chosen_format, chosen_recipe, output_place
+    from qcourse.measure import bits_per_weight
     from qcourse.pipeline import Calibration, build
     from qcourse.recipe.record import read_record
 
@@ -46,6 +50,10 @@ def command(
     form = chosen_format(wanted, format)
     made = build(model, wanted, form, output_place(output, form), revision=revision,
                  calibration=Calibration(calibration) if calibration else None, stream=stream,
-                 bit_budget=bit_budget, kv_cache_dtype=kv_cache_dtype)  # fmt: skip
+                 bit_budget=bit_budget, kv_cache_dtype=kv_cache_dtype,
+                 allow_fallback=allow_fallback)  # fmt: skip
     name = read_record(made).name
-    return Answer(f"{made}: {name} as {form}; qcourse ship {shlex.quote(str(made))} says how to serve it")
+    stored = f", {bits_per_weight(made).bits_per_weight:.2f} bits a weight" if allow_fallback else ""
+    return Answer(
+        f"{made}: {name} as {form}{stored}; qcourse ship {shlex.quote(str(made))} says how to serve it"
+    )

@@ -35,6 +35,7 @@ def artefact(name: str, form: str, base: Any, prefix: str = "", texts: Sequence[
     form: a format of qcourse.recipe.FORMATS; a GGUF's path is the file's. prefix: keeps the artefacts of a
     fine-tuned model apart; texts: what to calibrate on, default the course's prose.
     An artefact of another model, recipe or text at the same place is built anew; a second process waits.
+    Rows that a GGUF type does not divide take llama.cpp's fallback types.
     """
     recipe = recipe_for(name, base)
     folder = folder_of(recipe, form, base, prefix)
@@ -43,7 +44,7 @@ def artefact(name: str, form: str, base: Any, prefix: str = "", texts: Sequence[
     with one_builder(folder):
         if not is_current(path, recipe, base, text):
             own = None if form == "gguf" or not recipe.needs_calibration else text
-            build(base, recipe, form, path, calibration=own, progress=False)
+            build(base, recipe, form, path, calibration=own, progress=False, allow_fallback=True)
     return path
 
 

@@ -18,7 +18,8 @@ MEASURED = 8  # calibration windows that a bit budget's sensitivities are measur
 
 def build(model: Any, recipe: Recipe, form: str, output: Path, *, revision: str | None = None,
           calibration: Calibration | None = None, stream: bool = False, bit_budget: float | None = None,
-          kv_cache_dtype: str | None = None, progress: bool = True) -> Path:  # fmt: skip
+          kv_cache_dtype: str | None = None, progress: bool = True,
+          allow_fallback: bool = False) -> Path:  # fmt: skip
     """Write the artefact of a recipe, with its record, and return its path; QCourseError says what cannot be.
 
     model: pico, a folder or a hub id, or a LoadedModel, which stays as it is. calibration: None for the
@@ -26,11 +27,12 @@ def build(model: Any, recipe: Recipe, form: str, output: Path, *, revision: str 
     layers wait beside `output`, so that the same call goes on where it was interrupted. bit_budget: choose
     each layer's width by its measured sensitivity, within this average of stored bits a weight.
     kv_cache_dtype: "fp8" to store the scales of keys and values that the quantized model gives on the text.
+    allow_fallback: let llama.cpp take another type where a GGUF type's blocks do not fill the rows.
     """
     from qcourse import models
 
     named = isinstance(model, (str, Path))
-    recipe = checked(models.resolve(model, revision) if named else model.folder, recipe, form)
+    recipe = checked(models.resolve(model, revision) if named else model.folder, recipe, form, allow_fallback)
     check_options(recipe, form, calibration, stream, bit_budget, kv_cache_dtype)
     if stream:
         return build_streamed(model, recipe, form, output, revision, calibration or Calibration())
@@ -38,7 +40,7 @@ def build(model: Any, recipe: Recipe, form: str, output: Path, *, revision: str 
     module = loaded.model if named else copy.deepcopy(loaded.model)
     source = source_facts(loaded.name, loaded.hash, revision)
     if form == "gguf":
-        return build_gguf(module, loaded.tokenizer, recipe, output, source, calibration)
+        return build_gguf(module, loaded.tokenizer, recipe, output, source, calibration, allow_fallback)
     text = calibration or Calibration()
     wanted = recipe.needs_calibration or bit_budget is not None or kv_cache_dtype is not None
     tokens = text.tokens(loaded.tokenizer) if wanted else None
@@ -54,7 +56,7 @@ def build(model: Any, recipe: Recipe, form: str, output: Path, *, revision: str 
     return kv_scales.add_calibrated(written, made.model, tokens)
 
 
-def checked(folder: Path, recipe: Recipe, form: str) -> Recipe:
+def checked(folder: Path, recipe: Recipe, form: str, allow_fallback: bool = False) -> Recipe:
     """Return the recipe with its group size; QCourseError for what config.json alone rules out.
 
     A group size that nobody named is chosen here, and said once.
@@ -67,7 +69,7 @@ def checked(folder: Path, recipe: Recipe, form: str) -> Recipe:
     model = models.skeleton(folder)
     models.check_architecture(model.config)
     if form == "gguf":
-        return recipe
+        return recipe if allow_fallback else fit(recipe, models.widths(model))
     fitted = fit(recipe, models.widths(model))
     if fitted.group_size != recipe.group_size:
         print(f"groups of {fitted.group_size}, the largest of 128, 64, 32 that fits: {fitted.name}"
@@ -146,7 +148,7 @@ def source_facts(name: str | Path, model_hash: str, revision: str | None = None)
 
 
 def build_gguf(module: Any, tokenizer: Any, recipe: Recipe, output: Path, source: dict[str, Any],
-               calibration: Calibration | None) -> Path:  # fmt: skip
+               calibration: Calibration | None, allow_fallback: bool) -> Path:  # fmt: skip
     """Write a GGUF by llama.cpp's quantizer; with a calibration text, with our importance matrix."""
     from qcourse.calibrate import importance_matrix
     from qcourse.export import gguf
@@ -162,4 +164,5 @@ def build_gguf(module: Any, tokenizer: Any, recipe: Recipe, output: Path, source
         return gguf.write(module, tokenizer, output, recipe, facts)
     with tempfile.TemporaryDirectory() as folder:
         dense = gguf.write(module, tokenizer, Path(folder) / "dense.gguf")
-        return gguf.quantize(dense, output, recipe.variant, matrix, recipe=recipe, manifest=facts)
+        return gguf.quantize(dense, output, recipe.variant, matrix, recipe=recipe, manifest=facts,
+                             allow_fallback=allow_fallback)  # fmt: skip

@@ -7,8 +7,10 @@ def convert(source: Path, target: Path) -> Path:
     """Write the model of a GGUF file as a bf16 folder with its record; QCourseError says what cannot be."""
     from qcourse import gguf_reader
     from qcourse.common import content_hash
-    from qcourse.export import write_record
+    from qcourse.recipe import named
+    from qcourse.recipe.record import new_record, write_record
 
     made = gguf_reader.convert(source, target)
-    write_record(made, None, "merged", {"source": {"model": source.name, "hash": content_hash(source)}})
+    facts = {"source": {"model": source.name, "hash": content_hash(source), "revision": None}}
+    write_record(made, new_record(named("bf16"), "merged", facts))
     return made

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from qcourse.common import QCourseError
 from qcourse.common.machine import cpu_flags
-from qcourse.plan.estimate import Plan, plan
+from qcourse.models import ModelShape, shape
+from qcourse.plan.estimate import Plan, fitted, plan
 from qcourse.plan.hardware import Accelerator
-from qcourse.recipe import compatibility, named
+from qcourse.recipe import Recipe, compatibility, named
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ CANDIDATES = (
         "8-bit integer arithmetic, good for large batches",
     ),
     ("bf16", "merged", "vllm", "auto", "nothing is lost; the baseline of all others"),
-    ("awq-w4g128", "awq", "vllm", "auto", "a quarter of the bytes: fastest decoding at small batches"),
-    ("gptq-w4g128", "gptq", "vllm", "auto", "a quarter of the bytes, symmetric: widest choice of kernels"),
+    ("awq-w4", "awq", "vllm", "auto", "a quarter of the bytes: fastest decoding at small batches"),
+    ("gptq-w4", "gptq", "vllm", "auto", "a quarter of the bytes, symmetric: widest choice of kernels"),
     (
         "gguf-q4_k_m",
         "gguf",
@@ -76,17 +78,26 @@ def lanes(model: object, device: Accelerator, context: int | None = None, batch:
 
 def candidate(model: object, device: Accelerator, row: tuple, context: int | None, batch: int) -> Lane:
     """Return one lane judged on the device."""
-    recipe, form, engine, kv, merit = row
+    name, form, engine, kv, merit = row
+    recipe = that_fits(name, shape(model))
     runs, obstacle = can_run(recipe, form, engine, device)
     estimate = plan(model, device, recipe, context, batch, kv if runs else "auto")
     if runs and not estimate.fits:
         obstacle = "does not fit beside its KV cache"
-    return Lane(recipe, form, engine, kv, runs, obstacle or merit, estimate)
+    return Lane(recipe.name, form, engine, kv, runs, obstacle or merit, estimate)
 
 
-def can_run(recipe: str, form: str, engine: str, device: Accelerator) -> tuple[bool, str]:
+def that_fits(name: str, sizes: ModelShape) -> Recipe:
+    """Return the recipe of a name as it fits; for a GGUF type whose blocks do not, one of small blocks."""
+    try:
+        return fitted(named(name), sizes)
+    except QCourseError:
+        return fitted(named("gguf-iq4_nl"), sizes)
+
+
+def can_run(recipe: Recipe, form: str, engine: str, device: Accelerator) -> tuple[bool, str]:
     """Return whether the engine can run the recipe's file on the device, and if not, why."""
-    rows = [row for row in compatibility(named(recipe), form) if row["engine"] == engine]
+    rows = [row for row in compatibility(recipe, form) if row["engine"] == engine]
     obstacle = next(
         (row["evidence"] for row in rows if row["loads"] == "no"), f"{engine} has no reader for it"
     )

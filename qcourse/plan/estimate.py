@@ -9,7 +9,7 @@ from qcourse.plan.bounds import Roofline, roofline
 from qcourse.plan.hardware import Accelerator, accelerator
 from qcourse.plan.memory import kv_bytes_per_token, kv_cache_bytes, read_bytes, weights_bytes
 from qcourse.plan.parallel import check_split, kv_share
-from qcourse.recipe import Recipe, named
+from qcourse.recipe import Recipe, fit, named
 
 USABLE = 0.9  # engines keep a tenth for activations, graphs and the driver (vLLM's gpu_memory_utilization)
 
@@ -158,8 +158,8 @@ def plan(
 
     recipe None: as the model is published (bf16 unless its configuration says otherwise).
     context: tokens a sequence, the model's own limit at most; 4,096 or that limit when None.
-    Raises QCourseError for unknown names, for a context or batch that cannot be, and for a model
-    that `tensor_parallel` devices cannot share.
+    Raises QCourseError for unknown names, a recipe that does not fit, a context or batch that cannot be, and
+    for a model that `tensor_parallel` devices cannot share.
     """
     sizes = shape(model)
     limit = sizes.context or 4096
@@ -170,12 +170,19 @@ def plan(
         raise QCourseError(
             f"{sizes.name} takes at most {sizes.context:,} tokens, not {context:,}; ask for that many"
         )
-    chosen = named(recipe) if isinstance(recipe, str) else recipe
+    chosen = fitted(named(recipe) if isinstance(recipe, str) else recipe, sizes)
     device = gpu if isinstance(gpu, Accelerator) else accelerator(gpu)
     check_split(sizes, chosen, tensor_parallel)
     return Plan(sizes, chosen, device, context, batch, kv_cache_dtype, weights_bytes(sizes, chosen),
                 kv_bytes_per_token(sizes, kv_cache_dtype),
                 kv_cache_bytes(sizes, context, batch, kv_cache_dtype), tensor_parallel)  # fmt: skip
+
+
+def fitted(recipe: Recipe | None, sizes: ModelShape) -> Recipe | None:
+    """Return the recipe with the group size that `quantize` would choose; QCourseError if it refuses it."""
+    if recipe is None or recipe.overrides:  # an override names linears, and a shape has none
+        return recipe
+    return fit(recipe, {f"{one.kind} linears": one.columns for one in sizes.linears})
 
 
 def size(count: float) -> str:

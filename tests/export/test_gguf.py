@@ -13,8 +13,9 @@ from qcourse import export
 from qcourse.common import QCourseError, content_hash
 from qcourse.export import folder as folder_module
 from qcourse.export.gguf import tokenizer
-from qcourse.export.gguf.quantize import NEED_IMATRIX, block_size
+from qcourse.export.gguf.quantize import NEED_IMATRIX
 from qcourse.gguf_reader import names
+from qcourse.recipe.fit import gguf_block
 from tests.engines import require
 from tests.export.gguf_damage import lengths, no_hang
 
@@ -214,7 +215,7 @@ def test_every_type_has_a_block_and_small_ones_need_an_imatrix():
     assert set(export.gguf.types_that_fit(96)) == {
         "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL"
     }  # fmt: skip
-    assert all(block_size(kind) == 256 for kind in NEED_IMATRIX)
+    assert all(gguf_block(kind) == 256 for kind in NEED_IMATRIX)
 
 
 def test_full_disk_leaves_nothing(small, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from qcourse.export.folder import check_room
 from qcourse.gguf_reader.names import name_map
 from qcourse.gguf_reader.read import _open, field, layer_count, tensor_types
 from qcourse.recipe import Recipe
+from qcourse.recipe.fit import gguf_block
 from qcourse.recipe.record import new_record, write_record
 
 TYPES = {
@@ -27,16 +28,9 @@ NEED_IMATRIX = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "Q2_K_S
 SCRIPT = Path(__file__).with_name("llama_quantizer.py")
 
 
-def block_size(kind: str) -> int:
-    """Return how many columns the blocks of a file type take together: 256, 32 or 1."""
-    if kind in ("F16", "BF16"):
-        return 1
-    return 32 if kind.startswith(("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL")) else 256
-
-
 def types_that_fit(columns: int) -> list[str]:
     """Return the file types whose blocks divide a row of this many columns."""
-    return [kind for kind in TYPES if columns % block_size(kind) == 0]
+    return [kind for kind in TYPES if columns % gguf_block(kind) == 0]
 
 
 def quantize(
@@ -47,18 +41,20 @@ def quantize(
     threads: int = 0,
     recipe: Recipe | None = None,
     manifest: dict[str, Any] | None = None,
+    allow_fallback: bool = False,
 ) -> Path:
     """Quantize a 16-bit GGUF file with llama.cpp's quantizer and return the path of the new one.
 
     kind: a name of TYPES such as "Q4_K_M". imatrix: linear (transformers' name)
     -> mean squared input of each column, float [in]. threads: 0 for all. With a
     recipe or a manifest, a record is written beside the file, as TARGET.recipe.json.
-    Raises QCourseError for an unknown type, rows that its blocks do not divide
-    (llama.cpp would take another type, with a warning in its log), a type that needs an imatrix,
-    and whatever llama.cpp refuses; nothing is left half-written.
+    allow_fallback: where the type's blocks do not divide a row, llama.cpp takes one of blocks of 32
+    (Q5_0 for Q4_K, Q8_0 for Q6_K...); `tensor_types` of the file says which.
+    Raises QCourseError for an unknown type, rows that its blocks do not divide otherwise, a type that needs
+    an imatrix, and whatever llama.cpp refuses; nothing is left half-written.
     """
     source, target = Path(source), Path(target)
-    check_kind(source, kind, imatrix)
+    check_kind(source, kind, imatrix, allow_fallback)
     check_room(target, source.stat().st_size)
     with tempfile.TemporaryDirectory() as folder, atomic_path(target) as temporary:
         arguments = [str(source), str(temporary), str(TYPES[kind]), str(threads)]
@@ -90,7 +86,9 @@ def advice(reason: str) -> str:
     return "is llama-cpp-python installed and the disk free?"
 
 
-def check_kind(source: Path, kind: str, imatrix: dict[str, Tensor] | None) -> None:
+def check_kind(
+    source: Path, kind: str, imatrix: dict[str, Tensor] | None, allow_fallback: bool = False
+) -> None:
     """Raise QCourseError if a file cannot be quantized to this type as it stands."""
     if kind not in TYPES:
         raise QCourseError(f"llama.cpp has no file type {kind!r}; known are {', '.join(TYPES)}")
@@ -99,16 +97,16 @@ def check_kind(source: Path, kind: str, imatrix: dict[str, Tensor] | None) -> No
     for name, (stored, shape) in tensor_types(source).items():
         if stored not in ("F32", "F16", "BF16"):
             raise QCourseError(f"{source} is quantized already ({name} is {stored}); start from 16 bits")
-        if len(shape) == 2 and shape[1] % block_size(kind):
+        if len(shape) == 2 and shape[1] % gguf_block(kind) and not allow_fallback:
             raise QCourseError(
-                f"{kind} takes {block_size(kind)} columns together and {name} has {shape[1]}; "
+                f"{kind} takes {gguf_block(kind)} columns together and {name} has {shape[1]}; "
                 f"types that work for this model: {', '.join(_fitting(source))}"
             )
 
 
 def _fitting(source: Path) -> list[str]:
     widths = {shape[1] for _, shape in tensor_types(source).values() if len(shape) == 2}
-    return [kind for kind in TYPES if all(width % block_size(kind) == 0 for width in widths)]
+    return [kind for kind in TYPES if all(width % gguf_block(kind) == 0 for width in widths)]
 
 
 def save_imatrix(imatrix: dict[str, Tensor], source: Path, path: Path) -> Path:
