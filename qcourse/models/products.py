@@ -66,6 +66,7 @@ def widen(model: nn.Module) -> nn.Module:
     """Let the linears of a bf16 model on a CPU without bf16 units multiply in fp32; return the model."""
     if not has_bf16_products():
         for module in model.modules():
-            if type(module) is nn.Linear and module.weight.device.type == "cpu":
+            weight = getattr(module, "weight", None)  # compressed-tensors' linears hold none
+            if type(module) is nn.Linear and weight is not None and weight.device.type == "cpu":
                 module.__class__ = WideLinear
     return model

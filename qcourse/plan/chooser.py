@@ -104,7 +104,7 @@ def can_run(recipe: Recipe, form: str, engine: str, device: Accelerator) -> tupl
     for row in rows:
         if row["loads"] == "no":
             continue
-        lacking = lacks(str(row["capability"]), device, named(recipe).method)
+        lacking = lacks(str(row["capability"]), device, recipe.method)
         if not lacking:
             return True, ""
         obstacle = lacking
