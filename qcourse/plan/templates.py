@@ -1,7 +1,9 @@
-"""Ollama's Modelfile for a GGUF of ours, its TEMPLATE derived from the model's own chat template."""
+"""Files that servers start from: Ollama's Modelfile with the model's chat template, Triton's repository."""
 
+import functools
 import json
 from pathlib import Path
+from typing import Any
 
 from qcourse.common import QCourseError
 
@@ -9,18 +11,73 @@ SYSTEM, PROMPT, RESPONSE = "{{ .System }}", "{{ .Prompt }}", "{{ .Response }}"
 
 
 def modelfile(gguf: Path | str, context: int = 4096, tokenizer: Path | str | None = None) -> str:
-    """Return the Modelfile of a GGUF: FROM, TEMPLATE, context and stop text.
+    """Return the Modelfile of a GGUF: FROM, TEMPLATE, context (the model's at most) and stop text.
 
-    tokenizer: the folder with the model's chat template; by default the GGUF's own folder.
-    Without a template there the Modelfile has none, and Ollama passes the prompt as it is.
+    tokenizer: a folder with the model's chat template; by default the GGUF's own folder, else what
+    the GGUF's metadata say. Without a template Ollama passes the prompt as it is.
     """
     gguf = Path(gguf)
     template, stop, beginning = chat_template(Path(tokenizer) if tokenizer else gguf.parent)
+    if not template:
+        template, stop, beginning = gguf_template(gguf)
+    context = min(context, gguf_context(gguf) or context)
     lines = [f"FROM {gguf.resolve()}", f"PARAMETER num_ctx {context}"]
     if template:
         lines.append(f'TEMPLATE """{go_template(template, stop, beginning)}"""')
         lines += [f"PARAMETER stop {json.dumps(stop)}"] if stop else []
     return "\n".join(lines) + "\n"
+
+
+@functools.lru_cache(maxsize=4)
+def gguf_metadata(path: Path, changed: float) -> dict[str, Any]:
+    """Return the metadata that a launch needs; `changed`, the file's time, keeps the cache honest."""
+    from gguf import GGUFReader
+
+    try:
+        fields = GGUFReader(path).fields
+    except Exception as error:  # gguf-py raises whatever its arithmetic on a damaged file comes to
+        raise QCourseError(f"{path} is damaged: {str(error)[:120]}; download or write it again") from error
+    wanted = ("general.architecture", "tokenizer.chat_template", "tokenizer.ggml.eos_token_id",
+              "tokenizer.ggml.bos_token_id")  # fmt: skip
+    found = {name: fields[name].contents() for name in wanted if name in fields}
+    length = f"{found.get('general.architecture')}.context_length"
+    for key in ("eos", "bos"):
+        if (index := found.get(f"tokenizer.ggml.{key}_token_id")) is not None:
+            found[key] = fields["tokenizer.ggml.tokens"].contents(index)
+    return found | ({"context": fields[length].contents()} if length in fields else {})
+
+
+def metadata_of(path: Path | str) -> dict[str, Any]:
+    """Return the metadata of a GGUF file that is there, else nothing."""
+    path = Path(path)
+    there = path.suffix == ".gguf" and path.is_file()
+    return gguf_metadata(path, path.stat().st_mtime) if there else {}
+
+
+def gguf_context(path: Path | str) -> int | None:
+    """Return the context that a GGUF file says its model has."""
+    return metadata_of(path).get("context")
+
+
+def gguf_template(path: Path) -> tuple[str, str, str]:
+    """Return (Jinja chat template, end-of-turn token, beginning token) of a GGUF file, "" where absent."""
+    found = metadata_of(path)
+    return found.get("tokenizer.chat_template", ""), found.get("eos", ""), found.get("bos", "")
+
+
+def triton_files(path: Path | str, context: int, batch: int, gpus: int) -> dict[str, str]:
+    """Return the model repository of Triton's vLLM backend: one engine description, one configuration."""
+    engine = {
+        "model": str(path),
+        "max_model_len": context,
+        "max_num_seqs": batch,
+        "tensor_parallel_size": gpus,
+    }
+    config = 'backend: "vllm"\ninstance_group [{ count: 1 kind: KIND_MODEL }]\n'
+    return {
+        "model_repository/model/1/model.json": json.dumps(engine, indent=2),
+        "model_repository/model/config.pbtxt": config,
+    }
 
 
 def chat_template(folder: Path) -> tuple[str, str, str]:

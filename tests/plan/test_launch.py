@@ -1,14 +1,19 @@
 """Launch commands: which server reads what, and a Modelfile that renders as the chat template does."""
 
+import ast
 import json
 import shlex
+import subprocess
+from importlib import util
+from pathlib import Path
 
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from qcourse.common import QCourseError
 from qcourse.plan import SERVERS, commands, modelfile
-from qcourse.plan.launch import launch
+from qcourse.plan.launch import GGUF_SERVERS, launch
+from qcourse.setup import ENVIRONMENTS
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -69,27 +74,86 @@ def test_a_folder_without_a_template_gives_a_modelfile_without_one(tmp_path):
 
 def test_every_command_carries_the_limits_and_quotes_the_path():
     for server in SERVERS:
-        form = "gguf" if server in ("llama.cpp", "ollama") else "compressed-tensors"
+        form = {"lmdeploy": "awq"}.get(server, "gguf" if server in GGUF_SERVERS else "compressed-tensors")
         made = launch(server, "my models/a b", form, context=777, batch=5, gpus=2, port=9123)
         text = str(made)
-        assert "777" in text and ("9123" in text or server == "ollama")
-        if server in ("vllm", "sglang", "tensorrt-llm"):
-            assert "my models/a b" in shlex.split(made.command)
+        assert ("3885" if server == "llama.cpp" else "777") in text and ("9123" in text or server == "ollama")
+        if server not in ("triton", "ollama"):
+            words = shlex.split(made.command)
+            assert "my models/a b" in words and "127.0.0.1" in words
+        assert "checked against" in text
 
 
 def test_servers_that_do_not_read_a_format_are_left_out_and_say_why():
-    assert {item.server for item in commands("x.gguf", "gguf")} == {"llama.cpp", "ollama"}
+    assert {item.server for item in commands("x.gguf", "gguf")} == set(GGUF_SERVERS)
     assert "tensorrt-llm" not in {item.server for item in commands("x", "awq")}
     with pytest.raises(QCourseError, match="vllm does not read gguf files; start this one with llama.cpp"):
         launch("vllm", "x.gguf", "gguf")
     with pytest.raises(QCourseError, match="unknown server 'caddy'"):
         launch("caddy", "x", "awq")
+    with pytest.raises(QCourseError, match="archived on 2026-03-21.*vLLM and SGLang.*--num-shard --tensor"):
+        launch("tgi", "x", "awq")
 
 
-def test_the_fp8_cache_is_a_flag_where_the_server_has_one():
+def test_the_narrow_cache_is_a_flag_where_the_server_has_one():
     assert "--kv-cache-dtype fp8" in launch("vllm", "x", "awq", kv_cache_dtype="fp8").command
+    assert "--type_k 8 --type_v 8" in launch("llama-cpp-python", "x", "gguf", kv_cache_dtype="q8_0").command
     with pytest.raises(QCourseError, match="no launch flag for a fp8 KV cache"):
         launch("triton", "x", "awq", kv_cache_dtype="fp8")
+
+
+def options(command: str) -> list[str]:
+    return [word for word in shlex.split(command) if word.startswith("--")]
+
+
+def test_the_options_of_llama_cpp_server_are_fields_of_its_settings():
+    """Read from the source: the settings cannot be imported without the server's extra packages."""
+    source = Path(util.find_spec("llama_cpp").origin).parent / "server" / "settings.py"
+    tree = ast.parse(source.read_text())
+    fields = {node.target.id: ast.unparse(node.annotation) for node in ast.walk(tree)
+              if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}  # fmt: skip
+    used = options(launch("llama-cpp-python", "x", "gguf", kv_cache_dtype="q8_0").command)
+    assert {option[2:] for option in used} <= set(fields)
+    assert fields["type_k"] == fields["type_v"] == "Optional[int]"
+
+
+PARSE = """
+import sys
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+found = make_arg_parser(FlexibleArgumentParser()).parse_args(sys.argv[1:])
+print(found.model_tag, found.max_model_len, found.max_num_seqs, found.tensor_parallel_size, found.port)
+"""
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(not ENVIRONMENTS["serving"].python.exists(), reason="no serving environment")
+def test_vllms_own_parser_takes_its_line():
+    command = launch("vllm", "my models/a b", "awq", 777, 5, "fp8", gpus=2, port=9123).command
+    python = str(ENVIRONMENTS["serving"].python)
+    made = subprocess.run(
+        [python, "-c", PARSE, *shlex.split(command)[2:]], capture_output=True, text=True, timeout=300
+    )
+    assert made.stdout.splitlines()[-1:] == ["my models/a b 777 5 2 9123"], made.stderr[-800:]
+
+
+def test_a_gguf_gives_its_own_template_and_limit(tmp_path):
+    import gguf
+
+    path = tmp_path / "m.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(2048)
+    writer.add_token_list(["<s>", "<|im_end|>"])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    writer.add_chat_template(CHATML)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    text = modelfile(path)
+    assert "num_ctx 2048" in text and "TEMPLATE" in text and 'stop "<|im_end|>"' in text
+    assert "--n_ctx 2048" in launch("llama-cpp-python", path, "gguf").command
 
 
 def test_triton_gets_a_model_repository_that_parses():
