@@ -1,18 +1,25 @@
 """The lane chooser: which ways of shipping a model this device can run, the recommended one first."""
 
+import functools
 from dataclasses import dataclass
+from typing import Any
 
-from qcourse.common import QCourseError
-from qcourse.common.machine import cpu_flags
+from qcourse.common import QCourseError, data_folder
 from qcourse.models import ModelShape, shape
+from qcourse.plan.engines import can_run
 from qcourse.plan.estimate import Plan, fitted, plan
 from qcourse.plan.hardware import Accelerator
-from qcourse.recipe import Recipe, compatibility, named
+from qcourse.plan.launch import KV_FLAG
+from qcourse.plan.parallel import check_split
+from qcourse.recipe import Recipe, named
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One way of shipping: recipe, file format, engine, KV-cache type, and why it stands where it stands."""
+    """One way of shipping: recipe, file format, engine, KV-cache type, and why it stands where it stands.
+
+    agreement: top-1 agreement with bf16 in the course's own row, or None; advice: its row of data/lanes.yaml.
+    """
 
     recipe: str
     format: str
@@ -21,70 +28,104 @@ class Lane:
     runs: bool
     reason: str
     plan: Plan
+    agreement: float | None
+    advice: dict[str, Any]
 
     @property
     def works(self) -> bool:
         """Whether the engine runs it on this device and it fits."""
         return self.runs and self.plan.fits
 
+    @property
+    def flags(self) -> str:
+        """The flags of its server that the plan rests on."""
+        kv = KV_FLAG.get((self.engine, self.kv_cache_dtype), "")
+        if self.engine != "vllm":
+            return kv or "none beyond the context"
+        sizes = f"--max-model-len {self.plan.context} --max-num-seqs {self.plan.batch}"
+        return f"{sizes} --tensor-parallel-size {self.plan.tensor_parallel} {kv}".strip()
 
-# recipe, format, engine, KV cache, what speaks for it. Order: the field's default advice for
-# serving, best quality at 8 bits first; `lanes` moves what fails or does not fit to the end.
-CANDIDATES = (
-    (
-        "fp8-dynamic",
-        "compressed-tensors",
-        "vllm",
-        "fp8",
-        "8-bit tensor cores; closest to bf16 of the compressed lanes",
-    ),
-    (
-        "smoothquant+w8a8-int8",
-        "compressed-tensors",
-        "vllm",
-        "auto",
-        "8-bit integer arithmetic, good for large batches",
-    ),
-    ("bf16", "merged", "vllm", "auto", "nothing is lost; the baseline of all others"),
-    ("awq-w4", "awq", "vllm", "auto", "a quarter of the bytes: fastest decoding at small batches"),
-    ("gptq-w4", "gptq", "vllm", "auto", "a quarter of the bytes, symmetric: widest choice of kernels"),
-    (
-        "gguf-q4_k_m",
-        "gguf",
-        "llama.cpp",
-        "auto",
-        "runs anywhere, laptops included, split between CPU and GPU if need be",
-    ),
-    (
-        "nf4",
-        "bitsandbytes",
-        "transformers",
-        "auto",
-        "no calibration, and adapters can be trained on it (QLoRA)",
-    ),
-)
+    def explain(self) -> str:
+        """Return reason, evidence, flags, what to measure, and where the articles disagree."""
+        own = "no row of ours" if self.agreement is None else f"our own row agrees at {self.agreement:.3f}"
+        lines = [
+            f"{self.recipe} as {self.format} in {self.engine}: {self.reason}",
+            f"  evidence       {own} (top-1, with bf16); claims {', '.join(self.advice['claims'])}",
+            f"  published      {self.advice['published']}",
+            f"  flags          {self.flags}",
+            f"  measure first  {self.advice['measure']}",
+            f"  disagreement   {self.advice['disagree']}",
+        ]
+        return "\n".join(lines)
 
 
-def lanes(model: object, device: Accelerator, context: int | None = None, batch: int = 1) -> list[Lane]:
-    """Return every lane with its plan on the device: what works first, in the order of CANDIDATES.
+@functools.cache
+def table() -> dict[str, Any]:
+    """Return data/lanes.yaml: the lanes in their default order, and their ranks by workload."""
+    import yaml
 
-    On a CPU the lanes made for it lead: 4-bit GGUF, then vLLM's CPU kernels where AVX-512 is there.
+    return yaml.safe_load((data_folder() / "lanes.yaml").read_text())
+
+
+def rank_reason(workload: str) -> str:
+    """Return why the lanes stand in this order for a workload."""
+    return table()["ranks"][workload][1]
+
+
+def lanes(model: object, device: Accelerator, context: int | None = None, batch: int = 1,
+          workload: str = "chat", floor: float | None = None,
+          tensor_parallel: int = 1) -> list[Lane]:  # fmt: skip
+    """Return every lane with its plan on the device, the recommended one first.
+
+    workload: one of the ranks of data/lanes.yaml; on a CPU the lanes made for it lead in any.
+    floor: lowest top-1 agreement with bf16 (0 to 1, by our own rows) that is good enough; lanes below it,
+    and then what does not work, come last.
     """
-    found = [candidate(model, device, row, context, batch) for row in CANDIDATES]
+    if workload not in table()["ranks"]:
+        raise QCourseError(f"unknown workload {workload!r}; known are {', '.join(table()['ranks'])}")
+    if floor is not None and not 0 <= floor <= 1:
+        raise QCourseError(f"the quality floor is a top-1 agreement between 0 and 1, not {floor}")
+    order, _ = table()["ranks"][workload]
+    place = {recipe: number for number, recipe in enumerate(order)}
+    rows = sorted(table()["lanes"], key=lambda row: place.get(row["recipe"], len(place)))
+    found = [candidate(model, device, row, context, batch, tensor_parallel) for row in rows]
     if device.is_cpu:
         found.sort(key=lambda lane: lane.engine != "llama.cpp")
-    return sorted(found, key=lambda lane: not lane.works)
+    return sorted(found, key=lambda lane: (not lane.works, not meets(lane, floor)))
 
 
-def candidate(model: object, device: Accelerator, row: tuple, context: int | None, batch: int) -> Lane:
-    """Return one lane judged on the device."""
-    name, form, engine, kv, merit = row
-    recipe = that_fits(name, shape(model))
+def meets(lane: Lane, floor: float | None) -> bool:
+    """Whether our own row of the lane reaches the quality floor; without a row it does not."""
+    return floor is None or (lane.agreement is not None and lane.agreement >= floor)
+
+
+def candidate(model: object, device: Accelerator, row: dict, context: int | None, batch: int,
+              tensor_parallel: int) -> Lane:  # fmt: skip
+    """Return one lane judged on the device; what the devices cannot share does not run on them."""
+    recipe = that_fits(row["recipe"], shape(model))
+    form, engine, kv = row["format"], row["engine"], row["kv_cache_dtype"]
     runs, obstacle = can_run(recipe, form, engine, device)
-    estimate = plan(model, device, recipe, context, batch, kv if runs else "auto")
+    kv_asked = kv if runs else "auto"
+    try:
+        check_split(shape(model), recipe, tensor_parallel)
+    except QCourseError as error:
+        runs, obstacle, tensor_parallel = False, str(error), 1
+    estimate = plan(model, device, recipe, context, batch, kv_asked, tensor_parallel)
     if runs and not estimate.fits:
         obstacle = "does not fit beside its KV cache"
-    return Lane(recipe.name, form, engine, kv, runs, obstacle or merit, estimate)
+    reason = obstacle or row["merit"]
+    return Lane(recipe.name, form, engine, kv, runs, reason, estimate, own_agreement(row), row)
+
+
+def own_agreement(row: dict) -> float | None:
+    """Return the top-1 agreement of a lane's own row in the reference scoreboard."""
+    from qcourse.measure import scoreboard
+
+    lane, engine = row["own"]
+    rows = scoreboard.read(data_folder() / "reference" / "scoreboard.jsonl")
+    base = row["recipe"].rsplit("+", 1)[-1]
+    found = [one for one in rows if (one.lane, one.engine) == (lane, engine) and one.recipe.startswith(base)]
+    return found[0].top1_agreement if found else None
 
 
 def that_fits(name: str, sizes: ModelShape) -> Recipe:
@@ -93,42 +134,3 @@ def that_fits(name: str, sizes: ModelShape) -> Recipe:
         return fitted(named(name), sizes)
     except QCourseError:
         return fitted(named("gguf-iq4_nl"), sizes)
-
-
-def can_run(recipe: Recipe, form: str, engine: str, device: Accelerator) -> tuple[bool, str]:
-    """Return whether the engine can run the recipe's file on the device, and if not, why."""
-    rows = [row for row in compatibility(recipe, form) if row["engine"] == engine]
-    obstacle = next(
-        (row["evidence"] for row in rows if row["loads"] == "no"), f"{engine} has no reader for it"
-    )
-    for row in rows:
-        if row["loads"] == "no":
-            continue
-        lacking = lacks(str(row["capability"]), device, recipe.method)
-        if not lacking:
-            return True, ""
-        obstacle = lacking
-    return False, obstacle
-
-
-def lacks(capability: str, device: Accelerator, method: str = "") -> str:
-    """Return what the device lacks of a capability of the compatibility table, or ""."""
-    if method == "w8a8-int8" and device.at_least(10.0):
-        return f"vLLM's INT8 kernels stop at compute capability 9.0; {device.name} has {device.capability}"
-    if method.startswith("fp8") and device.capability is None and device.multiplies("fp8"):
-        return ""  # AMD's and Intel's units multiply FP8 and have no CUDA capability
-    if capability == "cpu-avx512" and device.is_cpu and "avx512f" not in cpu_flags():
-        return "vLLM's 4-bit CPU kernels need AVX-512, which this CPU lacks"
-    return lacks_cuda(float(capability[5:]), device) if capability.startswith("cuda-") else ""
-
-
-def lacks_cuda(needed: float, device: Accelerator) -> str:
-    """Return why the device has not this CUDA compute capability, or ""."""
-    if device.is_cpu:
-        return f"needs a GPU of compute capability {needed} or newer"
-    if device.capability is None:
-        return f"needs compute capability {needed}; none is known of {device.name}"
-    if device.at_least(needed):
-        return ""
-    only = "; vLLM would multiply in 16 bits there" if needed == 8.9 and device.at_least(8.0) else ""
-    return f"needs compute capability {needed}; {device.name} has {device.capability}{only}"

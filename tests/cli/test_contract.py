@@ -17,7 +17,8 @@ CONTRACT = {
     "eval": {"--baseline", "--text", "--json"},
     "serve": {"--engine", "--kv-cache-dtype", "--port"},
     "loadtest": {"--json"},
-    "plan": {"--gpu", "--recipe", "--context", "--batch", "--kv-cache-dtype", "--tensor-parallel", "--json"},
+    "plan": {"--gpu", "--recipe", "--context", "--batch", "--kv-cache-dtype", "--tensor-parallel", "--json",
+             "--workload", "--floor"},
     "claims": {"--recompute", "--json"},
     "sweep": set(),
     "ship": set(),
@@ -143,6 +144,13 @@ def test_json_is_the_whole_of_stdout_whatever_a_library_prints():
 def test_warnings_of_libraries_do_not_reach_stderr_and_ours_do():
     found = chatty_plan().stderr
     assert found == "warning: this text looks strange\n"
+
+
+def test_plan_counts_a_model_as_published_and_shares_it(cli):
+    made = json.loads(
+        cli("plan", "openai/gpt-oss-20b", "--gpu", "H100", "--tensor-parallel", 2, "--json").out
+    )
+    assert made["weights_bytes"] < 14e9 and made["device_bytes"] == pytest.approx(made["total_bytes"] / 2)
 
 
 def test_plan_lists_the_lanes_of_the_device(cli):

@@ -1,7 +1,9 @@
 """The lane chooser: what a device cannot run is never recommended, and says why."""
 
 import pytest
+import yaml
 
+from qcourse.common import QCourseError, data_folder
 from qcourse.plan import Accelerator, accelerator, lanes
 
 MODEL = "Qwen/Qwen2.5-7B"
@@ -40,9 +42,56 @@ def test_what_does_not_fit_comes_last_and_says_so():
 
 @pytest.mark.parametrize(("flags", "runs"), [({"avx2"}, False), ({"avx2", "avx512f"}, True)])
 def test_four_bit_vllm_on_a_cpu_is_gated_on_avx512(monkeypatch, flags, runs):
-    monkeypatch.setattr("qcourse.plan.chooser.cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr("qcourse.plan.engines.cpu_flags", lambda: frozenset(flags))
     cpu = Accelerator("cpu (test)", 64 * 10**9)
     found = lanes(MODEL, cpu, 4096)
     assert found[0].engine == "llama.cpp"
     awq = {lane.recipe: lane for lane in found}["awq-w4g128"]
     assert awq.runs is runs and (runs or "AVX-512" in awq.reason)
+
+
+@pytest.mark.parametrize(("workload", "first"), [
+    ("chat", "fp8-dynamic"), ("long context", "fp8-dynamic"), ("batch", "fp8-dynamic"),
+    ("code", "fp8-dynamic"), ("latency", "awq-w4g128"), ("edge", "gguf-q4_k_m"),
+])  # fmt: skip
+def test_the_workload_orders_the_lanes(workload, first):
+    assert lanes(MODEL, accelerator("H100"), 4096, workload=workload)[0].recipe == first
+
+
+def test_latency_puts_the_fewest_bytes_first():
+    found = [lane for lane in lanes(MODEL, accelerator("H100"), 4096, workload="latency") if lane.works]
+    assert found[0].plan.bounds.decode < found[-1].plan.bounds.decode
+
+
+def test_the_quality_floor_moves_what_is_below_it_behind():
+    found = lanes(MODEL, accelerator("H100"), 4096, workload="latency", floor=0.9)
+    assert found[0].agreement >= 0.9 and found[0].recipe in ("bf16", "smoothquant+w8a8-int8")
+    last = [lane for lane in found if lane.works][-1]
+    assert last.agreement is None or last.agreement < 0.9
+
+
+def test_a_lane_explains_itself_with_evidence_that_is_there():
+    known = {row["id"] for row in yaml.safe_load((data_folder() / "claims.yaml").read_text())["claims"]}
+    for lane in lanes(MODEL, accelerator("H100"), 4096):
+        assert set(lane.advice["claims"]) <= known and lane.agreement is not None, lane.recipe
+        text = lane.explain()
+        assert all(word in text for word in ("evidence", "flags", "measure first", "disagreement"))
+    assert "--kv-cache-dtype fp8" in by_recipe(accelerator("H100"))["fp8-dynamic"].flags
+
+
+def test_unknown_workloads_and_floors_are_one_sentence():
+    with pytest.raises(QCourseError, match="unknown workload 'chess'; known are chat, code, long context"):
+        lanes(MODEL, accelerator("H100"), workload="chess")
+    with pytest.raises(QCourseError, match="between 0 and 1, not 90"):
+        lanes(MODEL, accelerator("H100"), floor=90)
+
+
+def test_a_lane_that_the_devices_cannot_share_says_why():
+    small = {"model_type": "llama", "hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 2,
+             "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 512,
+             "max_position_embeddings": 4096}  # fmt: skip
+    found = {lane.recipe: lane for lane in lanes(small, accelerator("L4"), tensor_parallel=4)}
+    assert (
+        not found["gptq-w4g128"].works and "256 columns in groups of 128 on 4" in found["gptq-w4g128"].reason
+    )
+    assert found["bf16"].works and found["bf16"].plan.tensor_parallel == 4
