@@ -14,6 +14,7 @@ from qcourse.plan.memory import (
     bits_per_linear_weight,
     kv_bytes_per_token,
     kv_cache_bytes,
+    linear_bytes,
     weights_bytes,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     "kv_bytes_per_token",
     "kv_cache_bytes",
     "lanes",
+    "linear_bytes",
     "modelfile",
     "plan",
     "roofline",

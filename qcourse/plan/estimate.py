@@ -104,45 +104,9 @@ class Plan:
 
     def __str__(self) -> str:
         """Return the plan as the lines that the command prints."""
-        sizes, one = self.model, size(self.device_bytes)
-        active = f" ({sizes.active_parameters / 1e9:.2f} B a token)" if sizes.experts > 1 else ""
-        many = f" x {self.tensor_parallel}, {one} on each" if self.tensor_parallel > 1 else ""
-        capped = ", windows and states counted" if len(sizes.caches) > 1 or sizes.state_values else ""
-        lines = [
-            f"{sizes.name}: {sizes.total_parameters / 1e9:.2f} B parameters{active}, {self.name}",
-            f"  weights        {size(self.weights_bytes):>10}",
-            f"  KV cache       {size(self.kv_cache_bytes):>10}   {self.kv_bytes_per_token / 1024:g} KiB"
-            f" a token x {self.context:,} tokens x {self.batch} ({self.kv_cache_dtype}){capped}",
-            f"  total          {size(self.total_bytes):>10}   {self.verdict()} {self.device.name}{many} "
-            f"({USABLE:.0%} of {size(self.device.memory_bytes)}, "
-            f"{self.device.memory_bytes / 2**30:.1f} GiB)",
-            f"  room for       {self.sequences:>10,}   sequences of {self.context:,} tokens",
-        ]
-        return "\n".join([*lines, *self.describe_bounds()])
+        from qcourse.plan.report import report
 
-    def verdict(self) -> str:
-        """Return whether it fits, and that the tenth kept for the engine decides where it does."""
-        kept = self.usable_bytes < self.device_bytes <= self.device.memory_bytes
-        reason = f", only because {1 - USABLE:.0%} is kept for the engine," if kept else ""
-        return f"{'fits' if self.fits else 'does not fit'}{reason} in {size(self.usable_bytes)} usable of"
-
-    def describe_bounds(self) -> list[str]:
-        """Return the roofline's lines, or the reason why there are none."""
-        if self.bounds is None:
-            return [f"  speed          not known: {self.device.name} has no sourced bandwidth"]
-        bounds, ridge = self.bounds, self.bounds.batch_at_ridge
-        turn = "at every batch" if ridge is None else f"turns at batch {ridge:.0f}"
-        if bounds.prefill is None:
-            turn, prefill = "its rate is not known", "  prefill        not known"
-        else:
-            prefill = (
-                f"  prefill        {1e3 * bounds.prefill:>7.1f} ms   at least for {self.context:,} tokens"
-            )
-        return [
-            f"  decode         {1e3 * bounds.decode:>7.1f} ms   a step at least, bound by "
-            f"{bounds.decode_bound} ({turn})",
-            prefill,
-        ]
+        return report(self)
 
 
 def plan(
@@ -183,8 +147,3 @@ def fitted(recipe: Recipe | None, sizes: ModelShape) -> Recipe | None:
     if recipe is None or recipe.overrides:  # an override names linears, and a shape has none
         return recipe
     return fit(recipe, {f"{one.kind} linears": one.columns for one in sizes.linears})
-
-
-def size(count: float) -> str:
-    """Return bytes as a short text: 3.89 GB, 42.1 MB."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
