@@ -51,7 +51,9 @@ def small_model() -> Callable:
     """Return a function (folder, dtype=torch.float32) -> a freshly loaded model on the CPU, in eval mode."""
     from transformers import AutoModelForCausalLM
 
+    from qcourse.models.products import widen
+
     def load(folder: Path, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+        return widen(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval())
 
     return load

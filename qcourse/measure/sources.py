@@ -15,6 +15,7 @@ from qcourse.common import QCourseError
 from qcourse.common.latency import Latency
 from qcourse.models import SUPPORTED
 from qcourse.models.attention import blockwise_attention
+from qcourse.models.products import widen
 
 CHUNK_VALUES = 2**22  # logits handled at once: 16 MB in float32, which the C library keeps for reuse
 BATCH_TOKENS = 2048
@@ -82,7 +83,7 @@ class HFSource:
     engine, threads, process_ids = "transformers", None, ()
 
     def __init__(self, model: Any, tokenizer: Any = None, model_hash: str = "") -> None:
-        self.model, self.tokenizer = model.eval(), tokenizer
+        self.model, self.tokenizer = widen(model.eval()), tokenizer
         self._model_hash = model_hash
         self.versions: dict[str, str] = {}
         self.vocabulary: int = model.config.vocab_size

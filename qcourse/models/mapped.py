@@ -24,6 +24,8 @@ def mapped_model(folder: Path) -> Any:
     Writing to a parameter changes private memory, never the file.
     Raises QCourseError for a damaged checkpoint, a missing tensor, or one that is not F32, F16 or BF16.
     """
+    from qcourse.models.products import widen
+
     tensors = {
         name: tensor for path in check_checkpoint(folder) for name, tensor in mapped_tensors(path).items()
     }
@@ -37,7 +39,7 @@ def mapped_model(folder: Path) -> Any:
             raise QCourseError(f"{folder} lacks the tensor {name} {list(parameter.shape)}; download it again")
     model.tie_weights()
     model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its tables are computed, not stored
-    return model.eval()
+    return widen(model.eval())
 
 
 def check_shape(folder: Path, name: str, stored: torch.Tensor, wanted: torch.Tensor) -> None:

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-ROWS = 16  # from which on converting the weight costs less than torch's slow product saves
-
 
 @contextmanager
 def bf16_products() -> Iterator[None]:
@@ -44,11 +42,11 @@ def has_bf16_products() -> bool:
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return inputs [..., in] times weight [out, in] transposed, plus bias, in the dtype of the inputs.
 
-    On a CPU without bf16 units many rows of bf16 are multiplied as float32 and rounded once: bf16 units
-    compute the same, products exact and sums in float32.
+    On a CPU without bf16 units rows of bf16 are multiplied as float32 and rounded once: bf16 units compute
+    the same, products exact and sums in float32. A single row (decoding) is read once either way and stays.
     """
     rows = inputs.numel() // max(1, inputs.shape[-1])
-    if inputs.dtype != torch.bfloat16 or inputs.device.type != "cpu" or rows < ROWS or has_bf16_products():
+    if inputs.dtype != torch.bfloat16 or inputs.device.type != "cpu" or rows < 2 or has_bf16_products():
         return nn.functional.linear(inputs, weight, bias)
     found = nn.functional.linear(inputs.float(), weight.float(), None if bias is None else bias.float())
     return found.to(torch.bfloat16)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from qcourse.calibrate import InputStatistics, LayerStep, tokens_hash, walk
 from qcourse.models import decoder_layers, widths
+from qcourse.models.products import widen
 from qcourse.numerics import QuantizedWeight
 from qcourse.quantize.checks import check_model, check_recipe, check_tokens
 from qcourse.quantize.layer import quantize_layer, transform_layer
@@ -57,7 +58,7 @@ def quantize(
     Raises QCourseError for an unsupported or already quantized model, values not finite, group sizes that do
     not divide, missing calibration, and for work that does not fit in memory, with the numbers.
     """
-    check_model(model)
+    check_model(widen(model))
     recipe = fit(recipe, widths(model)) if recipe.method != "gguf" else recipe
     check_recipe(model, recipe)
     check_tokens(model, recipe, tokens)

@@ -39,7 +39,7 @@ def test_a_checkout_that_cannot_be_written_leaves_all_to_the_home(checkout, monk
 def test_rows_reports_and_figures_go_to_the_home(monkeypatch, tmp_path):
     from qcourse.course import execute, report, runner
     from qcourse.lanes import measure_lanes
-    from qcourse.pipeline.sweep import Grid
+    from qcourse.pipeline.sweep import Sweep
 
     monkeypatch.setenv("QCOURSE_HOME", str(tmp_path))
     written = {}
@@ -49,4 +49,4 @@ def test_rows_reports_and_figures_go_to_the_home(monkeypatch, tmp_path):
     assert written == {"lessons": tmp_path / "build" / "notebooks", "report": tmp_path / "build"}
     assert execute.notebooks(["00"])
     assert measure_lanes.scoreboard_file() == tmp_path / "build" / "scoreboard.jsonl"
-    assert Grid("pico", ()).scoreboard == tmp_path / "build" / "sweep.jsonl"
+    assert Sweep([]).scoreboard == tmp_path / "build" / "sweep.jsonl"

@@ -25,10 +25,10 @@ def test_the_product_is_the_exact_one_rounded_once(without_units, shape, bias):
     assert torch.allclose(found.double(), exact, rtol=2**-8, atol=1e-6)
 
 
-def test_other_dtypes_and_few_rows_go_to_torch(without_units):
+def test_other_dtypes_and_single_rows_go_to_torch(without_units):
     x, w = torch.randn(64, 32), torch.randn(8, 32)
     assert torch.equal(products.linear(x, w), torch.nn.functional.linear(x, w))
-    few = x[: products.ROWS - 1].bfloat16()
+    few = x[:1].bfloat16()
     assert torch.equal(products.linear(few, w.bfloat16()), torch.nn.functional.linear(few, w.bfloat16()))
 
 
