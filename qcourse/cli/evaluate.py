@@ -47,7 +47,11 @@ def describe(row: dict) -> str:
     if row.get("top1_agreement") is not None:
         agreement = {"accuracy": row["top1_agreement"], "interval": row["intervals"].get("top1_agreement")}
         lines.append(skill_line("top1_agreement", agreement))
-    return "\n".join([*lines, *(skill_line(*entry, row["n_items"]) for entry in row["skills"].items())])
+    lines += [skill_line(*entry, row["n_items"]) for entry in row["skills"].items()]
+    for name, each in row.get("flips", {}).items():
+        flipped = f"{each['lost']} lost, {each['gained']} gained of {each['n']}, p = {each['p']:.2g}"
+        lines.append(f"  {name:<16} {flipped} (a loss below {each['smallest_loss']:.0%} would not show)")
+    return "\n".join(lines)
 
 
 def skill_line(name: str, entry: dict | str, n: int | None = None) -> str:

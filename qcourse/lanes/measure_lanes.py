@@ -63,6 +63,7 @@ def measure_lane(lane: Lane, base: Any, tokens: Any, items: int = ITEMS) -> Any:
     from qcourse import measure, skills
     from qcourse.pipeline import recipe_for
 
+    asked = skills.asked_of(base.name, bool(base.tokenizer.chat_template))
     check_engine(lane)
     reference, path = reference_and_artefact(lane, base)
     with opened(lane, path) as source:
@@ -73,7 +74,8 @@ def measure_lane(lane: Lane, base: Any, tokens: Any, items: int = ITEMS) -> Any:
             recipe=recipe_for(lane.recipe, base),
             lane=lane.name,
             artefact=path,
-            config=measure.EvaluationConfig(skills.applicable(base.name), items),
+            tokenizer=base.tokenizer,
+            config=measure.EvaluationConfig(asked, items),
             model_hash=base.hash,
             progress=False,
             scoreboard=scoreboard_file(),

@@ -49,7 +49,7 @@ def evaluate(
     hashes = {"model": source.hash, "reference": base.hash if base is not None else None}
     key = asdict(row) | hashes | {"config": asdict(config), "yardstick": YARDSTICK}
     known = bool(hashes["model"]) and (base is None or bool(hashes["reference"]))
-    values = once(key, known, lambda: measure_row(source, base, evaluation, config, progress))
+    values = once(key, known, lambda: measure_row(source, base, evaluation, config, progress, tokenizer))
     size = size_fields(stored_size(model, artefact))
     row = Row.from_dict(asdict(row) | values | size)
     if scoreboard:

@@ -30,8 +30,9 @@ def measure_row(
     evaluation: EvaluationSet,
     config: EvaluationConfig,
     progress: bool,
+    tokenizer: Any = None,
 ) -> dict:
-    """Return the measured fields of a row."""
+    """Return the measured fields of a row; tokenizer: for sources that bring none."""
     with PeakMemory(*source.process_ids) as peak:
         comparison = compare(source, evaluation, base, progress)
         values, intervals = perplexity_fields(comparison)
@@ -39,7 +40,7 @@ def measure_row(
             more, spreads = divergence_fields(comparison)
             values, intervals = values | more, intervals | spreads
     if config.skills and config.n_items:
-        scores = skill_scores(source, config.skills, config.n_items)
+        scores = skill_scores(source, config.skills, config.n_items, tokenizer)
         values |= {"skills": scores["skills"], "n_items": config.n_items}
         intervals |= {f"skills.{name}": pair for name, pair in scores["intervals"].items()}
     if config.time:

@@ -16,17 +16,33 @@ def measure(
     """Return one scoreboard row as plain values; skills as {skill: {"accuracy", "interval"}}."""
     from qcourse import models
     from qcourse.measure import EvaluationConfig, evaluate, evaluation_tokens
-    from qcourse.skills import applicable
+    from qcourse.skills import asked_of
 
     reference = models.load(baseline) if baseline else None
     with source(model, baseline) as (logits, tokenizer):
-        asked = applicable(origin(model, baseline) or model)
+        asked = asked_of(origin(model, baseline) or model, bool(tokenizer.chat_template))
         tokens = evaluation_tokens(tokenizer, windows, context, text=text)
         row = evaluate(logits, reference, tokens, recipe=recipe_name(model), artefact=artefact(model),
                        tokenizer=tokenizer, config=EvaluationConfig(asked, items, time=False))  # fmt: skip
+        changed = flips_of(reference, logits, asked, items, tokenizer) if baseline and items else {}
     values = asdict(row)
     values["skills"] = {name: with_interval(name, entry, row.intervals) for name, entry in row.skills.items()}
-    return {"model": model, **values}
+    return {"model": model, **values, "flips": changed}
+
+
+def flips_of(reference: Any, source: Any, asked: tuple[str, ...], n: int, tokenizer: Any) -> dict[str, Any]:
+    """Return, by skill, the answers lost and gained against the reference, and p adjusted for all skills.
+
+    p: McNemar's exact test, adjusted by Holm; smallest_loss: what n questions could show at 5%.
+    """
+    from qcourse.measure import skill_scores
+    from qcourse.measure.flips import flips, holm, smallest_loss
+
+    before, after = (skill_scores(model, asked, n, tokenizer)["marks"] for model in (reference, source))
+    found = {skill: flips(before[skill], after[skill]) for skill in before}
+    adjusted = holm({skill: each.p_value for skill, each in found.items()})
+    return {skill: {"lost": each.lost, "gained": each.gained, "n": each.n, "p": adjusted[skill],
+                    "smallest_loss": smallest_loss(each.n)} for skill, each in found.items()}  # fmt: skip
 
 
 @contextmanager

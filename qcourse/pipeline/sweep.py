@@ -141,7 +141,7 @@ def measure_recipe(grid: Sweep, name: str) -> "Row":
     from qcourse.pipeline.calibration import calibration_tokens
     from qcourse.quantize import quantize
     from qcourse.recipe import named
-    from qcourse.skills import applicable
+    from qcourse.skills import asked_of
 
     recipe = named(name)
     reference, loaded = models.load(grid.model), models.load(grid.model)
@@ -149,4 +149,4 @@ def measure_recipe(grid: Sweep, name: str) -> "Row":
     made = quantize(loaded.model, recipe, tokens)
     text = evaluation_tokens(reference.tokenizer, grid.windows, grid.context)
     return evaluate(made, reference, text, recipe=recipe, tokenizer=loaded.tokenizer,
-                    config=EvaluationConfig(applicable(grid.model), grid.items, time=False))  # fmt: skip
+                    config=EvaluationConfig(asked_of(grid.model), grid.items, time=False))  # fmt: skip

@@ -146,6 +146,7 @@ FEW_SHOT: dict[str, Callable] = {
     "format": layout, "code": coding, "reading": reading,
 }  # fmt: skip
 GENERAL = ("recall", *FEW_SHOT, "refusal")
+PREFIX = "choice:"  # before a skill's name in a row: asked by likelihood, not by a generated answer
 
 
 def choices(skill: str, n: int) -> list[Choice]:

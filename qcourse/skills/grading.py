@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 from qcourse.skills import arithmetic, code, facts, format, recall, refusal, tool_call
 from qcourse.skills.frozen import SKILLS
+from qcourse.skills.general import GENERAL, PREFIX
 from qcourse.skills.item import Item
 
 GRADERS = {
@@ -37,6 +38,17 @@ def applicable(model: str | bool) -> tuple[str, ...]:
     """
     knows = model if isinstance(model, bool) else "pico" in str(model).lower()
     return SKILLS if knows else tuple(skill for skill in SKILLS if skill not in PICO_ONLY)
+
+
+def asked_of(model: str | bool, chat: bool = True) -> tuple[str, ...]:
+    """Return what a model is asked in an evaluation: pico its own skills, any other the general choices.
+
+    chat: whether it has a chat template, without which it is not asked to refuse.
+    """
+    taught = applicable(model)
+    if taught == SKILLS:
+        return SKILLS
+    return tuple(f"{PREFIX}{skill}" for skill in GENERAL if chat or skill != "refusal")
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
