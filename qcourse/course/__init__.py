@@ -9,7 +9,7 @@ stands between `### BEGIN SOLUTION` and `### END SOLUTION` becomes
 
     from qcourse.course import begin, budget, check, claims, figures, predict, show_source
 
-    begin("06")                                # model, device, versions, date; quiets libraries' notices
+    group_size = begin("06")                   # model, device, versions, date; quiets libraries' notices
     predict("06.kl_ratio", "GPTQ's KL divided by plain rounding's, 3 bits?")
     predict.compare("06.kl_ratio", measured)   # prediction, measurement, ratio; or "no prediction entered"
     check("06.feed_back", feed_back)           # passed, a hint, or "not tried yet"; never raises
