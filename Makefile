@@ -26,9 +26,9 @@ course:          ## set up what lessons need, run every lesson on the CPU, write
 	@$(PYTHON) qcourse/bootstrap.py main serving
 	@$(VENV)/qcourse run
 
-real:            ## the same on smollm2: every lane and every lesson, into build/smollm2 (about an hour)
+real:            ## every lane and every lesson on smollm2; rows, report and executed lessons in build/smollm2/build
 	@$(PYTHON) qcourse/bootstrap.py main serving smollm2
-	@QCOURSE_MODEL=smollm2 $(VENV)/qcourse run
+	@QCOURSE_MODEL=smollm2 QCOURSE_HOME=$(CURDIR)/build/smollm2 $(VENV)/qcourse run
 
 lab:             ## open JupyterLab on your own copies in work/ (never overwritten; QCOURSE_HOME moves it)
 	@$(PYTHON) qcourse/bootstrap.py main

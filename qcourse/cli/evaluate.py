@@ -10,7 +10,9 @@ from qcourse.common.display import interval
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="pico, a folder, a hub id, a .gguf file, or a server's URL")],
+    model: Annotated[
+        str, typer.Argument(help="pico, smollm2, a folder, a hub id, a .gguf file, or a server's URL")
+    ],
     baseline: Annotated[str | None, typer.Option(help="the unquantized model, to diverge from")] = None,
     text: Annotated[Path | None, typer.Option(help="a text file instead of the held-out prose")] = None,
     items: Annotated[int | None, typer.Option(help="questions a skill; default 50; 0: none")] = None,

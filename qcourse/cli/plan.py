@@ -8,7 +8,9 @@ from qcourse.cli.options import Answer, answer, recipe_of
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="pico, a folder, a hub id, or a name from data/models.yaml")],
+    model: Annotated[
+        str, typer.Argument(help="pico, smollm2, a folder, a hub id, or a name from data/models.yaml")
+    ],
     gpu: Annotated[
         str | None, typer.Option(help="a name (L4, H100...), cpu, or 24GB; default: this machine")
     ] = None,

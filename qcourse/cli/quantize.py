@@ -8,7 +8,7 @@ import typer
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="pico, a folder, or a hub id")],
+    model: Annotated[str, typer.Argument(help="pico, smollm2, a folder, or a hub id")],
     output: Annotated[Path, typer.Option(help="the artefact: a folder, or a .gguf file")],
     method: Annotated[
         str | None, typer.Option(help="gptq, awq, rtn, nf4, int8, smoothquant, fp8, gguf, ...")
