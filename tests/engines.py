@@ -2,12 +2,16 @@
 
 An engine that is missing skips the test with the command that installs it, unless the
 environment variable QCOURSE_REQUIRE (comma-separated names) says that it must be there.
+`require_avx512("4-bit weights", lane)` is the same for what vLLM's CPU build has AVX-512 kernels for only.
 """
 
 import os
+import platform
 
 import pytest
 
+from qcourse.common.machine import cpu_flags
+from qcourse.serve.vllm_install import find_vllm
 from qcourse.setup.engines import ENGINES, Engine, find
 
 current: list[pytest.Item] = []  # the running test, kept by tests/conftest.py
@@ -36,3 +40,17 @@ def require(name: str, lane: str | None = None) -> Engine:
     if name in required():
         pytest.fail(f"{reason}, and QCOURSE_REQUIRE asks for it", pytrace=False)
     pytest.skip(reason, allow_module_level=True)
+
+
+def require_avx512(what: str, lane: str | None = None) -> Engine:
+    """Return vLLM as `require` does; skip where its CPU build has no AVX-512, which `what` needs.
+
+    No installation mends that, so that QCOURSE_REQUIRE does not make it a failure; the closing table
+    counts the test as one that did not run for want of AVX-512.
+    """
+    engine = require("vllm", lane)
+    if "avx512f" not in cpu_flags() and find_vllm().cpu:
+        if current:
+            current[-1].user_properties.append(("lacks", "AVX-512"))
+        pytest.skip(f"{what} in vLLM's CPU build need AVX-512, which this {platform.machine()} CPU lacks")
+    return engine

@@ -11,16 +11,18 @@ def collect(reports: Iterable) -> Cells:
     """Count outcomes by (lane, engine) from the reports that carry an ("engine", ...) property.
 
     A test counts once for each engine it asked for: as failed if any of its phases failed,
-    as skipped if it was skipped, else as passed.
+    as skipped if it was skipped, as lacking if it was skipped for what the machine lacks, else as passed.
     """
     outcome: dict[tuple[str, str, str], str] = {}
     for report in reports:
-        for key, value in getattr(report, "user_properties", ()):
+        properties = getattr(report, "user_properties", ())
+        lacking = report.outcome == "skipped" and "lacks" in dict(properties)
+        for key, value in properties:
             if key != "engine":
                 continue
             lane, engine = value
             cell = (lane or lane_of(report.nodeid), engine, report.nodeid)
-            outcome[cell] = worst(outcome.get(cell, "passed"), report.outcome)
+            outcome[cell] = worst(outcome.get(cell, "passed"), "lacking" if lacking else report.outcome)
     cells: Cells = {}
     for (lane, engine, _), result in outcome.items():
         cells.setdefault((lane, engine), Counter())[result] += 1
@@ -29,7 +31,7 @@ def collect(reports: Iterable) -> Cells:
 
 def worst(first: str, second: str) -> str:
     """Return the graver of two outcomes."""
-    return max(first, second, key=["passed", "skipped", "failed"].index)
+    return max(first, second, key=["passed", "skipped", "lacking", "failed"].index)
 
 
 def lane_of(nodeid: str) -> str:
@@ -57,6 +59,6 @@ def render(cells: Cells, engines: Mapping, find: Callable) -> list[str]:
 
 
 def describe(cell: Counter) -> str:
-    """Say what happened in one cell: `3 ran`, `1 FAILED`, `2 skipped`, or a dash."""
-    words = {"failed": "FAILED", "passed": "ran", "skipped": "skipped"}
+    """Say what happened in one cell: `3 ran`, `1 FAILED, 2 skipped`, `1 NOT RUN (no AVX-512)`, or a dash."""
+    words = {"failed": "FAILED", "passed": "ran", "skipped": "skipped", "lacking": "NOT RUN (no AVX-512)"}
     return ", ".join(f"{cell[key]} {word}" for key, word in words.items() if cell[key]) or "-"

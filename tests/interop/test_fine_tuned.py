@@ -11,7 +11,7 @@ from qcourse import export, finetune, serve
 from qcourse.quantize import quantize, reference
 from qcourse.recipe import named
 from qcourse.skills import units
-from tests.engines import require
+from tests.engines import require, require_avx512
 from tests.interop.judge import Judge
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def served(folder, tokens, **options):
 
 
 def test_vllm_serves_the_merged_and_requantized_model(trained, windows, tmp_path):
-    require("vllm", "qlora")
+    require_avx512("4-bit weights", "qlora")
     base, merged, _, tokenizer = trained
     judge = Judge(merged, windows)
     done = quantize(

@@ -20,7 +20,7 @@ from qcourse.measure import divergence
 from qcourse.models.kv_states import changed_keys_values
 from qcourse.quantize import quantized_kv_cache
 from qcourse.serve.vllm_install import find_vllm
-from tests.engines import require
+from tests.engines import require, require_avx512
 from tests.interop.judge import load_in_transformers
 
 ONE = (torch.ones(1), torch.ones(1))
@@ -73,6 +73,7 @@ def test_cutting_off_is_what_the_kernel_was_seen_to_do():
 def test_vllm_applies_the_scales_of_an_unquantized_model(unquantized, judge):
     """In float32, where nothing but the cache differs from the reference."""
     require_cpu_build("fp8 kv cache")
+    require_avx512("the kernels of an FP8 KV cache", "fp8 kv cache")
     model, ranges, folder = unquantized
     wanted = cut_off_logits(model, judge, export.read_kv_scales(folder))
     uncalibrated = cut_off_logits(model, judge, [ONE] * len(ranges))
@@ -86,6 +87,7 @@ def test_vllm_applies_the_scales_of_an_unquantized_model(unquantized, judge):
 def test_vllm_takes_the_fp8_cache_that_a_quantized_file_asks_for(artefact, judge, calibration, tmp_path):
     """With kv_cache_dtype "auto": the file's scheme alone switches it on. In bf16, as it is served."""
     require_cpu_build("w4a16 with fp8 kv cache")
+    require_avx512("4-bit weights and the kernels of an FP8 KV cache", "w4a16 with fp8 kv cache")
     model = artefact("w4a16").reference()
     ranges = kv_ranges(model, calibration)
     folder = shutil.copytree(artefact("w4a16").folder, tmp_path / "w4a16")

@@ -3,7 +3,7 @@
 import pytest
 
 from qcourse import serve
-from tests.engines import require
+from tests.engines import require, require_avx512
 from tests.interop.artefacts import without_activations
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ FORMS = [pytest.param("gptq", marks=pytest.mark.engine), "awq", "w4a16", "w4a16 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_vllm_computes_what_we_compute(form, judge, artefact, reference_logits):
-    require("vllm", form)
+    require_avx512("4-bit weights", form)
     assert judge.verdict(reference_logits(form), served(artefact(form).folder, judge)).passed
 
 
@@ -36,5 +36,5 @@ def test_vllm_quantizes_the_activations_of_w8a8(short_judge, artefact):
 
 @pytest.mark.parametrize("library", ["autogptq", "autoawq"])
 def test_vllm_loads_what_the_archived_libraries_wrote(library, peer, peer_judge, peer_reference):
-    require("vllm", library)
+    require_avx512("4-bit weights", library)
     assert peer_judge.verdict(peer_reference(library), served(peer(library), peer_judge)).passed

@@ -21,20 +21,38 @@ def test_is_slow():
     require("transformers", lane="bf16")
     assert False
 """
+LACKING = """
+from pathlib import Path
+import pytest
+from qcourse.serve.vllm_install import VLLM
+from tests import engines
+
+@pytest.mark.parametrize("cpu", [True, False])
+@pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512f"}])
+def test_four_bit(flags, cpu, monkeypatch):
+    monkeypatch.setattr(engines, "find", lambda name: engines.Engine(name, Path(), "1"))
+    monkeypatch.setattr(engines, "find_vllm", lambda: VLLM(Path(), "1", cpu))
+    monkeypatch.setattr(engines, "cpu_flags", lambda: frozenset(flags))
+    engines.require_avx512("4-bit weights", lane="gptq w4g128")
+"""
 
 
 @pytest.fixture
 def session(pytester, monkeypatch):
-    """Run SESSION with our hooks on a machine without vLLM; return its output's lines and result."""
+    """Return a function that runs a test file, SESSION, with our hooks on a machine without vLLM."""
     from qcourse.common import repository
 
     source = (repository() / "tests" / "session_hooks.py").read_text()
     without = "\nengines.find = lambda name, real=engines.find: None if name == 'vllm' else real(name)\n"
     pytester.makeconftest(source + without)
     pytester.makeini("[pytest]\nmarkers =\n    slow: slow")
-    pytester.makepyfile(SESSION)
     monkeypatch.setenv("PYTHONPATH", str(repository()))
-    return lambda: pytester.runpytest_subprocess("-p", "no:cacheprovider")
+
+    def run(text=SESSION):
+        pytester.makepyfile(text)
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider")
+
+    return run
 
 
 def test_a_missing_engine_is_skipped_with_the_command_and_the_table_tells(session, monkeypatch):
@@ -52,6 +70,14 @@ def test_a_missing_engine_fails_where_it_is_required(session, monkeypatch):
     result = session()
     result.assert_outcomes(passed=1, failed=2)
     result.stdout.fnmatch_lines(["*QCOURSE_REQUIRE asks for it*"])
+
+
+def test_what_the_cpu_lacks_is_not_run_and_the_table_says_so(session, monkeypatch):
+    """Not even where vLLM is required; with the flag, or on a build for GPUs, it runs."""
+    monkeypatch.setenv("QCOURSE_REQUIRE", "vllm")
+    result = session(LACKING)
+    result.assert_outcomes(passed=3, skipped=1)
+    result.stdout.fnmatch_lines(["gptq w4g128*3 ran, 1 NOT RUN (no AVX-512)*"])
 
 
 def test_a_misspelt_requirement_stops_the_session(session, monkeypatch):
