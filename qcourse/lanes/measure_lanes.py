@@ -1,5 +1,6 @@
 """Every lane of the course, end to end: artefact, its real engine, one row of the scoreboard."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ def measure_all(say: Callable[..., None], items: int = ITEMS) -> dict[str, str]:
     tokens = measure.evaluation_tokens(base.tokenizer, WINDOWS, CONTEXT)
     say(f"[lane 0/{len(LANES)}] noise: bf16 against fp32 ...", end=" ")
     say(f"KL {measure_noise(base, tokens).kl_mean:.2g}")
-    skipped = {}
+    skipped, start = {}, time.perf_counter()
     for index, lane in enumerate(LANES, 1):
-        say(f"[lane {index}/{len(LANES)}] {lane} ...", end=" ")
+        say(f"[lane {index}/{len(LANES)}{left(start, index)}] {lane} ...", end=" ")
         try:
             row = measure_lane(lane, base, tokens, items)
             say(f"KL {row.kl_mean:.2g}, {row.build_seconds or 0:.0f} s")
@@ -35,6 +36,12 @@ def measure_all(say: Callable[..., None], items: int = ITEMS) -> dict[str, str]:
             skipped[str(lane)] = f"failed: {type(error).__name__}: {str(error)[:300]}"
             say(skipped[str(lane)])
     return skipped
+
+
+def left(start: float, index: int) -> str:
+    """Return how many minutes the lanes from `index` on take if they go on as those before; "" under two."""
+    minutes = (time.perf_counter() - start) / 60 / max(1, index - 1) * (len(LANES) - index + 1)
+    return f", about {minutes:.0f} min left" if index > 1 and minutes >= 2 else ""
 
 
 def measure_noise(base: Any, tokens: Any) -> Any:

@@ -236,3 +236,9 @@ def test_lanes_and_the_command_line_accept_each_others_artefacts(base, folder, t
     stamp = (place / "model.safetensors").stat().st_mtime_ns
     artefacts.artefact("gptq-w4", "gptq", base)
     assert (place / "model.safetensors").stat().st_mtime_ns != stamp
+
+
+def test_a_slow_run_says_how_long_it_goes_on(monkeypatch):
+    monkeypatch.setattr(measure_lanes.time, "perf_counter", lambda: 1000.0)
+    assert measure_lanes.left(1000.0 - 300, 4) == f", about {100 / 60 * (len(LANES) - 3):.0f} min left"
+    assert measure_lanes.left(1000.0 - 3, 4) == "" and measure_lanes.left(0.0, 1) == ""
