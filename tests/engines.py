@@ -2,7 +2,7 @@
 
 An engine that is missing skips the test with the command that installs it, unless the
 environment variable QCOURSE_REQUIRE (comma-separated names) says that it must be there.
-`require_avx512("4-bit weights", lane)` is the same for what vLLM's CPU build has AVX-512 kernels for only.
+`require_avx512` and `require_vnni` are the same for what vLLM's CPU build computes on some CPUs only.
 """
 
 import os
@@ -10,7 +10,7 @@ import platform
 
 import pytest
 
-from qcourse.common.machine import cpu_flags
+from qcourse.common.machine import cpu_flags, saturates_int8
 from qcourse.serve.vllm_install import find_vllm
 from qcourse.setup.engines import ENGINES, Engine, find
 
@@ -48,9 +48,19 @@ def require_avx512(what: str, lane: str | None = None) -> Engine:
     No installation mends that, so that QCOURSE_REQUIRE does not make it a failure; the closing table
     counts the test as one that did not run for want of AVX-512.
     """
+    return require_kernel("avx512f" in cpu_flags(), f"{what} need", "AVX-512", lane)
+
+
+def require_vnni(lane: str | None = None) -> Engine:
+    """Return vLLM as `require_avx512` does, where sums of int8 products are not cut off."""
+    return require_kernel(not saturates_int8(), "int8 activations need", "VNNI", lane)
+
+
+def require_kernel(there: bool, need: str, feature: str, lane: str | None) -> Engine:
+    """Return vLLM, or skip where its CPU build meets a CPU without the feature."""
     engine = require("vllm", lane)
-    if "avx512f" not in cpu_flags() and find_vllm().cpu:
+    if not there and find_vllm().cpu:
         if current:
-            current[-1].user_properties.append(("lacks", "AVX-512"))
-        pytest.skip(f"{what} in vLLM's CPU build need AVX-512, which this {platform.machine()} CPU lacks")
+            current[-1].user_properties.append(("lacks", feature))
+        pytest.skip(f"{need} {feature} in vLLM's CPU build, which this {platform.machine()} CPU lacks")
     return engine

@@ -11,18 +11,19 @@ def collect(reports: Iterable) -> Cells:
     """Count outcomes by (lane, engine) from the reports that carry an ("engine", ...) property.
 
     A test counts once for each engine it asked for: as failed if any of its phases failed,
-    as skipped if it was skipped, as lacking if it was skipped for what the machine lacks, else as passed.
+    as skipped if it was skipped, as not run if that was for what the machine lacks, else as passed.
     """
     outcome: dict[tuple[str, str, str], str] = {}
     for report in reports:
         properties = getattr(report, "user_properties", ())
-        lacking = report.outcome == "skipped" and "lacks" in dict(properties)
+        lacks = dict(properties).get("lacks")
+        result = f"NOT RUN (no {lacks})" if lacks and report.outcome == "skipped" else report.outcome
         for key, value in properties:
             if key != "engine":
                 continue
             lane, engine = value
             cell = (lane or lane_of(report.nodeid), engine, report.nodeid)
-            outcome[cell] = worst(outcome.get(cell, "passed"), "lacking" if lacking else report.outcome)
+            outcome[cell] = worst(outcome.get(cell, "passed"), result)
     cells: Cells = {}
     for (lane, engine, _), result in outcome.items():
         cells.setdefault((lane, engine), Counter())[result] += 1
@@ -31,7 +32,7 @@ def collect(reports: Iterable) -> Cells:
 
 def worst(first: str, second: str) -> str:
     """Return the graver of two outcomes."""
-    return max(first, second, key=["passed", "skipped", "lacking", "failed"].index)
+    return max(first, second, key=lambda outcome: {"passed": 0, "skipped": 1, "failed": 3}.get(outcome, 2))
 
 
 def lane_of(nodeid: str) -> str:
@@ -60,5 +61,6 @@ def render(cells: Cells, engines: Mapping, find: Callable) -> list[str]:
 
 def describe(cell: Counter) -> str:
     """Say what happened in one cell: `3 ran`, `1 FAILED, 2 skipped`, `1 NOT RUN (no AVX-512)`, or a dash."""
-    words = {"failed": "FAILED", "passed": "ran", "skipped": "skipped", "lacking": "NOT RUN (no AVX-512)"}
+    words = {"failed": "FAILED", "passed": "ran", "skipped": "skipped"}
+    words |= {key: key for key in cell if key not in words}
     return ", ".join(f"{cell[key]} {word}" for key, word in words.items() if cell[key]) or "-"

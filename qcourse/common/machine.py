@@ -53,6 +53,12 @@ def cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
+def saturates_int8() -> bool:
+    """Return whether int8 products add pairs in 16 bits here, which cut sums off: x86 without VNNI."""
+    flags = cpu_flags()
+    return "avx2" in flags and not flags & {"avx512_vnni", "avx_vnni"}
+
+
 def sysctl_flags() -> list[str]:
     """Return the CPU features that macOS reports."""
     command = ["sysctl", "-n", "machdep.cpu.features", "machdep.cpu.leaf7_features"]

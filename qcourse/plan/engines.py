@@ -1,6 +1,6 @@
 """What an engine can run on a device: the compatibility table, and what a device lacks of a row of it."""
 
-from qcourse.common.machine import cpu_flags
+from qcourse.common.machine import cpu_flags, saturates_int8
 from qcourse.plan.hardware import Accelerator
 from qcourse.recipe import Recipe, compatibility
 
@@ -29,6 +29,8 @@ def lacks(capability: str, device: Accelerator, method: str = "") -> str:
         return ""  # AMD's and Intel's units multiply FP8 and have no CUDA capability
     if capability == "cpu-avx512" and device.is_cpu and "avx512f" not in cpu_flags():
         return "vLLM's 4-bit CPU kernels need AVX-512, which this CPU lacks"
+    if capability == "cpu-vnni" and device.is_cpu and saturates_int8():
+        return "vLLM's int8 products need VNNI, which this CPU lacks"
     return lacks_cuda(float(capability[5:]), device) if capability.startswith("cuda-") else ""
 
 

@@ -9,7 +9,7 @@ from importlib import util
 from pathlib import Path
 
 from qcourse.common import QCourseError
-from qcourse.common.machine import cpu_flags
+from qcourse.common.machine import cpu_flags, saturates_int8
 from qcourse.recipe import check_engine
 from qcourse.recipe.record import find_record
 from qcourse.setup import ENVIRONMENTS
@@ -56,7 +56,8 @@ CPU_KV_CACHES = ("auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2")
 def check_machine(config: dict, kv_cache_dtype: str, install: VLLM) -> None:
     """Raise QCourseError if vLLM's CPU build lacks a kernel here for the weights or the KV cache.
 
-    Without AVX-512 the CPU build claims 4-bit support and crashes at the first forward (vLLM issue 55613).
+    Without AVX-512 the CPU build claims 4-bit support and crashes at the first forward (vLLM issue 55613);
+    without VNNI its int8 products lose more than int8 itself does.
     """
     if not install.cpu:
         return
@@ -65,6 +66,11 @@ def check_machine(config: dict, kv_cache_dtype: str, install: VLLM) -> None:
         raise QCourseError(
             f"vLLM's CPU build has kernels for 4-bit integer weights and for int8 with int8 activations, "
             f"not for {kind}; measure this checkpoint with transformers, or serve it on a GPU"
+        )
+    if kind == "int8 with int8 activations" and saturates_int8():
+        raise QCourseError(
+            f"int8 activations in vLLM's CPU build need VNNI, which this {platform.machine()} CPU lacks: the "
+            "sums of products are cut off at 16 bits; measure this checkpoint with transformers, or use a GPU"
         )
     if kv_cache_dtype not in CPU_KV_CACHES:
         raise QCourseError(

@@ -73,7 +73,7 @@ def test_cutting_off_is_what_the_kernel_was_seen_to_do():
 def test_vllm_applies_the_scales_of_an_unquantized_model(unquantized, judge):
     """In float32, where nothing but the cache differs from the reference."""
     require_cpu_build("fp8 kv cache")
-    require_avx512("the kernels of an FP8 KV cache", "fp8 kv cache")
+    require_avx512("kernels of an FP8 KV cache", "fp8 kv cache")
     model, ranges, folder = unquantized
     wanted = cut_off_logits(model, judge, export.read_kv_scales(folder))
     uncalibrated = cut_off_logits(model, judge, [ONE] * len(ranges))
@@ -87,7 +87,7 @@ def test_vllm_applies_the_scales_of_an_unquantized_model(unquantized, judge):
 def test_vllm_takes_the_fp8_cache_that_a_quantized_file_asks_for(artefact, judge, calibration, tmp_path):
     """With kv_cache_dtype "auto": the file's scheme alone switches it on. In bf16, as it is served."""
     require_cpu_build("w4a16 with fp8 kv cache")
-    require_avx512("4-bit weights and the kernels of an FP8 KV cache", "w4a16 with fp8 kv cache")
+    require_avx512("4-bit weights and kernels of an FP8 KV cache", "w4a16 with fp8 kv cache")
     model = artefact("w4a16").reference()
     ranges = kv_ranges(model, calibration)
     folder = shutil.copytree(artefact("w4a16").folder, tmp_path / "w4a16")
@@ -109,6 +109,7 @@ def test_an_int8_cache_is_nonsense_on_the_cpu(source, judge, monkeypatch):
     with pytest.raises(QCourseError, match="a KV cache in int8_per_token_head and computes nonsense"):
         with serve.vllm(source, "int8_per_token_head"):
             pass
+    require_avx512("kernels of an int8 KV cache", "int8 kv cache")  # without it vLLM refuses to start
     monkeypatch.setattr("qcourse.serve.vllm_install.CPU_KV_CACHES", ("int8_per_token_head",))
     model = load_in_transformers(source)
     with quantized_kv_cache(model, "int8", "token"):

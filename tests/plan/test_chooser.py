@@ -5,6 +5,8 @@ import yaml
 
 from qcourse.common import QCourseError, data_folder
 from qcourse.plan import Accelerator, accelerator, lanes
+from qcourse.plan.engines import can_run
+from qcourse.recipe import named
 
 MODEL = "Qwen/Qwen2.5-7B"
 
@@ -48,6 +50,15 @@ def test_four_bit_vllm_on_a_cpu_is_gated_on_avx512(monkeypatch, flags, runs):
     assert found[0].engine == "llama.cpp"
     awq = {lane.recipe: lane for lane in found}["awq-w4g128"]
     assert awq.runs is runs and (runs or "AVX-512" in awq.reason)
+
+
+@pytest.mark.parametrize(("flags", "runs"), [({"avx2", "avx512f"}, False), ({"avx2", "avx512_vnni"}, True)])
+def test_int8_in_vllm_on_a_cpu_is_gated_on_vnni(monkeypatch, flags, runs):
+    monkeypatch.setattr("qcourse.common.machine.cpu_flags", lambda: frozenset(flags))
+    cpu = Accelerator("cpu (test)", 64 * 10**9)
+    found, reason = can_run(named("w8a8-int8"), "compressed-tensors", "vllm", cpu)
+    assert found is runs and (runs or "VNNI" in reason)
+    assert can_run(named("w8a8-int8"), "compressed-tensors", "transformers", cpu)[0]
 
 
 @pytest.mark.parametrize(("workload", "first"), [

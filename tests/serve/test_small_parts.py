@@ -86,10 +86,19 @@ def test_a_cpu_without_avx512_is_refused_where_it_would_crash(monkeypatch):
     with pytest.raises(QCourseError, match="4-bit weights and an FP8 KV cache .* need AVX-512"):
         check_machine(W4, "fp8", CPU)
     check_machine({}, "auto", CPU)
-    check_machine(W8A8, "auto", CPU)
     check_machine(W4, "fp8", GPU)
     monkeypatch.setattr(vllm_install, "cpu_flags", lambda: frozenset({"avx512f"}))
     check_machine(W4, "fp8", CPU)
+
+
+def test_a_cpu_whose_int8_sums_are_cut_off_is_refused(monkeypatch):
+    monkeypatch.setattr("qcourse.common.machine.cpu_flags", lambda: frozenset({"avx2", "avx512f"}))
+    with pytest.raises(QCourseError, match="int8 activations .* need VNNI"):
+        check_machine(W8A8, "auto", CPU)
+    check_machine(W8A8, "auto", GPU)
+    for flag in ("avx512_vnni", "avx_vnni"):
+        monkeypatch.setattr("qcourse.common.machine.cpu_flags", lambda: frozenset({"avx2", flag}))  # noqa: B023
+        check_machine(W8A8, "auto", CPU)
 
 
 @pytest.mark.parametrize("config", [FP8, {"quantization_config": {"quant_method": "gptq", "bits": 3}}])

@@ -70,7 +70,7 @@ def test_the_same_server_by_its_url(vllm_server, tokens):
 
 @pytest.mark.slow
 def test_fp8_kv_cache_is_real(vllm_server, small_folder, tokens):
-    engines.require_avx512("the kernels of an FP8 KV cache", "fp8 KV cache")
+    engines.require_avx512("kernels of an FP8 KV cache", "fp8 KV cache")
     with serve.vllm(small_folder, "fp8", threads=1, progress=False) as server:
         group = server.process.pid
         assert server.kv_cache_dtype == "fp8" and vllm_server.kv_cache_dtype == "auto"
