@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from qcourse.common import QCourseError
 from qcourse.export.settings import common_grid, kept_linears, require_kind
-from qcourse.numerics import QuantizedWeight
-from qcourse.numerics.codebook import NESTED_BLOCK, code_book, dynamic_map, unnest
+from qcourse.numerics import NestedAbsmax, QuantizedWeight
+from qcourse.numerics.code_books import code_book
+from qcourse.numerics.codebook import NESTED_BLOCK, dynamic_map, unnest
 
 KINDS = ("nf4", "fp4", "int8")
 THRESHOLD = 6.0  # of LLM.int8()'s outliers, where a layer does not say
@@ -49,7 +50,7 @@ def check(layers: dict[str, QuantizedWeight]) -> None:
 
 def threshold(layer: QuantizedWeight) -> float:
     """Return the magnitude from which LLM.int8() keeps an input feature of this layer in 16 bits."""
-    return layer.extra.get("threshold", THRESHOLD)
+    return THRESHOLD if layer.threshold is None else layer.threshold
 
 
 def encode(layer: QuantizedWeight, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -75,7 +76,6 @@ def _row_maxima(scale: Tensor) -> Tensor:
 def _encode_blocks(layer: QuantizedWeight, dtype: torch.dtype) -> dict[str, Tensor]:
     flat = layer.codes.reshape(-1)
     flat = nn.functional.pad(flat, (0, flat.numel() % 2))
-    extra = layer.extra
     state = {
         "quant_type": layer.kind,
         "blocksize": layer.group_size,
@@ -87,16 +87,16 @@ def _encode_blocks(layer: QuantizedWeight, dtype: torch.dtype) -> dict[str, Tens
         "weight.quant_map": code_book(layer.kind),
         "weight.absmax": layer.scale.float().reshape(-1),
     }
-    if extra.get("double_quantization"):
+    if (nested := layer.nested) is not None:
         tensors |= {
-            "weight.absmax": extra["absmax_codes"].reshape(-1),
-            "weight.nested_absmax": extra["nested_absmax"].float().reshape(-1),
+            "weight.absmax": nested.codes.reshape(-1),
+            "weight.nested_absmax": nested.absmax.float().reshape(-1),
             "weight.nested_quant_map": dynamic_map().clone(),
         }
         state |= {
             "nested_blocksize": NESTED_BLOCK,
             "nested_dtype": "float32",
-            "nested_offset": float(extra["offset"]),
+            "nested_offset": float(nested.offset),
         }
     tensors[f"{STATE}{layer.kind}"] = torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)
     return tensors
@@ -109,10 +109,17 @@ def decode(tensors: dict[str, Tensor], settings: dict[str, Any] | None = None) -
     """
     if "SCB" in tensors:
         absmax = tensors["SCB"].float().reshape(-1, 1)
-        extra: dict[str, Any] = {"SCB": absmax}
-        if settings and "llm_int8_threshold" in settings:
-            extra["threshold"] = float(settings["llm_int8_threshold"])
-        return QuantizedWeight(tensors["weight"], absmax / 127, None, 8, -1, "int8", extra=extra)
+        stored = (settings or {}).get("llm_int8_threshold")
+        return QuantizedWeight(
+            tensors["weight"],
+            absmax / 127,
+            None,
+            8,
+            -1,
+            "int8",
+            scale_bits=32,
+            threshold=None if stored is None else float(stored),
+        )
     kind = "nf4" if f"{STATE}nf4" in tensors else "fp4"
     state = json.loads(bytes(tensors[STATE + kind].tolist()))
     if not torch.allclose(tensors["weight.quant_map"], code_book(kind), atol=1e-6):
@@ -121,29 +128,23 @@ def decode(tensors: dict[str, Tensor], settings: dict[str, Any] | None = None) -
     packed = tensors["weight"].view(torch.uint8).reshape(-1)
     flat = torch.stack([packed >> 4, packed & 15], dim=1).reshape(-1)
     codes = flat[: rows * columns].reshape(rows, columns)
-    scale, extra = _block_scales(tensors, state)
+    nested = _nested(tensors, state)
+    scale = tensors["weight.absmax"].float() if nested is None else unnest(nested)
     scale = scale.reshape(rows if columns % state["blocksize"] == 0 else 1, -1)
-    return QuantizedWeight(codes, scale, None, 4, state["blocksize"], kind, extra=extra)
+    scale_bits = 32 if nested is None else 8
+    return QuantizedWeight(
+        codes, scale, None, 4, state["blocksize"], kind, scale_bits=scale_bits, nested=nested
+    )
 
 
-def _block_scales(tensors: dict[str, Tensor], state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-    """Return the block maxima as a reader sees them, and what a writer needs to store them again."""
-    nested = "nested_offset" in state
-    extra = {"block_size": state["blocksize"], "double_quantization": nested, "scale_bits": 32}
-    absmax = tensors["weight.absmax"]
-    if not extra["double_quantization"]:
-        return absmax.float(), extra
+def _nested(tensors: dict[str, Tensor], state: dict[str, Any]) -> NestedAbsmax | None:
+    """Return the block maxima as double quantization stores them; None where they are plain floats."""
+    if "nested_offset" not in state:
+        return None
     if state["nested_blocksize"] != NESTED_BLOCK:
         raise ValueError(f"its nested blocks have {state['nested_blocksize']} values, not {NESTED_BLOCK}")
-    offset, nested = torch.tensor(state["nested_offset"]), tensors["weight.nested_absmax"].float()
-    extra |= {
-        "absmax_codes": absmax,
-        "nested_absmax": nested,
-        "offset": offset,
-        "scale_bits": 8,
-        "extra_bits": 32 * (nested.numel() + 1),
-    }
-    return unnest(absmax, nested, offset), extra
+    absmax = tensors["weight.nested_absmax"].float()
+    return NestedAbsmax(tensors["weight.absmax"], absmax, torch.tensor(state["nested_offset"]))
 
 
 def configuration(layers: dict[str, QuantizedWeight], model: nn.Module) -> dict[str, Any]:
@@ -162,7 +163,7 @@ def configuration(layers: dict[str, QuantizedWeight], model: nn.Module) -> dict[
         "llm_int8_enable_fp32_cpu_offload": False,
         "llm_int8_has_fp16_weight": False,
         "bnb_4bit_quant_type": "nf4" if eight else first.kind,
-        "bnb_4bit_use_double_quant": bool(first.extra.get("double_quantization", False)),
+        "bnb_4bit_use_double_quant": first.nested is not None,
         "bnb_4bit_compute_dtype": str(model.dtype).removeprefix("torch."),
         "bnb_4bit_quant_storage": "uint8",
     }

@@ -38,9 +38,9 @@ def decode(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight:
     else:
         layer = _decode_plain(tensors, rules)
     layer.g_idx = _group_index(tensors.get("weight_g_idx"), layer)
-    layer.extra["activations"] = rules.activations
+    layer.activations = rules.activations
     if "input_scale" in tensors:
-        layer.extra["input_scale"] = tensors["input_scale"].float().reshape(())
+        layer.input_scale = tensors["input_scale"].float().reshape(())
     return layer
 
 
@@ -71,7 +71,7 @@ def _decode_plain(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight:
         return QuantizedWeight(codes, scale, zero_point, 8, rules.group_size, symmetric=False)
     layer = QuantizedWeight(codes, scale, None, 8, rules.group_size, rules.kind)
     if rules.block:
-        layer.extra["block_shape"] = tuple(rules.block)
+        layer.block_shape = tuple(rules.block)
     return layer
 
 
@@ -86,7 +86,7 @@ def _group_index(stored: Tensor | None, layer: QuantizedWeight) -> Tensor | None
         raise ValueError(f"its weight_g_idx does not put {columns // groups} columns in each group")
     if torch.equal(index, torch.arange(columns) // (columns // groups)):
         return None
-    if layer.kind in ("mxfp4", "nvfp4") or layer.extra.get("block_shape"):
+    if layer.kind in ("mxfp4", "nvfp4") or layer.block_shape:
         raise ValueError(f"a weight_g_idx is not read for {layer.kind} in blocks of neighbours")
     return index.to(torch.int32)
 
@@ -94,7 +94,10 @@ def _group_index(stored: Tensor | None, layer: QuantizedWeight) -> Tensor | None
 def _decode_fp4(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight:
     codes = unpack_fp4(tensors["weight_packed"])
     stored = tensors["weight_scale"]
+    scale, divisor = stored.float(), None
     if rules.kind == "mxfp4":
-        return QuantizedWeight(codes, torch.exp2(stored.float() - 127), None, 4, rules.group_size, "mxfp4")
-    extra = {"global_scale": tensors["weight_global_scale"].float().reshape(())}
-    return QuantizedWeight(codes, stored.float(), None, 4, rules.group_size, "nvfp4", extra=extra)
+        scale = torch.exp2(scale - 127)
+    else:
+        divisor = tensors["weight_global_scale"].float().reshape(())
+    size = rules.group_size
+    return QuantizedWeight(codes, scale, None, 4, size, rules.kind, scale_bits=8, global_scale=divisor)

@@ -85,7 +85,7 @@ def arguments(bits: int, type: str, strategy: str) -> dict[str, Any]:
 
 def scheme(layer: QuantizedWeight) -> Scheme:
     """Return the scheme under which a layer is stored."""
-    block = layer.extra.get("block_shape")
+    block = layer.block_shape
     if layer.kind in ("mxfp4", "nvfp4"):
         strategy = "group" if layer.kind == "mxfp4" else "tensor_group"
     elif block:
@@ -108,9 +108,9 @@ def scheme(layer: QuantizedWeight) -> Scheme:
 def _activations(layer: QuantizedWeight) -> str | None:
     if layer.kind not in ("int8", "float8_e4m3fn"):
         return None
-    if layer.extra.get("input_scale") is not None:
+    if layer.input_scale is not None:
         return "tensor"
-    return "group" if layer.extra.get("block_shape") else "token"
+    return "group" if layer.block_shape else "token"
 
 
 def parse(entry: dict[str, Any]) -> Scheme:

@@ -36,8 +36,8 @@ def encode(layer: QuantizedWeight) -> dict[str, Tensor]:
     """Return the tensors of one linear."""
     kind_encoder = {"int": _encode_packed, "mxfp4": _encode_fp4, "nvfp4": _encode_fp4}
     tensors = kind_encoder.get(layer.kind, _encode_plain)(layer)
-    if (input_scale := layer.extra.get("input_scale")) is not None:
-        tensors["input_scale"] = torch.as_tensor(input_scale, dtype=torch.float32).reshape(1)
+    if layer.input_scale is not None:
+        tensors["input_scale"] = torch.as_tensor(layer.input_scale, dtype=torch.float32).reshape(1)
     return tensors
 
 
@@ -62,7 +62,7 @@ def _encode_fp4(layer: QuantizedWeight) -> dict[str, Tensor]:
     tensors = {"weight_packed": pack_fp4(layer.codes)}
     if layer.kind == "mxfp4":
         return tensors | {"weight_scale": (torch.log2(layer.scale) + 127).round().to(torch.uint8)}
-    divisor = torch.as_tensor(layer.extra["global_scale"], dtype=torch.float32).reshape(1)
+    divisor = torch.as_tensor(layer.global_scale, dtype=torch.float32).reshape(1)
     return tensors | {"weight_scale": layer.scale.to(torch.float8_e4m3fn), "weight_global_scale": divisor}
 
 

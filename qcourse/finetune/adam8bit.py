@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from qcourse.numerics.codebook import dynamic_map, to_blocks, unsigned_dynamic_map
+from qcourse.numerics.code_books import to_blocks
+from qcourse.numerics.codebook import dynamic_map, unsigned_dynamic_map
 
 BLOCK = 256
 SMALLEST = 4096  # tensors of fewer values keep 32-bit moments: norms and biases are few and sensitive

@@ -17,8 +17,9 @@ from qcourse.common import QCourseError
 from qcourse.finetune.loop import schedule
 from qcourse.finetune.qat import check_trainable
 from qcourse.models import decoder_layers
-from qcourse.numerics.affine import quantize_affine, split_groups
-from qcourse.numerics.types import QuantizedWeight, storable_scale
+from qcourse.numerics.affine import quantize_affine
+from qcourse.numerics.grid import split_groups, storable_scale
+from qcourse.numerics.types import QuantizedWeight
 from qcourse.quantize.checks import check_tokens
 from qcourse.recipe import Recipe
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from qcourse.common import QCourseError
 from qcourse.models import linears
-from qcourse.numerics.affine import round_to
+from qcourse.numerics.grid import Grid
 from qcourse.numerics.types import QuantizedWeight
 from qcourse.quantize import QuantizedModel
 
@@ -26,8 +26,8 @@ def on_grid_of(weight: Tensor, quantized: QuantizedWeight) -> QuantizedWeight:
             "take the grid of the same layer"
         )
     scale, zero = quantized.per_column(quantized.scale), quantized.per_column(quantized.zero_point)
-    codes = round_to(weight.float(), scale, zero, quantized.bits).to(torch.uint8)
-    return replace(quantized, codes=codes, extra=dict(quantized.extra))
+    grid = Grid(scale, zero, quantized.bits, quantized.symmetric)
+    return replace(quantized, codes=grid.codes(weight.float()).to(torch.uint8))
 
 
 @torch.no_grad()
@@ -43,7 +43,7 @@ def reuse_scales(model: nn.Module, base: Mapping[str, QuantizedWeight]) -> dict[
 
 def input_scales(quantized: QuantizedModel) -> dict[str, Tensor]:
     """Return the static input scale of each linear by name; empty for recipes with none."""
-    found = {name: layer.extra.get("input_scale") for name, layer in quantized.layers.items()}
+    found = {name: layer.input_scale for name, layer in quantized.layers.items()}
     return {name: scale for name, scale in found.items() if scale is not None}
 
 
@@ -51,7 +51,7 @@ def use_input_scales(quantized: QuantizedModel, scales: Mapping[str, Tensor]) ->
     """Give a model with static activations the input scales of another calibration, in place; return it."""
     modules = dict(quantized.model.named_modules())
     for name, scale in scales.items():
-        quantized.layers[name].extra["input_scale"] = scale
+        quantized.layers[name].input_scale = scale
         modules[name].input_scale = scale
     return quantized
 

@@ -40,8 +40,8 @@ def quantize_layer(
     the unquantized model's input. act_order: "none"; "static" (columns by falling diagonal, scales fixed
     first); "group-aware" (groups by falling diagonal, columns likewise inside); "full" (columns by falling
     diagonal, groups formed in that order, g_idx stored: desc_act).
-    search: choose each group's range by the Hessian-weighted error. extra["damping"] tells the damping that
-    made H positive definite; None means that none did and the layer was rounded to nearest.
+    search: choose each group's range by the Hessian-weighted error. The result's `damping` made H positive
+    definite; None means that none did and the layer was rounded to nearest.
     Raises ValueError for bits, group sizes and values that `quantize_affine` refuses.
     Source: Frantar et al. 2022 (arXiv 2210.17323), algorithm 1.
     """
@@ -56,7 +56,7 @@ def quantize_layer(
     W = weight.T[order].float().contiguous()  # a row of W is a column of the weight, and contiguous
     codes, scale, zero_point = round_columns(W, R, P, bits, group, symmetric, search, order, grids)
     quantized = restore_order(codes.T, scale.T, zero_point.T, order, bits, group_size, symmetric, act_order)
-    quantized.extra["damping"] = used
+    quantized.damping = used
     return quantized
 
 

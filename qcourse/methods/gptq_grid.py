@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from qcourse.numerics.affine import grid, range_of, search_range, split_groups
+from qcourse.numerics.grid import Grid, range_of, split_groups
+from qcourse.numerics.range_search import search_range
 
 
 def grids_of(
@@ -14,8 +15,7 @@ def grids_of(
     columns have made up for it R[j, j]**2 (1 / U[j, j]**2 in Frantar et al. 2022, equation 2).
     """
     groups = split_groups(weight.float(), group)
-    low, high = range_of(groups)
-    if search:
-        low, high = search_range(groups, low, high, bits, symmetric, importance.reshape(1, -1, group))
-    scale, zero_point = grid(low, high, bits, symmetric)
-    return scale.T.contiguous(), zero_point.T.contiguous()
+    costs = importance.reshape(1, -1, group)
+    low, high = search_range(groups, bits, symmetric, costs) if search else range_of(groups)
+    grid = Grid.spanning(low, high, bits, symmetric)
+    return grid.scale.T.contiguous(), grid.zero_point.T.contiguous()

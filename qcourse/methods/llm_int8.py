@@ -24,9 +24,7 @@ def quantize_layer(weight: Tensor, *, threshold: float = THRESHOLD) -> Quantized
     absmax = half.abs().amax(1, keepdim=True)
     inverse = torch.where(absmax == 0, torch.zeros_like(absmax), LEVELS / absmax)
     codes = torch.round(half * inverse).to(torch.int8)
-    return QuantizedWeight(
-        codes, absmax / LEVELS, None, 8, -1, "int8", extra={"scale_bits": 32, "threshold": threshold}
-    )
+    return QuantizedWeight(codes, absmax / LEVELS, None, 8, -1, "int8", scale_bits=32, threshold=threshold)
 
 
 def mixed_matmul(inputs: Tensor, weight: Tensor, threshold: float = THRESHOLD) -> Tensor:

@@ -10,22 +10,11 @@ import torch
 from torch import Tensor
 
 from qcourse.numerics.checks import check_finite
-from qcourse.numerics.types import QuantizedWeight
+from qcourse.numerics.code_books import code_book, to_blocks
+from qcourse.numerics.types import NestedAbsmax, QuantizedWeight
 
-NF4 = (
-    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
-    -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
-    0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023,
-    1.0,
-)  # fmt: skip
-FP4 = (0.0, 0.005208333333, 0.6666666667, 1.0, 0.3333333333, 0.5, 0.1666666667, 0.25)
 BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 NESTED_BLOCK = 256
-
-
-def code_book(kind: str, device: torch.device | None = None) -> Tensor:
-    """Return the 16 values of "nf4" (rising) or "fp4" (sign bit, then magnitude), float32."""
-    return torch.tensor(NF4 if kind == "nf4" else FP4 + tuple(-value for value in FP4), device=device)
 
 
 def quantize_codebook(
@@ -44,25 +33,11 @@ def quantize_codebook(
     blocks = to_blocks(weight.float(), block_size)
     absmax = blocks.abs().amax(1)
     codes = nearest(scale_block(blocks, absmax), kind).reshape(-1)[: weight.numel()].reshape(weight.shape)
-    extra = {"scale_bits": 32, "block_size": block_size, "double_quantization": double_quantization}
-    if double_quantization:
-        absmax, nested = nest(absmax)
-        extra |= nested | {"scale_bits": 8, "extra_bits": 32 * (nested["nested_absmax"].numel() + 1)}
+    nested = nest(absmax) if double_quantization else None
     rows = weight.shape[0] if weight.shape[1] % block_size == 0 else 1
-    return QuantizedWeight(codes, absmax.reshape(rows, -1), None, 4, block_size, kind, extra=extra)
-
-
-def dequantize_codebook(quantized: QuantizedWeight) -> Tensor:
-    """Return the dense weight, float32 [out, in]: code-book value times its block's absmax."""
-    values = code_book(quantized.kind, quantized.codes.device)[quantized.codes.long()]
-    blocks = to_blocks(values, quantized.group_size) * quantized.scale.reshape(-1, 1)
-    return blocks.reshape(-1)[: values.numel()].reshape(values.shape)
-
-
-def to_blocks(values: Tensor, block_size: int) -> Tensor:
-    """Flatten to [n_blocks, block_size]; the last block is filled with zeros."""
-    flat = values.reshape(-1)
-    return torch.nn.functional.pad(flat, (0, -flat.numel() % block_size)).reshape(-1, block_size)
+    scale = (absmax if nested is None else unnest(nested)).reshape(rows, -1)
+    scale_bits = 32 if nested is None else 8
+    return QuantizedWeight(codes, scale, None, 4, block_size, kind, scale_bits=scale_bits, nested=nested)
 
 
 def scale_block(blocks: Tensor, absmax: Tensor) -> Tensor:
@@ -77,27 +52,21 @@ def nearest(scaled: Tensor, kind: str) -> Tensor:
     return order[index].to(torch.uint8)
 
 
-def nest(absmax: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Quantize the block maxima themselves to 8 bits in blocks of 256, after taking off their mean.
-
-    Returns the maxima as a reader will see them and what the file stores: absmax_codes uint8,
-    nested_absmax float32 [n / 256], offset float32 (0-dim).
-    """
+def nest(absmax: Tensor) -> NestedAbsmax:
+    """Quantize the block maxima themselves to 8 bits in blocks of 256, after taking off their mean."""
     offset = absmax.mean()
     blocks = to_blocks(absmax - offset, NESTED_BLOCK)
     nested_absmax = blocks.abs().amax(1)
     steps = ((scale_block(blocks, nested_absmax) + 1) * 32767.5 + 0.5).long()
     codes = dynamic_codes().to(steps.device)[steps] * (nested_absmax > 0)[:, None]
-    codes = codes.reshape(-1)[: absmax.numel()]
-    stored = {"absmax_codes": codes, "nested_absmax": nested_absmax, "offset": offset}
-    return unnest(codes, nested_absmax, offset), stored
+    return NestedAbsmax(codes.reshape(-1)[: absmax.numel()], nested_absmax, offset)
 
 
-def unnest(codes: Tensor, nested_absmax: Tensor, offset: Tensor) -> Tensor:
-    """Return the block maxima that 8-bit codes, their own block maxima and the offset stand for."""
-    values = dynamic_map().to(codes.device)[codes.reshape(-1).long()]
-    blocks = to_blocks(values, NESTED_BLOCK) * nested_absmax[:, None]
-    return blocks.reshape(-1)[: codes.numel()] + offset
+def unnest(nested: NestedAbsmax) -> Tensor:
+    """Return the block maxima as a reader sees them: their 8-bit values times theirs, plus the offset."""
+    values = dynamic_map().to(nested.codes.device)[nested.codes.reshape(-1).long()]
+    blocks = to_blocks(values, NESTED_BLOCK) * nested.absmax[:, None]
+    return blocks.reshape(-1)[: nested.codes.numel()] + nested.offset
 
 
 @cache

@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor
 
-from qcourse.numerics.affine import split_groups
 from qcourse.numerics.checks import check_finite
+from qcourse.numerics.grid import split_groups
 from qcourse.numerics.types import QuantizedWeight
 
-E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 MX_GROUP, NV_GROUP = 32, 16
 LARGEST_FP4, LARGEST_FP8 = 6.0, 448.0
 
@@ -31,12 +30,6 @@ def round_fp4(values: Tensor) -> Tensor:
     return code | ((values < 0).to(torch.uint8) << 3)
 
 
-def fp4_values(codes: Tensor) -> Tensor:
-    """Return the float32 values of 4-bit codes."""
-    table = torch.tensor(E2M1 + tuple(-value for value in E2M1), device=codes.device)
-    return table[codes.long()]
-
-
 def quantize_mxfp4(weight: Tensor) -> QuantizedWeight:
     """Quantize weight [out, in] in groups of 32 whose scale is a power of two (E8M0, one byte).
 
@@ -48,7 +41,7 @@ def quantize_mxfp4(weight: Tensor) -> QuantizedWeight:
     groups = split_groups(weight.float(), MX_GROUP)
     scale = power_of_two(groups.abs().amax(-1))
     codes = round_fp4((groups / scale[..., None]).clamp(-LARGEST_FP4, LARGEST_FP4)).reshape(weight.shape)
-    return QuantizedWeight(codes, scale, None, 4, MX_GROUP, "mxfp4", extra={"scale_bits": 8})
+    return QuantizedWeight(codes, scale, None, 4, MX_GROUP, "mxfp4", scale_bits=8)
 
 
 def power_of_two(absmax: Tensor) -> Tensor:
@@ -65,7 +58,7 @@ def quantize_nvfp4(weight: Tensor, global_scale: Tensor | None = None) -> Quanti
     """Quantize weight [out, in] in groups of 16 with an FP8 (E4M3) scale each and a float32 divisor a tensor.
 
     global_scale: 448 * 6 / absmax of the tensor unless given (fused layers share one); the stored group scale
-    is FP8(absmax / 6 * global_scale), and a weight is code * scale / global_scale; extra["global_scale"].
+    is FP8(absmax / 6 * global_scale), and a weight is code * scale / global_scale.
     Raises ValueError for values not finite or columns that 16 does not divide.
     Source: NVIDIA NVFP4; compressed-tensors 0.19 calculate_qparams and generate_gparam.
     """
@@ -78,22 +71,13 @@ def quantize_nvfp4(weight: Tensor, global_scale: Tensor | None = None) -> Quanti
     scale = torch.where(scale == 0, torch.full_like(scale, 0.125), scale)
     scaled = groups / (scale / global_scale)[..., None]
     codes = round_fp4(scaled.clamp(-LARGEST_FP4, LARGEST_FP4)).reshape(weight.shape)
-    extra = {"scale_bits": 8, "extra_bits": 32, "global_scale": global_scale}
-    return QuantizedWeight(codes, scale, None, 4, NV_GROUP, "nvfp4", extra=extra)
+    return QuantizedWeight(codes, scale, None, 4, NV_GROUP, "nvfp4", scale_bits=8, global_scale=global_scale)
 
 
 def divisor(absmax: Tensor) -> Tensor:
     """Return the tensor-wide divisor 448 * 6 / absmax, float32 0-dim; 1 where that overflows (all zeros)."""
     value = LARGEST_FP8 * LARGEST_FP4 / absmax.clamp(min=torch.finfo(torch.float32).tiny)
     return value if value.isfinite() else torch.ones_like(value)
-
-
-def dequantize_fp4(quantized: QuantizedWeight) -> Tensor:
-    """Return the dense weight, float32 [out, in], of an MXFP4 or NVFP4 weight."""
-    scale = quantized.scale
-    if quantized.kind == "nvfp4":
-        scale = scale / quantized.extra["global_scale"]
-    return fp4_values(quantized.codes) * scale.repeat_interleave(quantized.group_size, 1)
 
 
 def pack_fp4(codes: Tensor) -> Tensor:

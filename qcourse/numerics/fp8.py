@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from qcourse.numerics.checks import check_finite
-from qcourse.numerics.types import QuantizedWeight, storable_scale
+from qcourse.numerics.grid import storable_scale
+from qcourse.numerics.types import QuantizedWeight
 
 LARGEST = {torch.float8_e4m3fn: 448.0, torch.float8_e5m2: 57344.0, torch.float8_e4m3fnuz: 240.0}
 GRANULARITIES = ("tensor", "channel", "block")
@@ -31,8 +32,8 @@ def quantize_fp8(
     scale = scale_of(absmax, dtype)
     scale = storable_scale(scale) if storable else scale
     name = str(dtype).removeprefix("torch.")
-    extra = {"granularity": granularity} | ({"block_shape": block} if granularity == "block" else {})
-    quantized = QuantizedWeight(weight, scale, None, 8, -1, name, extra=extra)
+    shape = block if granularity == "block" else None
+    quantized = QuantizedWeight(weight, scale, None, 8, -1, name, block_shape=shape)
     quantized.codes = cast_fp8(weight.float() / quantized.per_column(scale), dtype)
     return quantized
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qcourse.numerics.checks import check_finite
 from qcourse.numerics.fp8 import LARGEST, cast_fp8
-from qcourse.numerics.types import storable_scale
+from qcourse.numerics.grid import storable_scale
 
 DIMENSIONS = {"tensor": (0, 1, 2, 3), "head": (0, 2, 3), "token": (3,), "channel": (0, 2)}
 LARGEST_CODE = {"fp8": LARGEST[torch.float8_e4m3fn], "int8": 127.0}

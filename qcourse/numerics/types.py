@@ -1,14 +1,27 @@
 """The one shape in which every method hands over a quantized linear layer."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from qcourse.numerics.code_books import decode_blocks, fp4_values
+
 FLOAT8_KINDS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz")
 CODE_BOOK_KINDS = ("nf4", "fp4")
 PART = 2**19  # weights dequantized at once
+
+
+@dataclass
+class NestedAbsmax:
+    """Block maxima in 8 bits, as double quantization stores them.
+
+    codes: uint8, one a block; absmax: float32, one for 256 of them; offset: float32 0-dim, their mean.
+    """
+
+    codes: Tensor
+    absmax: Tensor
+    offset: Tensor
 
 
 @dataclass
@@ -22,7 +35,11 @@ class QuantizedWeight:
     zero_point: int32 [out, n_groups], 2**(bits-1) for symmetric integers, None elsewhere.
     group_size: consecutive columns that share a scale; -1 is one scale a row.
     g_idx: int32 [in], the group of each column after act order; None when contiguous.
-    extra: what one format needs beside these (`scale_bits`, `block_shape`, nested absmax).
+    scale_bits: that the file takes for a scale; block_shape: of FP8's blocks, rows and columns a scale.
+    nested: NF4's doubly quantized scales; global_scale: NVFP4's divisor, float32 0-dim.
+    input_scale: float32 0-dim, of activations with a static scale; threshold: of LLM.int8()'s outliers;
+    activations: what a file says that inputs share a scale by ("tensor", "token", "group").
+    damping: of GPTQ, the share of H's mean diagonal; None where no damping helped, and of other methods.
     """
 
     codes: Tensor
@@ -33,7 +50,14 @@ class QuantizedWeight:
     kind: str = "int"
     symmetric: bool = True
     g_idx: Tensor | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
+    scale_bits: int = 16
+    block_shape: tuple[int, int] | None = None
+    nested: NestedAbsmax | None = None
+    global_scale: Tensor | None = None
+    input_scale: Tensor | None = None
+    threshold: float | None = None
+    activations: str | None = None
+    damping: float | None = None
 
     def dequantize(self) -> Tensor:
         """Return the dense weight, float32 [out, in]; raises ValueError for an unknown kind."""
@@ -42,13 +66,10 @@ class QuantizedWeight:
         if self.kind == "int8" or self.kind in FLOAT8_KINDS:
             return self.codes.float() * self.per_column(self.scale)
         if self.kind in CODE_BOOK_KINDS:
-            from qcourse.numerics.codebook import dequantize_codebook
-
-            return dequantize_codebook(self)
+            return decode_blocks(self.codes, self.scale, self.group_size, self.kind)
         if self.kind in ("mxfp4", "nvfp4"):
-            from qcourse.numerics.fp4 import dequantize_fp4
-
-            return dequantize_fp4(self)
+            scale = self.scale if self.global_scale is None else self.scale / self.global_scale
+            return fp4_values(self.codes) * scale.repeat_interleave(self.group_size, 1)
         raise ValueError(f"unknown kind of quantized weight {self.kind!r}")
 
     def dequantize_to(self, dtype: torch.dtype) -> Tensor:
@@ -63,7 +84,7 @@ class QuantizedWeight:
 
     def contiguous_groups(self) -> bool:
         """Return whether each scale of a row covers consecutive columns, as many as every other."""
-        return self.g_idx is None and not self.extra.get("block_shape") and len(self.scale) == len(self.codes)
+        return self.g_idx is None and not self.block_shape and len(self.scale) == len(self.codes)
 
     @torch.no_grad()
     def integers(self, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -87,7 +108,7 @@ class QuantizedWeight:
     def per_column(self, groups: Tensor) -> Tensor:
         """Spread [out, n_groups] (scales, zero points) over the columns: [out, in], in float32."""
         columns = self.codes.shape[1]
-        if block := self.extra.get("block_shape"):
+        if block := self.block_shape:
             tall = groups.float().repeat_interleave(block[0], 0)[: self.codes.shape[0]]
             return tall.repeat_interleave(block[1], 1)[:, :columns]
         if self.g_idx is not None:
@@ -97,26 +118,14 @@ class QuantizedWeight:
         return groups.float().repeat_interleave(columns // groups.shape[1], 1)
 
     def bits_per_weight(self) -> float:
-        """Return stored bits (codes, scales, zero points, group indices) divided by the number of weights.
-
-        A scale counts 16 bits unless extra["scale_bits"] says otherwise; a zero point `bits`.
-        """
-        stored = self.codes.numel() * self.bits + self.scale.numel() * self.extra.get("scale_bits", 16)
+        """Return stored bits (codes, scales, zero points, group indices) divided by the number of weights."""
+        stored = self.codes.numel() * self.bits + self.scale.numel() * self.scale_bits
         if self.zero_point is not None and not self.symmetric:
             stored += self.zero_point.numel() * self.bits
         if self.g_idx is not None:
             stored += 32 * self.g_idx.numel()
-        return (stored + self.extra.get("extra_bits", 0)) / self.codes.numel()
-
-
-def storable_scale(scale: Tensor) -> Tensor:
-    """Round scales to values that float16 and bfloat16 both hold exactly; float32 in and out.
-
-    bfloat16 has 8 significant bits, and float16 holds all of those from 2**-17 up to 65504;
-    smaller ones are raised to 2**-17, larger ones refused with ValueError, so that neither
-    reader sees another weight than the other. Only a scale of zero stays zero.
-    """
-    rounded = scale.float().to(torch.bfloat16).float()
-    if rounded.numel() and rounded.abs().max() > 65280:
-        raise ValueError(f"a scale of {float(rounded.abs().max()):.3g} does not fit in float16 (limit 65504)")
-    return scale.float().sign() * rounded.abs().clamp(min=2.0**-17)
+        if self.nested is not None:
+            stored += 32 * (self.nested.absmax.numel() + 1)
+        if self.global_scale is not None:
+            stored += 32
+        return stored / self.codes.numel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from inspect import signature
 from typing import Any
@@ -80,7 +81,7 @@ def quantize_together(
     except ValueError as error:
         raise QCourseError(f"{prefix}{names[0]}: {error}") from error
     if recipe.activations == "static" and item is not None:
-        whole.extra["input_scale"] = static_scale(recipe, item)
+        whole.input_scale = static_scale(recipe, item)
     start = 0
     for name, weight in zip(names, weights, strict=True):
         rows = slice(start, start + weight.shape[0])
@@ -119,17 +120,9 @@ def static_scale(recipe: Recipe, item: InputStatistics) -> Tensor:
 
 
 def rows_of(whole: QuantizedWeight, rows: slice) -> QuantizedWeight:
-    """Return some rows of a quantized weight with copies of its extras; g_idx is shared."""
-    extra = {key: value.clone() if isinstance(value, Tensor) else value for key, value in whole.extra.items()}
-    zero = whole.zero_point[rows].clone() if whole.zero_point is not None else None
-    return QuantizedWeight(
-        whole.codes[rows].clone(),
-        whole.scale[rows].clone(),
-        zero,
-        whole.bits,
-        whole.group_size,
-        whole.kind,
-        whole.symmetric,
-        whole.g_idx,
-        extra,
-    )
+    """Return some rows of a quantized weight, in memory of their own; g_idx is shared."""
+    tall = {name: getattr(whole, name) for name in ("codes", "scale", "zero_point")}
+    copies = {name: value[rows].clone() for name, value in tall.items() if value is not None}
+    if whole.global_scale is not None:
+        copies["global_scale"] = whole.global_scale.clone()
+    return replace(whole, **copies)

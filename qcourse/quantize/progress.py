@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from qcourse.common import QCourseError, atomic_path, write_json
 from qcourse.models import linears
-from qcourse.numerics import QuantizedWeight
+from qcourse.numerics import NestedAbsmax, QuantizedWeight
 
 if TYPE_CHECKING:
     from qcourse.quantize.quantize import QuantizedModel
-
-FIELDS = ("bits", "group_size", "kind", "symmetric")
-TENSORS = ("codes", "scale", "zero_point", "g_idx")
 
 
 class Progress:
@@ -127,15 +124,22 @@ class StoredLayers(Mapping):
 
 def flatten(layer: QuantizedWeight) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a quantized weight as tensors for a file and plain facts for its header."""
-    tensors = {name: value for name in TENSORS if (value := getattr(layer, name)) is not None}
-    tensors |= {f"extra/{key}": value for key, value in layer.extra.items() if isinstance(value, Tensor)}
-    plain = {key: value for key, value in layer.extra.items() if not isinstance(value, Tensor)}
-    return tensors, {name: getattr(layer, name) for name in FIELDS} | {"extra": plain}
+    named = {field.name: getattr(layer, field.name) for field in fields(layer)}
+    nested = named.pop("nested")
+    if nested is not None:
+        named |= {f"nested/{name}": value for name, value in vars(nested).items()}
+    tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
+    return tensors, {name: value for name, value in named.items() if name not in tensors}
 
 
 def unflatten(tensors: dict[str, Tensor], facts: dict[str, Any]) -> QuantizedWeight:
     """Undo `flatten`."""
-    extra = {key: tuple(value) if isinstance(value, list) else value for key, value in facts["extra"].items()}
-    extra |= {key.removeprefix("extra/"): value for key, value in tensors.items() if key.startswith("extra/")}
-    parts: dict[str, torch.Tensor | None] = {name: tensors.get(name) for name in TENSORS}
-    return QuantizedWeight(**parts, **{name: facts[name] for name in FIELDS}, extra=extra)
+    parts = facts | tensors
+    nested = {name: parts.pop(name) for name in list(parts) if name.startswith("nested/")}
+    if nested:
+        parts["nested"] = NestedAbsmax(
+            **{name.removeprefix("nested/"): part for name, part in nested.items()}
+        )
+    if parts["block_shape"] is not None:
+        parts["block_shape"] = tuple(parts["block_shape"])
+    return QuantizedWeight(**parts)

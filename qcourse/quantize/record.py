@@ -39,8 +39,8 @@ def record_of(
             )
         record["calibration_tokens"] = item.n_tokens
     if recipe.method == "gptq":
-        record["damping"] = layer.extra["damping"]
-        if layer.extra["damping"] is None:
+        record["damping"] = layer.damping
+        if layer.damping is None:
             record["note"] = "the Hessian had no Cholesky factor even when damped; rounded to nearest"
     return record
 

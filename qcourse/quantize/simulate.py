@@ -51,7 +51,7 @@ def install(module: nn.Linear, layer: QuantizedWeight, recipe: Recipe) -> None:
     module.weight.data = layer.dequantize_to(module.weight.dtype)
     if recipe.method in SIMULATED:
         module.__class__ = SimulatedLinear
-        module.recipe, module.input_scale = recipe, layer.extra.get("input_scale")
+        module.recipe, module.input_scale = recipe, layer.input_scale
 
 
 @torch.no_grad()

@@ -6,7 +6,8 @@ Not a function-preserving rewrite: it is part of rounding, and only rounding fol
 import torch
 from torch import Tensor
 
-from qcourse.numerics.affine import range_of, search_range, split_groups
+from qcourse.numerics.grid import split_groups
+from qcourse.numerics.range_search import search_range_by_output
 
 
 def clip(weight: Tensor, hessian: Tensor, bits: int, group_size: int, symmetric: bool) -> Tensor:
@@ -17,7 +18,7 @@ def clip(weight: Tensor, hessian: Tensor, bits: int, group_size: int, symmetric:
     """
     groups = split_groups(weight.float(), group_size).transpose(0, 1).contiguous()  # [n_groups, out, group]
     blocks = diagonal_blocks(hessian, groups.shape[2])
-    low, high = search_range(groups, *range_of(groups), bits, symmetric, hessian=blocks)
+    low, high = search_range_by_output(groups, blocks, bits, symmetric)
     return groups.clamp(low[..., None], high[..., None]).transpose(0, 1).reshape(weight.shape)
 
 

@@ -27,7 +27,7 @@ def reordered(weight: torch.Tensor) -> QuantizedWeight:
 def static(weight: torch.Tensor) -> QuantizedWeight:
     """Return an FP8 layer with a scale for its inputs, as static calibration leaves it."""
     layer = quantize_fp8(weight, "tensor")
-    layer.extra["input_scale"] = torch.tensor(0.0125)
+    layer.input_scale = torch.tensor(0.0125)
     return layer
 
 

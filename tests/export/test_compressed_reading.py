@@ -165,7 +165,7 @@ def test_int8_without_an_offset_stays_int8(dice, tmp_path):
     weights = {"num_bits": 8, "strategy": "channel"}
     folder = write(tmp_path / "a", tensors, weights, "int-quantized", inputs)
     layer = export.read_layers(folder)[NAME]
-    assert layer.kind == "int8" and layer.extra["activations"] == "token"
+    assert layer.kind == "int8" and layer.activations == "token"
     assert torch.equal(layer.dequantize(), torch.from_numpy(numbers).float() / 4)
 
 

@@ -29,7 +29,8 @@ def test_layers_return_unchanged(kind, small, layers_of, tmp_path):
         torch.testing.assert_close(back.scale, layer.scale, rtol=0, atol=0)
         assert torch.equal(back.dequantize(), layer.dequantize())
         assert (back.g_idx is None) == (layer.g_idx is None)
-        assert back.extra.get("input_scale") == layer.extra.get("input_scale")
+        assert back.input_scale == layer.input_scale
+        assert back.bits_per_weight() == layer.bits_per_weight()
         if layer.zero_point is not None:
             assert torch.equal(back.zero_point, layer.zero_point)
             assert back.symmetric == layer.symmetric
@@ -131,7 +132,7 @@ def test_the_outlier_threshold_reaches_the_file_and_comes_back(small, tmp_path):
     assert settings["llm_int8_threshold"] == 3.0
     name, layer = next(iter(layers.items()))
     back = bitsandbytes.decode(bitsandbytes.encode(layer, model.dtype), settings)
-    assert back.extra["threshold"] == 3.0
+    assert back.threshold == 3.0
     assert bitsandbytes.configuration({name: back}, model)["llm_int8_threshold"] == 3.0
     assert export.read_record(folder).recipe.threshold == 3.0
     usual = export.save(int8_layers(model, 6.0), model, None, tmp_path / "usual", "bitsandbytes")

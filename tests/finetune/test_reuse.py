@@ -76,7 +76,7 @@ def test_a_static_range_clips_a_louder_adapter_and_calibration_mends_it(louder, 
     kl_anew = divergence(tuned, anew.model, tokens).kl_mean
     kl_old = divergence(tuned, use_input_scales(anew, scales).model, tokens).kl_mean
     assert kl_old > 2 * kl_anew
-    assert all(torch.equal(anew.layers[name].extra["input_scale"], scale) for name, scale in scales.items())
+    assert all(torch.equal(anew.layers[name].input_scale, scale) for name, scale in scales.items())
 
 
 def test_dynamic_recipes_have_no_scales_to_reuse():

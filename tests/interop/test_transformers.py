@@ -1,5 +1,7 @@
 """Our files in transformers on the CPU, through gptqmodel, compressed-tensors and bitsandbytes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -64,10 +66,10 @@ def test_a_damaged_nf4_file_fails(control, judge, artefact, reference_logits, tm
 
 def exchanged_blocks(layer):
     """Exchange the nested codes of the first two blocks of every row."""
-    codes = layer.extra["absmax_codes"].reshape(layer.scale.shape).clone()
+    codes = layer.nested.codes.reshape(layer.scale.shape).clone()
     codes[:, [0, 1]] = codes[:, [1, 0]]
     layer = CONTROLS["two groups' scales exchanged"](layer)
-    layer.extra = layer.extra | {"absmax_codes": codes}
+    layer.nested = replace(layer.nested, codes=codes)
     return layer
 
 

@@ -156,7 +156,7 @@ def test_dead_columns_are_rounded_not_zeroed(act_order):
     error = (ours.dequantize() - weight)[:, dead].abs()
     # half a step, and half a step more for the range lost by rounding the scale to 8 significant bits
     assert (error <= ours.per_column(ours.scale)[:, dead] * 1.01).all()
-    assert ours.extra["damping"] == 0.01
+    assert ours.damping == 0.01
 
 
 def test_damping_grows_until_the_factorization_succeeds():
@@ -179,7 +179,7 @@ def test_no_damping_asked_for_grows_too():
 def test_hopeless_hessian_falls_back_to_rounding_and_says_so(hessian):
     weight, _ = layer()
     ours = gptq.quantize_layer(weight, bits=4, hessian=hessian, act_order="none", search=False)
-    assert ours.extra["damping"] is None
+    assert ours.damping is None
     assert torch.equal(ours.codes, rtn.quantize_layer(weight, bits=4).codes)
 
 

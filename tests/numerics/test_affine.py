@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcourse.numerics import PER_TENSOR, quantize_affine, quantize_int8, storable_scale, valid_group_sizes
-from qcourse.numerics.affine import grid, range_of, round_to, split_groups
+from qcourse.numerics.grid import Grid, range_of, split_groups
 from tests.numerics.library import compressed_tensors, gptq
 from tests.numerics.samples import DTYPES, KINDS, NOT_FINITE, sample, spoiled
 
@@ -38,7 +38,7 @@ def test_a_weight_inside_the_levels_errs_by_at_most_half_a_step(
     error = (dense - weight).abs()
     assert (error <= torch.where(outside > 0, outside, scale / 2) * (1 + 1e-4)).all()
     assert dense.isfinite().all() and int(quantized.codes.max()) < 2**bits
-    again = round_to(dense, scale, zero, bits)
+    again = Grid(scale, zero, bits, symmetric).codes(dense)
     assert torch.equal(again, quantized.codes.float())
     assert torch.equal(quantized.scale, quantized.scale.to(torch.bfloat16).float())
     assert torch.equal(quantized.scale, quantized.scale.to(torch.float16).float())
@@ -199,8 +199,7 @@ def test_range_search_never_costs_and_pays_where_a_group_has_an_outlier(symmetri
 def test_steps_compose_as_the_page_says():
     weight = torch.randn(4, 64)
     groups = split_groups(weight, 32)
-    scale, zero = grid(*range_of(groups), 4, False)
-    codes = round_to(groups, scale[..., None], zero[..., None], 4)
+    codes = Grid.spanning(*range_of(groups), 4, False)[..., None].codes(groups)
     assert torch.equal(codes.reshape(4, 64).to(torch.uint8), quantize_affine(weight, 4, 32, False).codes)
 
 

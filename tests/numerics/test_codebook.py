@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcourse.numerics import quantize_codebook
-from qcourse.numerics.codebook import BLOCK_SIZES, code_book, dynamic_map
+from qcourse.numerics.code_books import code_book
+from qcourse.numerics.codebook import BLOCK_SIZES, dynamic_map
 from tests.engines import require
 from tests.numerics.samples import DTYPES, KINDS, NOT_FINITE, sample, spoiled
 
@@ -47,9 +48,9 @@ def test_equal_to_bitsandbytes_bit_for_bit(bitsandbytes, kind, block_size, dtype
         ours = quantize_codebook(weight, block_size, kind, nested)
         assert torch.equal(ours.codes.reshape(-1), bitsandbytes_codes(packed)[: weight.numel()])
         if nested:
-            assert torch.equal(ours.extra["absmax_codes"], state.absmax)
-            assert torch.equal(ours.extra["nested_absmax"], state.state2.absmax)
-            assert torch.equal(ours.extra["offset"], state.offset)
+            assert torch.equal(ours.nested.codes, state.absmax)
+            assert torch.equal(ours.nested.absmax, state.state2.absmax)
+            assert torch.equal(ours.nested.offset, state.offset)
         with torch.compiler.set_stance("force_eager"):
             theirs = bitsandbytes.dequantize_4bit(packed, state)
         assert torch.equal(ours.dequantize().to(dtype).reshape(1, -1), theirs)
@@ -84,14 +85,14 @@ def test_extremes_equal_bitsandbytes(bitsandbytes, code_book_kind, kind, dtype, 
     ours = quantize_codebook(weight, 64, code_book_kind, nested)
     assert torch.equal(ours.codes.reshape(-1), bitsandbytes_codes(packed))
     if nested:
-        assert torch.equal(ours.extra["nested_absmax"], state.state2.absmax)
-        assert torch.equal(ours.extra["offset"], state.offset)
+        assert torch.equal(ours.nested.absmax, state.state2.absmax)
+        assert torch.equal(ours.nested.offset, state.offset)
     else:
         assert torch.equal(ours.scale.reshape(-1), state.absmax)
     if kind in ("denormal", "smallest") and dtype != torch.float16:
         return  # its 16-bit instructions read denormals as zeros, its nesting divides by them
     if nested:
-        assert torch.equal(ours.extra["absmax_codes"], state.absmax)
+        assert torch.equal(ours.nested.codes, state.absmax)
     with torch.compiler.set_stance("force_eager"):
         theirs = bitsandbytes.dequantize_4bit(packed, state)
     assert torch.equal(ours.dequantize().to(dtype).reshape(1, -1), theirs)
@@ -122,7 +123,7 @@ def test_any_shape_stays_within_half_a_gap_of_its_block(
     absmax = flat.reshape(-1, block_size).abs().amax(1)
     stored, slack = quantized.scale.reshape(-1), 1e-38  # smaller blocks are scaled as if they reached that
     if nested:  # half the widest gap of the 8-bit map, and the lookup's step
-        assert ((stored - absmax).abs() <= 0.0075 * quantized.extra["nested_absmax"].max() + slack).all()
+        assert ((stored - absmax).abs() <= 0.0075 * quantized.nested.absmax.max() + slack).all()
     else:
         assert torch.equal(stored, absmax)
     bound = absmax * WIDEST_GAP[book] / 2 * (1 + 1e-5) + (stored - absmax).abs() * (1 + 1e-5) + slack

@@ -5,9 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qcourse.numerics.code_books import E2M1, fp4_values
 from qcourse.numerics.fp4 import (
-    E2M1,
-    fp4_values,
     pack_fp4,
     power_of_two,
     quantize_mxfp4,
@@ -78,7 +77,7 @@ def test_equal_to_compressed_tensors(kind, name):
 
     assert torch.equal(ours.scale, theirs.scale.float())
     if kind == "nvfp4":
-        assert torch.equal(ours.extra["global_scale"].reshape(1), theirs.divisor)
+        assert torch.equal(ours.global_scale.reshape(1), theirs.divisor)
     assert torch.equal(pack_fp4(ours.codes), pack_fp4_to_uint8(theirs.codes))
     assert torch.equal(ours.dequantize(), theirs.dense)
 
@@ -86,7 +85,7 @@ def test_equal_to_compressed_tensors(kind, name):
 def test_ties_of_the_weights_reach_the_rounding_as_ties():
     for kind in QUANTIZE:
         quantized = QUANTIZE[kind](WEIGHTS["ties"])
-        scale = quantized.scale / quantized.extra.get("global_scale", 1)
+        scale = quantized.scale / (1 if quantized.global_scale is None else quantized.global_scale)
         scaled = (WEIGHTS["ties"] / scale.repeat_interleave(quantized.group_size, 1)).abs()
         for tie in (0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0):
             assert (scaled == tie).any(), (kind, tie)
@@ -121,7 +120,7 @@ def check_codes(quantize, weight):
     """Check nearest codes and symmetric signs; return the codes, values, absmax and error of each group."""
     quantized = quantize(weight)
     dense, weight = quantized.dequantize(), weight.float()
-    scale = quantized.scale / quantized.extra.get("global_scale", 1)
+    scale = quantized.scale / (1 if quantized.global_scale is None else quantized.global_scale)
     scaled = (weight / scale.repeat_interleave(quantized.group_size, 1)).clamp(-6, 6).double()
     grid = torch.tensor([*E2M1, *(-value for value in E2M1)]).double()
     nearest = (scaled[..., None] - grid).abs().amin(-1)
@@ -144,7 +143,7 @@ def test_mxfp4_errs_by_a_fifth_of_the_absmax_and_keeps_its_numbers(weight):
 @draw_weights
 def test_nvfp4_errs_by_a_fifth_of_the_absmax_and_keeps_its_numbers(weight):
     quantized, dense, absmax, error = check_codes(quantize_nvfp4, weight)
-    divisor = quantized.extra["global_scale"]
+    divisor = quantized.global_scale
     lost = (dense == 0).unflatten(1, (-1, 16)).all(-1)
     assert (absmax[lost] <= 6 * 2.0**-10 / divisor * (1 + 1e-6)).all()  # their FP8 scale would be 0
     subnormal = (quantized.scale < 2.0**-6) & ~lost  # an FP8 scale of less than four significant bits

@@ -72,8 +72,8 @@ def test_fused_linears_share_the_tensor_scale_of_nvfp4(small_model, llama_gqa):
             layers = [result.layers[f"model.layers.{layer}.{name}"] for name in names]
             plain = models.linears(small_model(llama_gqa))
             whole = torch.cat([plain[f"model.layers.{layer}.{name}"].weight.detach() for name in names])
-            assert len({float(item.extra["global_scale"]) for item in layers}) == 1
-            assert float(layers[0].extra["global_scale"]) == pytest.approx(448 * 6 / float(whole.abs().max()))
+            assert len({float(item.global_scale) for item in layers}) == 1
+            assert float(layers[0].global_scale) == pytest.approx(448 * 6 / float(whole.abs().max()))
     kept = Recipe("nvfp4", group_size=16, overrides={"*.k_proj": {"skip": True}})
     part = quantize(small_model(llama_gqa), kept, progress=False)
     assert "model.layers.0.self_attn.k_proj" not in part.layers and len(part.layers) == 12
@@ -143,11 +143,11 @@ def test_activations_are_really_quantized(small_model, llama_gqa, small_tokens):
 
 def test_static_scale_comes_from_calibration_and_is_kept_for_export(small_model, llama_gqa, small_tokens):
     result = quantize(small_model(llama_gqa), named("fp8-static"), small_tokens, progress=False)
-    scales = {float(layer.extra["input_scale"]) for layer in result.layers.values()}
+    scales = {float(layer.input_scale) for layer in result.layers.values()}
     assert len(scales) == 8 and all(0 < scale < 1 for scale in scales)  # one for each shared input
     narrow = quantize(small_model(llama_gqa), named("fp8-static"), small_tokens[:1, :2], progress=False)
     name = "model.layers.0.mlp.down_proj"
-    assert narrow.layers[name].extra["input_scale"] < result.layers[name].extra["input_scale"]
+    assert narrow.layers[name].input_scale < result.layers[name].input_scale
 
 
 def test_overrides_and_mixed_settings(small_model, llama_gqa, small_tokens):

@@ -18,13 +18,19 @@ from qcourse.quantize import stream as stream_module
 from qcourse.recipe import named
 
 
+def facts_of(layer) -> dict:
+    """What is told of a layer beside its tensors, and which tensors it has."""
+    return {name: value if not hasattr(value, "dtype") else "tensor" for name, value in vars(layer).items()
+            if name != "nested"} | {"nested": layer.nested is not None}  # fmt: skip
+
+
 def same(first, second) -> bool:
     """Whether two sets of layers hold the same tensors and facts."""
     return set(first) == set(second) and all(
         torch.equal(first[name].codes, second[name].codes)
         and torch.equal(first[name].scale, second[name].scale)
         and (first[name].bits, first[name].kind) == (second[name].bits, second[name].kind)
-        and set(first[name].extra) == set(second[name].extra)
+        and facts_of(first[name]) == facts_of(second[name])
         for name in first
     )
 
