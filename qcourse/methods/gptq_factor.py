@@ -12,7 +12,7 @@ def upper_factor(
 ) -> tuple[Tensor, float | None]:
     """Return R, upper triangular with R R^T = H + damping * mean(diag) I, and the damping used.
 
-    hessian: float32 [in, in]; order: int64 [in], the order that its rows and columns are taken in.
+    hessian: float32 or float64 [in, in]; order: int64 [in], the order that its rows and columns are taken in.
     Columns that calibration never activated get a diagonal of one mean value: they neither send nor receive
     errors, so they are rounded, not zeroed. Where the factorization fails the damping grows tenfold; beyond 1
     the identity is returned with None: plain rounding. One matrix of H's size is made.
@@ -31,12 +31,12 @@ def upper_factor(
             turn(factor.mT)
             return factor, damping
         damping = max(10 * damping, LEAST_DAMPING)
-    return torch.eye(len(hessian), device=hessian.device), None
+    return torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device), None
 
 
 def reordered(matrix: Tensor, order: Tensor) -> Tensor:
-    """Return the rows and columns of a square matrix in `order`, float32, a few rows at a time."""
-    result = torch.empty_like(matrix, dtype=torch.float32)
+    """Return the rows and columns of a square matrix in `order`, a few rows at a time."""
+    result = torch.empty_like(matrix)
     for rows, part in zip(order.split(ROWS), result.split(ROWS), strict=True):
         part.copy_(matrix[rows].index_select(1, order))
     return result

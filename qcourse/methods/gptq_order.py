@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor
 
-from qcourse.numerics import QuantizedWeight
+from qcourse.numerics import Grid, QuantizedWeight
 
 
 def column_order(diagonal: Tensor, group: int, act_order: str) -> Tensor:
     """Return the indices of columns in the order of visiting, int64 [in].
 
     The columns with the largest mean x**2 go first, while many others can still make up for their errors.
-    "group-aware" sorts whole groups by their sum and the columns inside each, so that groups stay together.
+    "none": as they stand; "static" and "full": by falling diagonal of H, for "full" (desc_act) with groups
+    formed in that order; "group-aware": whole groups by their sum, then the columns inside each.
     Raises ValueError for an unknown order. Source of "group-aware": GPTQModel 7, act_group_aware.
     """
     if act_order == "none":
@@ -26,37 +27,27 @@ def column_order(diagonal: Tensor, group: int, act_order: str) -> Tensor:
 
 
 def restore_order(
-    codes: Tensor,
-    scale: Tensor,
-    zero_point: Tensor,
-    order: Tensor,
-    bits: int,
-    group_size: int,
-    symmetric: bool,
-    act_order: str,
+    codes: Tensor, grid: Grid, order: Tensor, group_size: int, act_order: str, damping: float | None
 ) -> QuantizedWeight:
     """Put columns (and groups) back where the file stores them.
 
-    codes: uint8 [out, in] as visited; scale, zero_point: float32 [out, n_groups], by visit, or by place for
-    "static". Only "full" needs g_idx; "group-aware" moves whole groups back.
+    codes: [out, in] as visited; grid: [out, n_groups], by visit, or by place for "static". Only "full" needs
+    g_idx; "group-aware" moves whole groups back.
     """
-    back = torch.argsort(order)
-    group = codes.shape[1] // scale.shape[1]
-    g_idx = None
+    back, n_groups = torch.argsort(order), grid.scale.shape[1]
+    group, g_idx = codes.shape[1] // n_groups, None
     if act_order == "group-aware":
-        visited_groups = order.reshape(-1, group)[:, 0] // group
-        scale, zero_point = (
-            scale[:, torch.argsort(visited_groups)],
-            zero_point[:, torch.argsort(visited_groups)],
-        )
-    if act_order == "full" and scale.shape[1] > 1:
+        visited = order.reshape(-1, group)[:, 0] // group
+        grid = grid[:, torch.argsort(visited)]
+    if act_order == "full" and n_groups > 1:
         g_idx = (back // group).to(torch.int32)
     return QuantizedWeight(
-        codes.T[back].T.contiguous(),
-        scale.contiguous(),
-        zero_point.to(torch.int32).contiguous(),
-        bits,
+        codes.T[back].T.to(torch.uint8).contiguous(),
+        grid.scale.contiguous(),
+        grid.zero_point.to(torch.int32).contiguous(),
+        grid.bits,
         group_size,
-        symmetric=symmetric,
+        symmetric=grid.symmetric,
         g_idx=g_idx,
+        damping=damping,
     )

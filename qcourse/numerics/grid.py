@@ -52,6 +52,10 @@ class Grid:
         """Return the grid of some groups; `grid[..., None]` is broadcast over the columns of each."""
         return replace(self, scale=self.scale[index], zero_point=self.zero_point[index])
 
+    def __setitem__(self, index: Any, other: "Grid") -> None:
+        """Write another grid's scales and zero points over those of some groups."""
+        self.scale[index], self.zero_point[index] = other.scale, other.zero_point
+
     def codes(self, values: Tensor, out: Tensor | None = None) -> Tensor:
         """Return the nearest codes 0 .. 2**bits - 1 in floating point, in `out` if given.
 
@@ -61,6 +65,10 @@ class Grid:
         """
         levels = torch.div(values, self.scale, out=out).round_()
         return levels.add_(self.zero_point).clamp_(0, 2**self.bits - 1)
+
+    def values(self, codes: Tensor) -> Tensor:
+        """Return what codes, in floating point, stand for."""
+        return (codes - self.zero_point) * self.scale
 
     def round(self, values: Tensor, out: Tensor | None = None) -> Tensor:
         """Return the nearest values that codes stand for, in `out` if given."""

@@ -42,7 +42,7 @@ WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 METHODS = {
     "rtn": Method(WIDTHS, page="rtn", whole_groups=True, together=True),
     "gptq": Method(
-        WIDTHS, variants=("", "gptaq"), page="gptq", format="gptq", whole_groups=True, together=True
+        WIDTHS, variants=("", "gptaq"), page="gptq_fast", format="gptq", whole_groups=True, together=True
     ),
     "bf16": Method((16,), -1, format="merged"),
     "nf4": Method((4,), block_size=64, variants=("", "single"), page="nf4", format="bitsandbytes"),

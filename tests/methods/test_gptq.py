@@ -1,12 +1,12 @@
-"""GPTQ against an independent loop, against rounding, and where its Hessian fails."""
+"""GPTQ, the page and the fast schedule: against each other, a naive loop, rounding, bad Hessians."""
 
 import pytest
 import torch
 
-from qcourse.methods import gptq, rtn
-from qcourse.methods.gptq import leaf_width
+from qcourse.methods import gptq, gptq_fast, rtn
 from qcourse.methods.gptq_drift import drift_feedback
 from qcourse.methods.gptq_factor import upper_factor
+from qcourse.methods.gptq_fast import block_width
 from qcourse.methods.gptq_order import column_order
 from qcourse.numerics import quantize_affine
 
@@ -59,15 +59,57 @@ def test_the_factor_is_that_of_the_hessian_in_the_order_asked_for(columns):
     assert (product - damped[order][:, order]).abs().max() < 1e-6 * damped.abs().max()
 
 
+@pytest.mark.parametrize("page", [gptq, gptq_fast])
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("group", [8, 32, 128, 256])
-def test_blocked_updates_equal_the_naive_loop(bits, group):
+def test_blocked_updates_equal_the_naive_loop(page, bits, group):
     weight, hessian = layer()
-    ours = gptq.quantize_layer(
+    ours = page.quantize_layer(
         weight, bits=bits, group_size=group, hessian=hessian, act_order="none", search=False
     )
     agree = (ours.codes == naive(weight, hessian, bits, group)).float().mean()
     assert agree > 0.99  # float32 against float64: a value on the edge between two levels may fall either way
+
+
+def assert_same(first, second):
+    """All that a file would hold, to the last code."""
+    for name in ("codes", "scale", "zero_point", "g_idx"):
+        one, other = getattr(first, name), getattr(second, name)
+        assert (one is None and other is None) or torch.equal(one, other), name
+    assert first.damping == second.damping
+
+
+@pytest.mark.parametrize("bits", [3, 4])
+@pytest.mark.parametrize("group_size", [8, 32, 96, 128, -1])
+@pytest.mark.parametrize("act_order", ORDERS)
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("search", [True, False])
+def test_the_page_and_the_fast_schedule_give_the_same_codes(bits, group_size, act_order, symmetric, search):
+    """In float64, where the order of sums moves no value across the edge between two levels."""
+    weight, hessian = layer(24, 384)
+    dead = [0, 17, 200]
+    hessian[dead], hessian[:, dead] = 0, 0
+    given = dict(bits=bits, group_size=group_size, symmetric=symmetric, act_order=act_order, search=search)
+    pages = [page.quantize_layer(weight, **given, hessian=hessian.double()) for page in (gptq, gptq_fast)]
+    assert_same(*pages)
+    unlike = gptq.quantize_layer(weight, **given, hessian=hessian.double().flip(0, 1))
+    assert not torch.equal(unlike.codes, pages[1].codes)
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.01, 0.5])
+def test_page_and_fast_schedule_agree_where_damping_must_grow(damping):
+    weight, hessian = layer()
+    indefinite = (hessian - 0.05 * hessian.diagonal().mean() * torch.eye(256)).double()
+    pages = [page.quantize_layer(weight, hessian=indefinite, damping=damping) for page in (gptq, gptq_fast)]
+    assert_same(*pages)
+    assert pages[0].damping == max(damping, 0.1)
+
+
+def test_page_and_fast_schedule_agree_on_a_layer_in_float32():
+    weight, hessian = layer(64, 512)
+    pages = [page.quantize_layer(weight, hessian=hessian) for page in (gptq, gptq_fast)]
+    assert (pages[0].codes == pages[1].codes).float().mean() > 0.999
+    assert torch.equal(pages[0].scale, pages[1].scale)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
@@ -77,7 +119,7 @@ def test_blocked_updates_equal_the_naive_loop(bits, group):
 def test_output_error_is_below_rounding_s(bits, group_size, act_order, symmetric):
     weight, hessian = layer()
     settings = dict(bits=bits, group_size=group_size, symmetric=symmetric)
-    ours = gptq.quantize_layer(weight, **settings, hessian=hessian, act_order=act_order)
+    ours = gptq_fast.quantize_layer(weight, **settings, hessian=hessian, act_order=act_order)
     plain = rtn.quantize_layer(weight, **settings)
     assert output_error(ours, weight, hessian) < 0.7 * output_error(plain, weight, hessian)
     assert (ours.g_idx is not None) == (act_order == "full" and group_size != -1)
@@ -99,9 +141,9 @@ def test_drift_feedback_aims_at_the_output_of_the_unquantized_inputs(bits, act_o
     inputs = target + 0.2 * torch.randn(4096, 256, generator=generator) * target.abs()
     inputs = inputs + 0.1 * target.roll(1, dims=1)
     hessian, drift = inputs.T @ inputs / 4096, (target - inputs).T @ inputs / 4096
-    plain = gptq.quantize_layer(weight, bits=bits, hessian=hessian, act_order=act_order)
-    ours = gptq.quantize_layer(weight, bits=bits, hessian=hessian, drift=drift, act_order=act_order)
-    away = gptq.quantize_layer(weight, bits=bits, hessian=hessian, drift=-drift, act_order=act_order)
+    plain = gptq_fast.quantize_layer(weight, bits=bits, hessian=hessian, act_order=act_order)
+    ours = gptq_fast.quantize_layer(weight, bits=bits, hessian=hessian, drift=drift, act_order=act_order)
+    away = gptq_fast.quantize_layer(weight, bits=bits, hessian=hessian, drift=-drift, act_order=act_order)
     errors = [target_error(each, weight, inputs, target) for each in (ours, plain, away)]
     assert errors[0] < 0.98 * errors[1] < errors[1] < 0.98 * errors[2]
 
@@ -121,13 +163,13 @@ def test_whole_drift_feedback_reaches_least_squares_where_rounding_is_fine():
 
 def test_rounding_is_what_identical_uncorrelated_inputs_give():
     weight, _ = layer()
-    ours = gptq.quantize_layer(weight, bits=3, hessian=torch.eye(256), act_order="none", search=False)
+    ours = gptq_fast.quantize_layer(weight, bits=3, hessian=torch.eye(256), act_order="none", search=False)
     assert torch.equal(ours.codes, rtn.quantize_layer(weight, bits=3).codes)
 
 
 def test_g_idx_gives_each_column_its_group_in_order_of_visit():
     weight, hessian = layer()
-    ours = gptq.quantize_layer(weight, bits=4, group_size=32, hessian=hessian, act_order="full")
+    ours = gptq_fast.quantize_layer(weight, bits=4, group_size=32, hessian=hessian, act_order="full")
     order = column_order(hessian.diagonal(), 32, "full")
     assert torch.equal(ours.g_idx[order], (torch.arange(256) // 32).to(torch.int32))
     shuffled = ours.g_idx.clone()
@@ -150,7 +192,7 @@ def test_dead_columns_are_rounded_not_zeroed(act_order):
     weight, hessian = layer()
     dead = [0, 17, 200]
     hessian[dead], hessian[:, dead] = 0, 0
-    ours = gptq.quantize_layer(
+    ours = gptq_fast.quantize_layer(
         weight, bits=8, group_size=64, hessian=hessian, act_order=act_order, search=False
     )
     error = (ours.dequantize() - weight)[:, dead].abs()
@@ -175,10 +217,11 @@ def test_no_damping_asked_for_grows_too():
     assert damping > 0
 
 
+@pytest.mark.parametrize("page", [gptq, gptq_fast])
 @pytest.mark.parametrize("hessian", [-torch.eye(256), torch.zeros(256, 256)])
-def test_hopeless_hessian_falls_back_to_rounding_and_says_so(hessian):
+def test_hopeless_hessian_falls_back_to_rounding_and_says_so(page, hessian):
     weight, _ = layer()
-    ours = gptq.quantize_layer(weight, bits=4, hessian=hessian, act_order="none", search=False)
+    ours = page.quantize_layer(weight, bits=4, hessian=hessian, act_order="none", search=False)
     assert ours.damping is None
     assert torch.equal(ours.codes, rtn.quantize_layer(weight, bits=4).codes)
 
@@ -187,7 +230,7 @@ def test_singular_hessian_of_few_tokens_works():
     weight, _ = layer()
     inputs = torch.randn(5, 256)
     hessian = inputs.T @ inputs / 5
-    ours = gptq.quantize_layer(weight, bits=4, hessian=hessian)
+    ours = gptq_fast.quantize_layer(weight, bits=4, hessian=hessian)
     assert output_error(ours, weight, hessian) < 0.1 * output_error(
         rtn.quantize_layer(weight), weight, hessian
     )
@@ -196,29 +239,30 @@ def test_singular_hessian_of_few_tokens_works():
 def test_bfloat16_weight_gives_the_codes_of_its_values():
     weight, hessian = layer()
     half = weight.to(torch.bfloat16)
-    ours = gptq.quantize_layer(half, bits=4, hessian=hessian)
-    assert torch.equal(ours.codes, gptq.quantize_layer(half.float(), bits=4, hessian=hessian).codes)
+    ours = gptq_fast.quantize_layer(half, bits=4, hessian=hessian)
+    assert torch.equal(ours.codes, gptq_fast.quantize_layer(half.float(), bits=4, hessian=hessian).codes)
 
 
 def test_a_parameter_gives_the_codes_of_its_values():
     weight, hessian = layer(8, 64)
-    found = gptq.quantize_layer(torch.nn.Parameter(weight), group_size=32, hessian=hessian)
-    expected = gptq.quantize_layer(weight, group_size=32, hessian=hessian)
+    found = gptq_fast.quantize_layer(torch.nn.Parameter(weight), group_size=32, hessian=hessian)
+    expected = gptq_fast.quantize_layer(weight, group_size=32, hessian=hessian)
     assert torch.equal(found.codes, expected.codes) and not found.scale.requires_grad
 
 
 @pytest.mark.parametrize("group, width", [(2, 2), (32, 16), (43, 43), (96, 12), (128, 16), (172, 43)])
-def test_groups_are_leaves_times_a_power_of_two(group, width):
-    leaves = group // width
-    assert leaf_width(group) == width and leaves * width == group and leaves & (leaves - 1) == 0
+def test_groups_are_blocks_times_a_power_of_two(group, width):
+    blocks = group // width
+    assert block_width(group) == width and blocks * width == group and blocks & (blocks - 1) == 0
 
 
-def test_bad_input_is_named():
+@pytest.mark.parametrize("page", [gptq, gptq_fast])
+def test_bad_input_is_named(page):
     weight, hessian = layer()
     with pytest.raises(ValueError, match="group size 100 does not divide 256"):
-        gptq.quantize_layer(weight, group_size=100, hessian=hessian)
+        page.quantize_layer(weight, group_size=100, hessian=hessian)
     with pytest.raises(ValueError, match="1 bits are outside"):
-        gptq.quantize_layer(weight, bits=1, hessian=hessian)
+        page.quantize_layer(weight, bits=1, hessian=hessian)
     hessian[3, 3] = float("nan")
     with pytest.raises(ValueError, match="1 NaN"):
-        gptq.quantize_layer(weight, hessian=hessian)
+        page.quantize_layer(weight, hessian=hessian)
