@@ -7,6 +7,7 @@ import torch
 
 from qcourse import export
 from qcourse.calibrate import importance_matrix
+from qcourse.methods import gptq
 from qcourse.numerics import affine, codebook, fp4, fp8, llamacpp, packing
 from qcourse.quantize import quantize, sensitivities
 from qcourse.recipe import named
@@ -89,6 +90,18 @@ def test_recipes(name, small_model, llama_gqa, small_tokens):
     assert torch.equal(there.layers[first].codes.held, here.layers[first].codes)
     exact, expected = (model(input_ids=small_tokens[:2]).logits for model in (base, here.model))
     assert (found - exact).norm() < 1.2 * (expected - exact).norm()
+
+
+@pytest.mark.parametrize("act_order", ["static", "full"])
+def test_the_page_of_gptq(act_order):
+    inputs = torch.randn(512, 256, generator=torch.Generator().manual_seed(1))
+    hessian = inputs.T @ inputs / 512
+    expected = gptq.quantize_layer(WEIGHT, hessian=hessian, act_order=act_order)
+    with pretended_device():
+        found = gptq.quantize_layer(
+            Elsewhere(WEIGHT.clone()), hessian=Elsewhere(hessian.clone()), act_order=act_order
+        )
+    assert torch.equal(found.codes.held, expected.codes)
 
 
 @pytest.mark.parametrize("form, name", FILES)

@@ -3,19 +3,19 @@
 H is the mean of x x^T over calibration inputs: a change D of the weight changes the output by tr(D H D^T).
 Once column j is rounded, the columns after it best make up for its error e by e / (H^-1)_jj times row j of
 H^-1, of which column j is then eliminated. All those rows are the rows of one factor U, U^T U = H^-1.
-
-`gptq_fast`, which `quantize` calls, sums the same in another order; tests hold it to the codes of this page.
+`gptq_fast`, which `quantize` calls, sums the same in another order; tests hold it to this page's codes.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from qcourse.methods.gptq_grid import empty_grid, grid_of
+from qcourse.methods.gptq_grid import check_input, empty_grid, grid_of
 from qcourse.methods.gptq_order import column_order, restore_order
-from qcourse.numerics import QuantizedWeight
-from qcourse.numerics.checks import check_bits, check_finite, columns_of_a_group
+from qcourse.numerics import Grid, QuantizedWeight
+from qcourse.numerics.checks import columns_of_a_group
 
 BLOCK, LEAST_DAMPING, LARGEST_DAMPING = 128, 1e-4, 1.0
 
@@ -36,36 +36,40 @@ def quantize_layer(
 
     hessian: H, float32 or float64 [in, in], whose dtype is computed in. act_order: see `column_order`; the
     grids of groups are chosen first for "static", else from a group's columns as they are at its turn.
-    search: choose each grid's range by the error it causes, not from minimum to maximum.
-    Raises ValueError for bits, group sizes and values that `quantize_affine` refuses.
+    search: choose ranges by the error they cause. Raises ValueError where `quantize_affine` does.
     Source: Frantar et al. 2022 (arXiv 2210.17323), equation 2 and algorithm 1.
     """
-    check_bits(bits)
-    check_finite(weight)
-    check_finite(hessian)
-    columns, group = weight.shape[1], columns_of_a_group(weight.shape[1], group_size)
+    check_input(weight, hessian, bits)
+    group, static = columns_of_a_group(weight.shape[1], group_size), act_order == "static"
     choose = partial(grid_of, group=group, bits=bits, symmetric=symmetric, search=search)
-    order, static = column_order(hessian.diagonal(), group, act_order), act_order == "static"
+    order = column_order(hessian.diagonal(), group, act_order)
     U, used = inverse_factor(hessian[order][:, order], damping)
     W = weight.to(hessian.dtype)
     grid = choose(W, hessian.diagonal()) if static else empty_grid(W, group, bits, symmetric)
-    group_of = (order if static else torch.arange(columns)) // group
-    W = W[:, order]
-    codes = torch.empty_like(W)
+    groups = (order if static else torch.arange(len(order), device=order.device)) // group
+    codes = round_columns(W[:, order], U, grid, groups, None if static else choose)
+    return restore_order(codes, grid, order, group_size, act_order, used)
+
+
+def round_columns(W: Tensor, U: Tensor, grid: Grid, groups: Tensor, choose: Callable | None) -> Tensor:
+    """Return the codes of W [out, in], whose columns make up for the errors of those before them.
+
+    grid: [out, n_groups], filled in by `choose` at each group's turn if that is given; groups: of columns.
+    """
+    codes, group = torch.empty_like(W), W.shape[1] // grid.scale.shape[1]
     block = group * max(1, BLOCK // group)
-    for start in range(0, columns, block):
-        stop = min(start + block, columns)
+    for start in range(0, W.shape[1], block):
+        stop = min(start + block, W.shape[1])
         errors = torch.empty_like(W[:, start:stop])
         for j in range(start, stop):
-            if not static and j % group == 0:
-                rest = slice(j, j + group)
-                grid[:, j // group] = choose(W[:, rest], U.diagonal()[rest] ** -2)[:, 0]
-            here = grid[:, group_of[j]]
+            if choose is not None and j % group == 0:
+                grid[:, j // group] = choose(W[:, j : j + group], U.diagonal()[j : j + group] ** -2)[:, 0]
+            here = grid[:, groups[j]]
             codes[:, j] = here.codes(W[:, j])
             errors[:, j - start] = (W[:, j] - here.values(codes[:, j])) / U[j, j]
             W[:, j + 1 : stop] -= torch.outer(errors[:, j - start], U[j, j + 1 : stop])
         W[:, stop:] -= errors @ U[start:stop, stop:]  # the columns after the block: all its errors at once
-    return restore_order(codes, grid, order, group_size, act_order, used)
+    return codes
 
 
 def inverse_factor(hessian: Tensor, damping: float) -> tuple[Tensor, float | None]:

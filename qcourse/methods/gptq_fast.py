@@ -15,10 +15,10 @@ from torch import Tensor
 
 from qcourse.methods.gptq_drift import drift_feedback
 from qcourse.methods.gptq_factor import upper_factor
-from qcourse.methods.gptq_grid import empty_grid, grid_of
+from qcourse.methods.gptq_grid import check_input, empty_grid, grid_of
 from qcourse.methods.gptq_order import column_order, restore_order
 from qcourse.numerics import Grid, QuantizedWeight
-from qcourse.numerics.checks import check_bits, check_finite, columns_of_a_group
+from qcourse.numerics.checks import columns_of_a_group
 
 BLOCK = 16
 
@@ -42,9 +42,7 @@ def quantize_layer(
     hessian. The result's `damping` made H positive definite; None means that none did and the layer was
     rounded to nearest.
     """
-    check_bits(bits)
-    check_finite(weight)
-    check_finite(hessian)
+    check_input(weight, hessian, bits)
     group = columns_of_a_group(weight.shape[1], group_size)
     choose = partial(grid_of, group=group, bits=bits, symmetric=symmetric, search=search)
     order, static = column_order(hessian.diagonal(), group, act_order), act_order == "static"

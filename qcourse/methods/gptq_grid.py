@@ -3,8 +3,16 @@
 import torch
 from torch import Tensor
 
+from qcourse.numerics.checks import check_bits, check_finite
 from qcourse.numerics.grid import Grid, range_of, split_groups
 from qcourse.numerics.range_search import search_range
+
+
+def check_input(weight: Tensor, hessian: Tensor, bits: int) -> None:
+    """Raise ValueError for bits outside 2..8 and for values that are not finite."""
+    check_bits(bits)
+    check_finite(weight)
+    check_finite(hessian)
 
 
 def grid_of(weight: Tensor, importance: Tensor, group: int, bits: int, symmetric: bool, search: bool) -> Grid:
