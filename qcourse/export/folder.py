@@ -72,7 +72,7 @@ def write_folder(
 
 
 def write_config(folder: Path, model: nn.Module, quantization: dict[str, Any] | None) -> None:
-    """Write config.json and generation_config.json of a model with this quantization_config."""
+    """Write config.json of a model with this quantization_config, and its generation_config.json as it is."""
     model.config.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config.pop("quantization_config", None)
@@ -81,8 +81,9 @@ def write_config(folder: Path, model: nn.Module, quantization: dict[str, Any] | 
     if quantization is not None:
         config["quantization_config"] = quantization
     write_json(folder / "config.json", config)
-    if getattr(model, "generation_config", None) is not None:
-        model.generation_config.save_pretrained(folder)
+    source = Path(getattr(model, "qcourse_folder", folder)) / "generation_config.json"
+    if source.is_file():  # as its authors wrote it: transformers adds to it, and refuses some that it reads
+        shutil.copyfile(source, folder / source.name)
 
 
 def check_room(path: Path | str, needed: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from qcourse.common import QCourseError
+from qcourse.common.checkpoint_files import checkpoint_files
 from qcourse.common.tensor_header import Entry, read_header
 from qcourse.common.tensor_writer import DTYPES
 
@@ -34,7 +35,7 @@ def load_folder(folder: Path | str) -> dict[str, Tensor]:
     tensor stands in two of them, or if the index names one that is missing.
     """
     folder = Path(folder)
-    files = sorted(folder.glob("*.safetensors"))
+    files = checkpoint_files(folder)
     if not files:
         raise QCourseError(
             f"{folder} has no .safetensors file, the only weights that are read; convert others"

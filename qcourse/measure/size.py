@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from qcourse.common import QCourseError
+from qcourse.common.checkpoint_files import checkpoint_files
 from qcourse.common.gguf_header import check_gguf_header
 from qcourse.common.tensor_header import read_header
 from qcourse.models import shape
@@ -48,7 +49,7 @@ def bits_per_weight(path: Path | str) -> Size:
 
 def folder_size(folder: Path) -> Size:
     """Return the Size of a Hugging Face folder; its parameters are counted from config.json."""
-    files = sorted(folder.glob("*.safetensors"))
+    files = checkpoint_files(folder)
     if not files:
         raise QCourseError(f"{folder} holds no .safetensors file; give a checkpoint folder or a .gguf file")
     tensors = [tensor for file in files for tensor in stored(file)]

@@ -1,10 +1,15 @@
 """Checks of a model folder before anything of it is read: headers, sizes, offsets, no pickle."""
 
-import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from qcourse.common import QCourseError, read_config
+from qcourse.common.checkpoint_files import SINGLE, checkpoint_files
 from qcourse.common.tensor_header import read_header
+
+HARMLESS = ("rotary_emb.inv_freq", "lm_head.weight")  # computed anew; compared where embeddings are tied
 
 
 def check_checkpoint(folder: Path) -> list[Path]:
@@ -14,27 +19,38 @@ def check_checkpoint(folder: Path) -> list[Path]:
     pickles, when a shard named by the index is absent, or when a file is damaged.
     """
     read_config(folder)
-    files = sorted(folder.glob("*.safetensors"))
+    files = checkpoint_files(folder)
     if not files:
         pickles = [path.name for path in folder.glob("*.bin")]
         why = f"only pickles ({', '.join(pickles[:2])}), which are never read" if pickles else "no weights"
         raise QCourseError(f"{folder} holds {why}; convert them to safetensors first")
-    check_index(folder, {path.name for path in files})
     for path in files:
         read_header(path)
     return files
 
 
-def check_index(folder: Path, present: set[str]) -> None:
-    """Raise QCourseError when model.safetensors.index.json names a shard that is not in `present`."""
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
+@contextmanager
+def without_strays(folder: Path, files: list[Path]) -> Iterator[Path]:
+    """Yield a folder that transformers reads these weights from, as long as the block runs.
+
+    transformers prefers model.safetensors to an index without it: then this is a folder of links, without it.
+    """
+    stray = folder / SINGLE
+    if stray in files or not stray.exists():
+        yield folder
         return
-    try:
-        wanted = set(json.loads(index.read_text())["weight_map"].values())
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    with tempfile.TemporaryDirectory() as temporary:
+        for path in folder.iterdir():
+            if path != stray:
+                (Path(temporary) / path.name).symlink_to(path.resolve())
+        yield Path(temporary)
+
+
+def check_all_read(folder: Path, unread: Iterable[str]) -> None:
+    """Raise QCourseError for a tensor of an unquantized checkpoint that nothing reads, such as a scale."""
+    if strange := sorted(name for name in unread if not name.endswith(HARMLESS)):
         raise QCourseError(
-            f"{index} is not a readable index ({error}); download the checkpoint again"
-        ) from error
-    if missing := sorted(wanted - present):
-        raise QCourseError(f"{folder} lacks the shard {missing[0]}; download the checkpoint again")
+            f"{folder} holds {strange[0]}, which no part of the model reads"
+            f"{f' ({len(strange)} such tensors)' if len(strange) > 1 else ''}; "
+            "if the checkpoint is quantized, its quantization_config is missing from config.json"
+        )

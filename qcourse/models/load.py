@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qcourse.common import QCourseError, content_hash, read_config
-from qcourse.models.checkpoint import check_checkpoint
+from qcourse.models.checkpoint import check_all_read, check_checkpoint, without_strays
 from qcourse.models.library_limits import check_dtype, choose_kernel, settle_4bit_layers
 from qcourse.models.memory import resident_bytes, trim_memory
 from qcourse.models.resolve import resolve
@@ -53,19 +53,28 @@ def load(
     files = check_checkpoint(folder)
     torch_dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     quantization = read_config(folder).get("quantization_config")
-    with quiet_loading(), one_sentence(folder):
-        config = AutoConfig.from_pretrained(folder)
+    with quiet_loading(), one_sentence(folder), without_strays(folder, files) as place:
+        config = AutoConfig.from_pretrained(place)
         if quantization is not None:
             check_dtype(quantization, torch_dtype)
             choose_kernel(config, files, device)
         model, found = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=torch_dtype, use_safetensors=True,
+            place, config=config, dtype=torch_dtype, use_safetensors=True,
             ignore_mismatched_sizes=quantization is None, output_loading_info=True)  # fmt: skip
     if quantization is None:
         check_complete(folder, found)
+        check_all_read(folder, found["unexpected_keys"])
+        config.tie_word_embeddings = model.config.tie_word_embeddings = is_tied(model)
+    model.qcourse_folder = str(folder)
     settle_4bit_layers(widen(model.to(device)))
     asked = str(name or os.environ.get("QCOURSE_MODEL") or "pico")
     return LoadedModel(model.eval(), load_tokenizer(folder), asked, folder, content_hash(folder))
+
+
+def is_tied(model: Any) -> bool:
+    """Say whether the head is the embedding; a checkpoint may store another, whatever config.json says."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    return head is not None and head.weight.data_ptr() == embedding.weight.data_ptr()
 
 
 def check_complete(folder: Path, found: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcourse.common import QCourseError
 from qcourse.common.tensor_header import read_header
-from qcourse.models.checkpoint import check_checkpoint
+from qcourse.models.checkpoint import check_all_read, check_checkpoint
 from qcourse.models.skeleton import skeleton
 
 if TYPE_CHECKING:
@@ -31,15 +31,29 @@ def mapped_model(folder: Path) -> Any:
     }
     model = skeleton(folder)
     config = model.config
+    head, embedding = tensors.get("lm_head.weight"), tensors.get("model.embed_tokens.weight")
+    if config.tie_word_embeddings and head is not None and not same(head, embedding):
+        config.tie_word_embeddings = False  # what is stored decides
+        place(model, "lm_head.weight", head)
     for name, parameter in list(model.named_parameters()):
         if name in tensors:
             check_shape(folder, name, tensors[name], parameter)
             place(model, name, tensors[name])
         elif not (name == "lm_head.weight" and config.tie_word_embeddings):
             raise QCourseError(f"{folder} lacks the tensor {name} {list(parameter.shape)}; download it again")
-    model.tie_weights()
+    check_all_read(
+        folder, set(tensors) - {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    )
+    if config.tie_word_embeddings:
+        model.tie_weights()
+    model.qcourse_folder = str(folder)
     model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its tables are computed, not stored
     return widen(model.eval())
+
+
+def same(first: torch.Tensor, second: torch.Tensor | None) -> bool:
+    """Say whether two stored tensors hold the same values."""
+    return second is not None and first.shape == second.shape and bool((first == second).all())
 
 
 def check_shape(folder: Path, name: str, stored: torch.Tensor, wanted: torch.Tensor) -> None:

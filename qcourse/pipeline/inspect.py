@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qcourse.common import QCourseError, content_hash, record_path
+from qcourse.common.checkpoint_files import checkpoint_files
 
 
 @dataclass(frozen=True)
@@ -63,5 +64,5 @@ def check_files(path: Path) -> None:
 
 def total_bytes(path: Path) -> int:
     """Return the bytes of the weights' files."""
-    files = [path] if path.is_file() else [*path.glob("*.safetensors"), *path.glob("*.gguf")]
+    files = [path] if path.is_file() else [*checkpoint_files(path), *path.glob("*.gguf")]
     return sum(file.stat().st_size for file in files)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from qcourse.calibrate import LayerStep, tokens_hash, walk
 from qcourse.common import QCourseError
+from qcourse.common.checkpoint_files import checkpoint_files
 from qcourse.models import decoder_layers
 from qcourse.models.bfloat16_copy import bfloat16_folder
 from qcourse.models.mapped import mapped_model, place
@@ -74,9 +75,7 @@ def check_streamable(folder: Path, recipe: Recipe, tokens: Tensor | None) -> Non
 
 def run_identity(folder: Path, recipe: Recipe, tokens: Tensor | None) -> dict:
     """Return what tells one run from another: sizes and dates of the weights, recipe, calibration tokens."""
-    files = {
-        path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in folder.glob("*.safetensors")
-    }
+    files = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in checkpoint_files(folder)}
     calibration = tokens_hash(tokens) if tokens is not None and recipe.needs_calibration else None
     return {
         "folder": str(folder.resolve()),
