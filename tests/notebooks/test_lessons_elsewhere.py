@@ -33,8 +33,7 @@ def test_no_cell_mixes_devices(lesson, llama_tied, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("lesson", "width"), [("00", "960"), ("01", "576"), ("02", "576"), ("04", "640"),
-                                               ("06", "576"), ("07", "960"), ("07", "896")])  # fmt: skip
+@pytest.mark.parametrize(("lesson", "width"), [("00", "960"), ("02", "576")])
 def test_no_cell_names_a_group_that_the_model_cannot_take(lesson, width, tmp_path):
     found = executed(lesson, write_small_model(tmp_path / "model", width), tmp_path)
     refused = [cell for cell in found["failed"] if "does not divide" in cell[2] or "group" in cell[2]]
