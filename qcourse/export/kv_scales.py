@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from qcourse.common import QCourseError, atomic_folder, record_path, tensor_writer, write_json
+from qcourse.common.checkpoint_files import checkpoint_files
 from qcourse.export import tensor_file
 from qcourse.export.compressed_scheme import arguments
 from qcourse.export.exact import exactly
@@ -91,7 +92,7 @@ def scale_tensors(ranges: Sequence[Any]) -> dict[str, Tensor]:
 
 def _rewrite(folder: Path, scales: dict[str, Tensor], config: dict, calibration_hash: str | None) -> None:
     """Replace the folder by one with the scales; of several weight files none is written again."""
-    files = sorted(file.name for file in folder.glob("*.safetensors") if file.name != FILE)
+    files = [file.name for file in checkpoint_files(folder) if file.name != FILE]
     index = read_json(folder / INDEX) if (folder / INDEX).exists() else None
     target = FILE if index else (files or ["model.safetensors"])[0]
     tensors = scales if index else tensor_file.load(folder / target) | scales

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qcourse.common import QCourseError, read_config
-from qcourse.common.checkpoint_files import SINGLE, checkpoint_files
+from qcourse.common import QCourseError, read_config, write_json
+from qcourse.common.checkpoint_files import INDEX, SINGLE, checkpoint_files
 from qcourse.common.tensor_header import read_header
 
 HARMLESS = ("rotary_emb.inv_freq", "lm_head.weight")  # computed anew; compared where embeddings are tied
@@ -30,19 +30,22 @@ def check_checkpoint(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def without_strays(folder: Path, files: list[Path]) -> Iterator[Path]:
-    """Yield a folder that transformers reads these weights from, as long as the block runs.
+def for_transformers(folder: Path, files: list[Path]) -> Iterator[Path]:
+    """Yield a folder from which transformers reads just these weights, as long as the block runs.
 
-    transformers prefers model.safetensors to an index without it: then this is a folder of links, without it.
+    transformers takes model.safetensors, else an index, and nothing else: where our rule chose otherwise,
+    this is a folder of links with an index of its own.
     """
-    stray = folder / SINGLE
-    if stray in files or not stray.exists():
+    single = folder / SINGLE
+    if files == [single] or (not single.exists() and (folder / INDEX).is_file()):
         yield folder
         return
+    weight_map = {name: path.name for path in files for name in read_header(path)}
     with tempfile.TemporaryDirectory() as temporary:
         for path in folder.iterdir():
-            if path != stray:
+            if path in files or (path.suffix != ".safetensors" and path.name != INDEX):
                 (Path(temporary) / path.name).symlink_to(path.resolve())
+        write_json(Path(temporary) / INDEX, {"metadata": {}, "weight_map": weight_map})
         yield Path(temporary)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qcourse.common import QCourseError, content_hash, read_config
-from qcourse.models.checkpoint import check_all_read, check_checkpoint, without_strays
+from qcourse.models.checkpoint import check_all_read, check_checkpoint, for_transformers
 from qcourse.models.library_limits import check_dtype, choose_kernel, settle_4bit_layers
 from qcourse.models.memory import resident_bytes, trim_memory
 from qcourse.models.resolve import resolve
@@ -53,7 +53,7 @@ def load(
     files = check_checkpoint(folder)
     torch_dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     quantization = read_config(folder).get("quantization_config")
-    with quiet_loading(), one_sentence(folder), without_strays(folder, files) as place:
+    with quiet_loading(), one_sentence(folder), for_transformers(folder, files) as place:
         config = AutoConfig.from_pretrained(place)
         if quantization is not None:
             check_dtype(quantization, torch_dtype)

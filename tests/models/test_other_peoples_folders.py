@@ -73,9 +73,26 @@ def test_the_index_decides_over_a_stray(folder, stray):
 
 
 def test_shards_without_an_index_are_the_checkpoint(folder):
-    shard(folder, index=False)
+    wanted = shard(folder, index=False)
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     save_file({"x": torch.zeros(1)}, folder / "consolidated.safetensors")
     assert [path.name[:11] for path in checkpoint_files(folder)] == ["model-00001", "model-00002"]
+    everyone_reads(folder, wanted, size)
+
+
+def test_one_file_of_another_name_is_the_checkpoint(folder):
+    wanted = weights(folder)
+    (folder / "model.safetensors").rename(folder / "weights-of-mine.safetensors")
+    everyone_reads(folder, wanted, (folder / "weights-of-mine.safetensors").stat().st_size)
+
+
+def test_scales_of_a_kv_cache_go_into_the_checkpoint_and_no_stray(folder):
+    from qcourse.calibrate import KVRange
+
+    save_file(noise(folder), folder / "consolidated.safetensors")
+    heads = torch.ones(4, 64)
+    export.add_kv_scales(folder, [KVRange(heads, heads), KVRange(heads, heads)])
+    assert len(export.read_kv_scales(folder)) == 2
 
 
 @pytest.fixture
