@@ -55,9 +55,9 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 class WideLinear(nn.Linear):
     """A linear that multiplies by `linear`; its parameters are those of the linear that it was."""
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the product [..., out], in the dtype of the inputs."""
-        return linear(inputs, self.weight, self.bias)
+    def forward(self, input: Tensor) -> Tensor:  # nn.Linear's name: llm-compressor passes it by name
+        """Return the product [..., out], in the dtype of the input."""
+        return linear(input, self.weight, self.bias)
 
 
 def widen(model: nn.Module) -> nn.Module:

@@ -1,6 +1,7 @@
 """bf16 products on a CPU without bf16 units: the same numbers, by fp32."""
 
 import copy
+import inspect
 
 import pytest
 import torch
@@ -48,3 +49,11 @@ def test_nothing_changes_where_there_are_units(monkeypatch):
     monkeypatch.setattr(products, "has_bf16_products", lambda: True)
     model = torch.nn.Sequential(torch.nn.Linear(32, 48)).bfloat16()
     assert type(products.widen(model)[0]) is torch.nn.Linear
+
+
+def test_a_wide_linear_is_called_as_any_other():
+    """Libraries that wrap a forward pass its argument by the name in nn.Linear's signature."""
+    assert (
+        inspect.signature(products.WideLinear.forward).parameters.keys()
+        == inspect.signature(torch.nn.Linear.forward).parameters.keys()
+    )
