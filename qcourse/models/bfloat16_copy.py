@@ -15,7 +15,8 @@ from qcourse.models.mapped import mapped_tensors
 def bfloat16_folder(folder: Path, copy: Path) -> Path:
     """Return `folder` if all of its tensors are bfloat16, else `copy`, written as far as it is not there.
 
-    copy: gets config.json and a safetensors file for each tensor, the same values as models.load's.
+    copy: gets config.json, generation_config.json and a safetensors file for each tensor, of the same values
+    as those of models.load.
     Raises QCourseError for a damaged checkpoint, a dtype that cannot be streamed, a disk without room.
     """
     import torch
@@ -35,6 +36,8 @@ def bfloat16_folder(folder: Path, copy: Path) -> Path:
                     save_file({name: tensor.to(torch.bfloat16)}, temporary)
     config = {key: value for key, value in read_config(folder).items() if key != "torch_dtype"}
     write_json(copy / "config.json", config | {"dtype": "bfloat16"})
+    if (settings := folder / "generation_config.json").is_file():
+        shutil.copyfile(settings, copy / settings.name)
     return copy
 
 
