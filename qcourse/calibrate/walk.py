@@ -6,16 +6,13 @@ sees what a set of linears reads, changes those linears as it likes, and the wal
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from qcourse.calibrate.stages import STAGES, check_reached, stage_inputs
-from qcourse.calibrate.statistics import InputStatistics
+from qcourse.calibrate.step import CalibrationStep
 from qcourse.models import decoder_layers
 
 TOKENS_AT_ONCE = 2048
@@ -25,86 +22,6 @@ class _ReachedLayers(Exception):
     """Ends a forward pass at the first decoder layer."""
 
 
-@dataclass
-class LayerStep:
-    """One decoder layer of a walk: its index, its module, and the hidden states that enter it.
-
-    target: the hidden states that enter it in the unquantized model, or [] where nobody asks for them.
-    """
-
-    index: int
-    layer: nn.Module
-    hidden: list[Tensor]
-    arguments: list[dict[str, Any]]
-    target: list[Tensor] = field(default_factory=list)
-    results: tuple[list[Tensor], list[Tensor]] | None = None
-    runs: list[Iterator] = field(default_factory=list)  # of stages whose statistics have all been given
-
-    def linears(self) -> dict[str, nn.Linear]:
-        """Return the layer's linears by name relative to the layer, in forward order."""
-        return {name: module for name, module in self.layer.named_modules() if isinstance(module, nn.Linear)}
-
-    def cast(self, dtype: torch.dtype) -> None:
-        """Hold the weights of the layer's linears in `dtype` from here on."""
-        for module in self.linears().values():
-            module.weight.data = module.weight.data.to(dtype)
-
-    def stages(
-        self, gram: bool = True, magnitudes: bool = True, once: bool = False
-    ) -> Iterator[InputStatistics]:
-        """Yield the statistics of each input that linears share; later ones see those linears as changed.
-
-        once: let go of what enters the layer as soon as it is used; the stages cannot run again then.
-        Raises QCourseError when the layer has linears that no stage reads.
-        """
-        linears = self.linears()
-        check_reached(linears)
-        hidden, target = (states if once else list(states) for states in (self.hidden, self.target))
-        runs = [stage_inputs(self.layer, hidden, self.arguments)]
-        if target:
-            runs.append(stage_inputs(copy.deepcopy(self.layer), target, self.arguments))
-        for names in STAGES:
-            module = linears[names[0]]
-            item = InputStatistics(
-                list(names), module.in_features, gram, magnitudes, bool(self.target), module.weight.device
-            )
-            for batch in zip(*map(next, runs), strict=True):
-                item.add(*batch)
-            yield item
-        self.runs = runs
-
-    def collect(
-        self, gram: bool = True, magnitudes: bool = True, hand_on: bool = False
-    ) -> list[InputStatistics]:
-        """Return the statistics of all shared inputs of the layer as it is; it may be changed afterwards.
-
-        hand_on: the next layer gets this one's outputs as they are now, which saves a pass over the tokens.
-        """
-        statistics = list(self.stages(gram, magnitudes, once=hand_on))
-        if hand_on:
-            self.outputs()
-        self.runs = []
-        return statistics
-
-    def outputs(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the layer's outputs and those of the unquantized model; no stage runs twice."""
-        if self.results is None:
-            if not self.runs:
-                finish(self.stages(gram=False, magnitudes=False))
-            hidden, *target = [finish(run) for run in self.runs]
-            self.results = hidden, target[0] if target else []
-        return self.results
-
-
-def finish(run: Iterator) -> Any:
-    """Run a generator to its end and return its result."""
-    try:
-        while True:
-            next(run)
-    except StopIteration as end:
-        return end.value
-
-
 @torch.no_grad()
 def walk(
     model: nn.Module,
@@ -112,7 +29,7 @@ def walk(
     start: int = 0,
     states: list[Tensor] | None = None,
     with_target: bool = False,
-) -> Iterator[LayerStep]:
+) -> Iterator[CalibrationStep]:
     """Yield each decoder layer with its inputs; the layer, as changed then, computes the next one's.
 
     tokens: LongTensor [n_sequences, seq_len]. start, states: go on at a later layer with the hidden states
@@ -126,10 +43,11 @@ def walk(
     if states is not None:
         hidden, target = states[: len(hidden)], states[len(hidden) :]
     for index in range(start, len(layers)):
-        step = LayerStep(index, layers[index], hidden, arguments, target)
+        last = index + 1 == len(layers)
+        step = CalibrationStep(index, layers[index], hidden, arguments, target, last)
         yield step
-        if index + 1 < len(layers):
-            hidden, target = step.outputs()
+        if not last:
+            hidden, target = step.computed()
 
 
 def first_inputs(model: nn.Module, tokens: Tensor) -> tuple[list[Tensor], list[dict[str, Any]]]:
@@ -161,5 +79,5 @@ def importance_matrix(model: nn.Module, tokens: Tensor) -> dict[str, Tensor]:
     for step in walk(model, tokens):
         for item in step.stages(gram=False):
             for name in item.names:
-                result[f"model.layers.{step.index}.{name}"] = item.mean_square
+                result[f"model.layers.{step.index}.{name}"] = item.mean_square.clone()
     return result

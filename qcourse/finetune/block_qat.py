@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from tqdm.auto import tqdm
 
-from qcourse.calibrate import LayerStep, walk
+from qcourse.calibrate import CalibrationStep, walk
 from qcourse.common import QCourseError
 from qcourse.finetune.loop import schedule
 from qcourse.finetune.qat import check_trainable
@@ -102,19 +102,19 @@ def block_qat(
         train_layer(step, targets, steps, batch_size, weight_rate, scale_rate)
         for name, layer in finish_layer(step, dtype).items():
             stored[f"model.layers.{step.index}.{name}"] = layer
-        step.results = outputs(step, step.hidden), targets  # what the walk goes on with
+        step.go_on_with(outputs(step, step.hidden), targets)
     return stored
 
 
 @torch.no_grad()
-def outputs(step: LayerStep, hidden: list[Tensor]) -> list[Tensor]:
+def outputs(step: CalibrationStep, hidden: list[Tensor]) -> list[Tensor]:
     """Return what the layer, as it is now, gives for each batch of hidden states."""
     pairs = zip(hidden, step.arguments, strict=True)
     results = [step.layer(batch, **arguments) for batch, arguments in pairs]
     return [result[0] if isinstance(result, tuple) else result for result in results]
 
 
-def prepare_layer(step: LayerStep, bits: int, group_size: int, symmetric: bool) -> None:
+def prepare_layer(step: CalibrationStep, bits: int, group_size: int, symmetric: bool) -> None:
     """Let a layer compute with rounded float32 weights; those and their scales become trainable."""
     step.layer.requires_grad_(False)
     for linear in step.linears().values():
@@ -124,7 +124,12 @@ def prepare_layer(step: LayerStep, bits: int, group_size: int, symmetric: bool) 
 
 
 def train_layer(
-    step: LayerStep, targets: list[Tensor], steps: int, batch_size: int, weight_rate: float, scale_rate: float
+    step: CalibrationStep,
+    targets: list[Tensor],
+    steps: int,
+    batch_size: int,
+    weight_rate: float,
+    scale_rate: float,
 ) -> None:
     """Lower the mean squared distance of the layer's outputs to `targets`, a list like step.hidden."""
     weights = [linear.parametrizations.weight.original for linear in step.linears().values()]
@@ -149,7 +154,7 @@ def train_layer(
         optimizer.step()
 
 
-def cut(step: LayerStep, targets: list[Tensor], index: int, batch_size: int) -> list[tuple]:
+def cut(step: CalibrationStep, targets: list[Tensor], index: int, batch_size: int) -> list[tuple]:
     """Return one calibration batch in parts of `batch_size` sequences: (hidden, arguments, target)."""
     hidden, count = step.hidden[index], step.hidden[index].shape[0]
     return [
@@ -169,7 +174,7 @@ def sliced(value: Any, rows: slice, count: int) -> Any:
 
 
 @torch.no_grad()
-def finish_layer(step: LayerStep, dtype: torch.dtype) -> dict[str, QuantizedWeight]:
+def finish_layer(step: CalibrationStep, dtype: torch.dtype) -> dict[str, QuantizedWeight]:
     """Replace latent weights by what their codes stand for, in `dtype`; return codes and scales by name."""
     stored = {}
     for name, linear in step.linears().items():

@@ -74,8 +74,7 @@ def quantize_together(
 ) -> Iterator[tuple[str, QuantizedWeight, dict[str, Any]]]:
     """Quantize the stacked weights of `names` by one recipe and hand out each one's rows."""
     weights = [modules[name].weight.detach() for name in names]
-    hessian = item.hessian if item is not None and item.gram else None
-    drift = item.mean_drift if item is not None and item.drift else None
+    hessian, drift = (None, None) if item is None else (item.hessian, item.mean_drift)
     try:
         whole = codes_of(torch.cat(weights) if len(weights) > 1 else weights[0], recipe, hessian, drift)
     except ValueError as error:

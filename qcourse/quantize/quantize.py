@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from qcourse.calibrate import InputStatistics, LayerStep, tokens_hash, walk
+from qcourse.calibrate import CalibrationStep, InputStatistics, LayerStep, tokens_hash, walk
 from qcourse.models import decoder_layers, widths
 from qcourse.models.products import widen
 from qcourse.numerics import QuantizedWeight
@@ -103,7 +103,7 @@ def steps(model: nn.Module, recipe: Recipe, tokens: Tensor | None):
     if recipe.needs_calibration:
         yield from walk(model, tokens, with_target=recipe.variant == "gptaq")
     else:
-        yield from (LayerStep(index, layer, [], []) for index, layer in enumerate(decoder_layers(model)))
+        yield from (LayerStep(index, layer) for index, layer in enumerate(decoder_layers(model)))
 
 
 def quantize_step(step: LayerStep, result: QuantizedModel) -> None:
@@ -114,11 +114,12 @@ def quantize_step(step: LayerStep, result: QuantizedModel) -> None:
     across such sets and so needs the statistics of the whole layer first.
     """
     recipe, prefix = result.recipe, f"model.layers.{step.index}."
-    if not recipe.needs_calibration:
+    if not isinstance(step, CalibrationStep):
         install_codes(step.linears(), None, prefix, result)
     elif recipe.transform in LAYERWISE:
         dtype = next(iter(step.linears().values())).weight.dtype
-        statistics = step.collect(gram=needs_gram(recipe), hand_on=only_weighs(recipe))
+        look = step.stages if only_weighs(recipe) else step.collect
+        statistics = list(look(gram=needs_gram(recipe)))
         step.cast(torch.float32)  # scales would be rounded twice if they passed through 16 bits
         record = transform_layer(step.layer, recipe, prefix, statistics)
         result.manifest["transforms"][prefix.rstrip(".")] = record
@@ -126,8 +127,9 @@ def quantize_step(step: LayerStep, result: QuantizedModel) -> None:
         step.cast(dtype)
     else:
         linears = step.linears()
-        for item in step.stages(needs_gram(recipe), magnitudes=recipe.method != "gptq", once=True):
+        for item in step.stages(needs_gram(recipe), magnitudes=recipe.method != "gptq"):
             install_codes({name: linears[name] for name in item.names}, [item], prefix, result)
+            del item  # a Hessian is not kept while the next input is computed
 
 
 def install_codes(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from qcourse.calibrate import LayerStep, walk
+from qcourse.calibrate import CalibrationStep, walk
 from qcourse.common import QCourseError
 from qcourse.models import decoder_layers, fused_groups
 from qcourse.quantize.allocate import allocate
@@ -65,7 +65,7 @@ def sensitivities(
 
 
 def parts_of_layer(
-    model: nn.Module, step: LayerStep, recipe: Recipe, widths: tuple[int, ...], reference: list[Tensor]
+    model: nn.Module, step: CalibrationStep, recipe: Recipe, widths: tuple[int, ...], reference: list[Tensor]
 ) -> Iterator[Sensitivity]:
     """Yield the measured parts of one decoder layer that the recipe quantizes."""
     prefix, modules = f"model.layers.{step.index}.", step.linears()
@@ -91,7 +91,7 @@ def with_width(recipe: Recipe, bits: int) -> Recipe:
     return replace(recipe, bits=bits, overrides=overrides)
 
 
-def divergence_with(model: nn.Module, step: LayerStep, layers: dict, reference: list[Tensor]) -> float:
+def divergence_with(model: nn.Module, step: CalibrationStep, layers: dict, reference: list[Tensor]) -> float:
     """Return mean KL in nats with some linears of one layer rounded; their weights are put back."""
     modules = step.linears()
     originals = {name: modules[name].weight.data for name in layers}
@@ -109,7 +109,7 @@ def divergence_with(model: nn.Module, step: LayerStep, layers: dict, reference: 
     return total / sum(len(expected) for expected in reference)
 
 
-def log_probabilities(model: nn.Module, step: LayerStep, batch: int) -> Tensor:
+def log_probabilities(model: nn.Module, step: CalibrationStep, batch: int) -> Tensor:
     """Return float32 [tokens, V] of one batch, from the layer of `step` on."""
     hidden, arguments = step.hidden[batch], step.arguments[batch]
     for layer in decoder_layers(model)[step.index :]:

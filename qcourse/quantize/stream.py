@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from qcourse.calibrate import LayerStep, tokens_hash, walk
+from qcourse.calibrate import CalibrationStep, LayerStep, tokens_hash, walk
 from qcourse.common import QCourseError
 from qcourse.common.checkpoint_files import checkpoint_files
 from qcourse.models import decoder_layers
@@ -89,7 +89,7 @@ def remaining_steps(model, recipe: Recipe, tokens: Tensor | None, state: Progres
     """Yield the decoder layers not yet finished, with their inputs from the last run where it left them."""
     if not recipe.needs_calibration:
         start = bar.n = state.finished()
-        yield from (LayerStep(index, layer, [], []) for index, layer in enumerate(decoder_layers(model))
+        yield from (LayerStep(index, layer) for index, layer in enumerate(decoder_layers(model))
                     if index >= start)  # fmt: skip
         return
     start, hidden = state.hidden()
@@ -102,7 +102,7 @@ def finish_step(step: LayerStep, result: QuantizedModel, state: Progress) -> Non
 
     The layer before is put back to its mapped file: that frees its dequantized weights.
     """
-    if step.hidden:
+    if isinstance(step, CalibrationStep):
         state.save_hidden(step.index, step.hidden + step.target)
     if step.index:
         unload(result.model, step.index - 1, state)

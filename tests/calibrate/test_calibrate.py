@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from qcourse import calibrate, models
-from qcourse.calibrate import InputStatistics, accumulate_gram, batches, mirror, walk
+from qcourse.calibrate import InputSums, accumulate_gram, batches, mirror, walk
 from qcourse.common import QCourseError
 
 TEXT = " ".join(
@@ -115,14 +115,18 @@ def test_setting_is_restored_after_an_error():
 
 
 def test_statistics_of_known_inputs():
-    item = InputStatistics(["q"], 3)
-    item.add(torch.tensor([[[1.0, -2.0, 0.0]], [[3.0, 2.0, 0.0]]]))
+    sums = InputSums(["q"], 3)
+    sums.add(torch.tensor([[[1.0, -2.0, 0.0]], [[3.0, 2.0, 0.0]]]))
+    item = sums.finish()
     assert item.n_tokens == 2
     assert item.mean_abs.tolist() == [2, 2, 0] and item.absmax.tolist() == [3, 2, 0]
     assert item.mean_square.tolist() == [5, 4, 0]
     assert item.hessian.tolist() == [[5, 2, 0], [2, 4, 0], [0, 0, 0]]
     item.rescale(torch.tensor([2.0, 1.0, 1.0]))
     assert item.mean_abs.tolist() == [1, 2, 0] and item.hessian[0].tolist() == [1.25, 1, 0]
+    assert item.mean_square.tolist() == [1.25, 4, 0]
+    with pytest.raises(AttributeError):  # the sum has become the mean
+        sums.add(torch.ones(1, 3))
 
 
 @pytest.mark.parametrize("name", ["llama_tied", "llama_gqa", "qwen2", "qwen3", "odd_width"])
@@ -160,6 +164,49 @@ def test_later_layers_see_changes_of_earlier_ones(small_model, llama_tied, small
 
     assert not torch.allclose(second_layer(False), second_layer(True), rtol=0.01)
     assert torch.equal(second_layer(True), second_layer(True))
+
+
+@torch.no_grad()
+def test_the_next_layer_gets_what_the_layer_gives_when_its_stages_end(small_model, llama_gqa, small_tokens):
+    """Changes made between stages and before the end count; those made after it do not."""
+
+    def second(change) -> torch.Tensor:
+        steps = walk(small_model(llama_gqa), small_tokens)
+        change(next(steps))
+        return torch.cat(next(steps).hidden)
+
+    def zero(step):
+        step.layer.mlp.down_proj.weight.data.zero_()
+
+    def during(step):
+        for _ in step.stages(gram=False):
+            step.layer.mlp.down_proj.weight.data.zero_()
+
+    def after(step):
+        list(step.stages(gram=False))
+        zero(step)
+
+    def looked(step):
+        step.collect(gram=False)
+        zero(step)
+
+    unchanged, changed = second(lambda step: None), second(zero)
+    assert not torch.allclose(unchanged, changed, rtol=0.01)
+    assert torch.equal(second(during), changed) and torch.equal(second(looked), changed)
+    assert torch.equal(second(after), unchanged)
+    assert torch.equal(second(lambda step: step.go_on_with([2 * part for part in step.hidden])),
+                       2 * torch.cat(next(walk(small_model(llama_gqa), small_tokens)).hidden))  # fmt: skip
+
+
+@pytest.mark.parametrize("then", ["next layer", "collect", "stages"])
+def test_stages_left_in_the_middle_are_refused(small_model, llama_gqa, small_tokens, then):
+    steps = walk(small_model(llama_gqa), small_tokens)
+    step = next(steps)
+    next(step.stages(gram=False))
+    with pytest.raises(RuntimeError, match="the stages of layer 0 .* run them once and to their end"):
+        {"next layer": lambda: next(steps), "collect": step.collect, "stages": lambda: list(step.stages())}[
+            then
+        ]()
 
 
 def test_importance_matrix_is_the_mean_square_of_inputs(small_model, llama_gqa, small_tokens):
