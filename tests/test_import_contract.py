@@ -4,6 +4,8 @@ import ast
 import subprocess
 import sys
 import tomllib
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,44 @@ def test_every_room_has_a_contract():
     for contract in contracts:
         forbidden = {name.removeprefix("qcourse.") for name in contract["forbidden_modules"]}
         assert not forbidden & {"common"}, "everyone may import qcourse.common"
+
+
+def imported_modules(path: Path, modules: set[str]) -> set[str]:
+    """Return the modules that a file imports, inside functions and under TYPE_CHECKING too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            full = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name if name in modules else node.module for name in full.values()}
+    return names & modules
+
+
+def circle_in(imports: dict[str, set[str]]) -> list[str]:
+    """Return modules that import each other in a circle; [] where there are none."""
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    files = {}
+    for path in (repository() / "qcourse").rglob("*.py"):
+        name = ".".join(path.relative_to(repository()).with_suffix("").parts).removesuffix(".__init__")
+        files[name] = path
+    imports = {name: imported_modules(path, set(files)) - {name} for name, path in files.items()}
+    assert circle_in(imports) == []
+    lowest = "qcourse.numerics.checks"  # the control: a late import back up closes a circle
+    assert set(circle_in(imports | {lowest: {"qcourse.quantize"}})) >= {lowest, "qcourse.quantize"}
+
+
+def test_late_imports_count_as_imports(tmp_path):
+    (tmp_path / "late.py").write_text("def f():\n    from qcourse.numerics import types, Grid\n")
+    found = imported_modules(tmp_path / "late.py", {"qcourse.numerics", "qcourse.numerics.types"})
+    assert found == {"qcourse.numerics", "qcourse.numerics.types"}
 
 
 def top_level_imports(tree: ast.Module) -> set[str]:

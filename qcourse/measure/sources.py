@@ -13,6 +13,7 @@ from torch import Tensor
 
 from qcourse.common import QCourseError
 from qcourse.common.latency import Latency
+from qcourse.measure.timing import time_model
 from qcourse.models import SUPPORTED
 from qcourse.models.attention import blockwise_attention
 from qcourse.models.products import widen
@@ -130,8 +131,6 @@ class HFSource:
 
     def latency(self, batch: int, prompt_tokens: int, new_tokens: int, repeats: int = 3) -> Latency:
         """Return the median times of greedy decoding of random prompts with a KV cache."""
-        from qcourse.measure.latency import time_model
-
         return time_model(self.model, batch, prompt_tokens, new_tokens, repeats)
 
     @property

@@ -9,6 +9,7 @@ from qcourse.plan.bounds import Roofline, roofline
 from qcourse.plan.hardware import Accelerator, accelerator
 from qcourse.plan.memory import kv_bytes_per_token, kv_cache_bytes, read_bytes, weights_bytes
 from qcourse.plan.parallel import check_split, kv_share
+from qcourse.plan.report import report
 from qcourse.recipe import Recipe, fit, named
 
 USABLE = 0.9  # engines keep a tenth for activations, graphs and the driver (vLLM's gpu_memory_utilization)
@@ -104,8 +105,6 @@ class Plan:
 
     def __str__(self) -> str:
         """Return the plan as the lines that the command prints."""
-        from qcourse.plan.report import report
-
         return report(self)
 
 

@@ -1,35 +1,40 @@
-"""A plan as the lines that `qcourse plan` prints."""
+"""A plan as the lines that `qcourse plan` prints. `estimate.Plan` imports this file, and not it the class."""
 
-from qcourse.plan.estimate import USABLE, Plan
+from typing import Any
 
 
-def report(plan: Plan) -> str:
+def report(plan: Any) -> str:
     """Return the plan as the lines that the command prints."""
     sizes, one = plan.model, size(plan.device_bytes)
     active = f" ({sizes.active_parameters / 1e9:.2f} B a token)" if sizes.experts > 1 else ""
     many = f" x {plan.tensor_parallel}, {one} on each" if plan.tensor_parallel > 1 else ""
     capped = ", windows and states counted" if len(sizes.caches) > 1 or sizes.state_values else ""
+    usable = plan.usable_bytes / plan.device.memory_bytes
     lines = [
         f"{sizes.name}: {sizes.total_parameters / 1e9:.2f} B parameters{active}, {plan.name}",
         f"  weights        {size(plan.weights_bytes):>10}",
         f"  KV cache       {size(plan.kv_cache_bytes):>10}   {plan.kv_bytes_per_token / 1024:g} KiB"
         f" a token x {plan.context:,} tokens x {plan.batch} ({plan.kv_cache_dtype}){capped}",
         f"  total          {size(plan.total_bytes):>10}   {verdict(plan)} {plan.device.name}{many} "
-        f"({USABLE:.0%} of {size(plan.device.memory_bytes)}, "
+        f"({usable:.0%} of {size(plan.device.memory_bytes)}, "
         f"{plan.device.memory_bytes / 2**30:.1f} GiB)",
         f"  room for       {plan.sequences:>10,}   sequences of {plan.context:,} tokens",
     ]
     return "\n".join([*lines, *describe_bounds(plan)])
 
 
-def verdict(plan: Plan) -> str:
+def verdict(plan: Any) -> str:
     """Return whether it fits, and that the tenth kept for the engine decides where it does."""
     kept = plan.usable_bytes < plan.device_bytes <= plan.device.memory_bytes
-    reason = f", only because {1 - USABLE:.0%} is kept for the engine," if kept else ""
+    reason = (
+        f", only because {1 - plan.usable_bytes / plan.device.memory_bytes:.0%} is kept for the engine,"
+        if kept
+        else ""
+    )
     return f"{'fits' if plan.fits else 'does not fit'}{reason} in {size(plan.usable_bytes)} usable of"
 
 
-def describe_bounds(plan: Plan) -> list[str]:
+def describe_bounds(plan: Any) -> list[str]:
     """Return the roofline's lines, or the reason why there are none."""
     if plan.bounds is None:
         return [f"  speed          not known: {plan.device.name} has no sourced bandwidth"]

@@ -27,7 +27,7 @@ def test_decoding_steps_are_the_models_own_greedy_ones(rounded, monkeypatch):
         return forward(**inputs)
 
     monkeypatch.setattr(rounded.model, "forward", watch)
-    from qcourse.measure.latency import one_run
+    from qcourse.measure.timing import one_run
 
     one_run(rounded.model, prompt, 4)
     monkeypatch.undo()
