@@ -1,4 +1,4 @@
-"""One decoder layer while its inputs are known: what its linears read, changing them, what it hands on."""
+"""One decoder layer while its inputs are known: what its linears read, changing them, what comes out."""
 
 from __future__ import annotations
 

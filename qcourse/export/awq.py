@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from qcourse.common import QCourseError
 from qcourse.export.exact import exactly
-from qcourse.export.settings import common_grid, grid, kept_linears, require_kind, require_multiple
+from qcourse.export.settings import common_settings, kept_linears, require_kind, require_multiple, settings_of
 from qcourse.numerics import QuantizedWeight
 from qcourse.numerics.packing import pack_awq, unpack_awq
 
@@ -22,14 +22,14 @@ PARTS = ("qweight", "qzeros", "scales")
 def check(layers: dict[str, QuantizedWeight]) -> None:
     """Raise QCourseError for the first layer that an AWQ gemm file cannot hold."""
     require_kind(layers, ("int",), "AWQ", "write it in the format of its method")
-    common = common_grid(layers)
+    common = common_settings(layers)
     for name, layer in layers.items():
         if layer.bits != 4:
             raise QCourseError(
                 f"{name} has {layer.bits} bits, but AWQ gemm files hold 4; "
                 "write it as compressed-tensors, which holds 2 to 8"
             )
-        if grid(layer) != common:
+        if settings_of(layer) != common:
             raise QCourseError(
                 f"{name} has group size {layer.group_size}, most layers {common.group_size}; "
                 "AWQ files hold one for all: write it as compressed-tensors, which holds several"
@@ -70,7 +70,7 @@ def configuration(layers: dict[str, QuantizedWeight], model: nn.Module) -> dict[
     return {
         "quant_method": "awq",
         "bits": 4,
-        "group_size": common_grid(layers).group_size,
+        "group_size": common_settings(layers).group_size,
         "zero_point": True,
         "version": "gemm",
         "modules_to_not_convert": kept or None,

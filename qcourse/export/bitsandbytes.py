@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from qcourse.common import QCourseError
-from qcourse.export.settings import common_grid, kept_linears, require_kind
+from qcourse.export.settings import common_settings, kept_linears, require_kind
 from qcourse.numerics import NestedAbsmax, QuantizedWeight
 from qcourse.numerics.code_books import code_book
 from qcourse.numerics.codebook import NESTED_BLOCK, dynamic_map, unnest
@@ -37,7 +37,7 @@ PARTS = (
 
 def check(layers: dict[str, QuantizedWeight]) -> None:
     """Raise QCourseError for the first layer that bitsandbytes has no form for, and for mixed thresholds."""
-    kind = common_grid(layers).kind
+    kind = common_settings(layers).kind
     kinds = (kind,) if kind in KINDS else KINDS
     require_kind(layers, kinds, "bitsandbytes", "write it as compressed-tensors, gptq or merged")
     found = {threshold(layer) for layer in layers.values()} if kind == "int8" else set()

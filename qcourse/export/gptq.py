@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from qcourse.common import QCourseError
 from qcourse.export.exact import exactly, row_major
-from qcourse.export.settings import common_grid, grid, kept_linears, require_kind, require_multiple
+from qcourse.export.settings import common_settings, kept_linears, require_kind, require_multiple, settings_of
 from qcourse.numerics import QuantizedWeight
 from qcourse.numerics.packing import pack_gptq, pack_gptq_zeros, unpack_gptq, unpack_gptq_zeros
 
@@ -80,7 +80,7 @@ def configuration(
     layers: dict[str, QuantizedWeight], model: nn.Module, version: int = 1, damping: float = 0.01
 ) -> dict[str, Any]:
     """Return the quantization_config; layers that differ from most others stand under `dynamic`."""
-    common = common_grid(layers)
+    common = common_settings(layers)
     return {
         "quant_method": "gptq",
         "bits": common.bits,
@@ -100,11 +100,11 @@ def _exceptions(layers: dict[str, QuantizedWeight], model: nn.Module) -> dict[st
 
     transformers (optimum 2.3) reads no `dynamic`: files of several widths are for GPTQModel and vLLM.
     """
-    common = common_grid(layers)
+    common = common_settings(layers)
     changed = {
         f"+:^{re.escape(name)}$": {"bits": layer.bits, "group_size": layer.group_size, "sym": layer.symmetric}
         for name, layer in layers.items()
-        if grid(layer) != common
+        if settings_of(layer) != common
     }
     kept = [name for name in kept_linears(model, set(layers)) if ".layers." in name]
     if not changed and not kept:

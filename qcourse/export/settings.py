@@ -9,7 +9,7 @@ from qcourse.common import QCourseError
 from qcourse.numerics import QuantizedWeight
 
 
-class Grid(NamedTuple):
+class LayerSettings(NamedTuple):
     """The settings that a checkpoint's configuration states for a layer."""
 
     kind: str
@@ -18,16 +18,16 @@ class Grid(NamedTuple):
     symmetric: bool
 
 
-def grid(layer: QuantizedWeight) -> Grid:
+def settings_of(layer: QuantizedWeight) -> LayerSettings:
     """Return the settings of one layer."""
-    return Grid(layer.kind, layer.bits, layer.group_size, layer.symmetric)
+    return LayerSettings(layer.kind, layer.bits, layer.group_size, layer.symmetric)
 
 
-def common_grid(layers: dict[str, QuantizedWeight]) -> Grid:
+def common_settings(layers: dict[str, QuantizedWeight]) -> LayerSettings:
     """Return the settings of most layers. Raises QCourseError if there are no layers."""
     if not layers:
         raise QCourseError("there is no quantized layer; quantize the model first, or write it merged")
-    return Counter(grid(layer) for layer in layers.values()).most_common(1)[0][0]
+    return Counter(settings_of(layer) for layer in layers.values()).most_common(1)[0][0]
 
 
 def require_kind(layers: dict[str, QuantizedWeight], kinds: tuple[str, ...], format: str, fix: str) -> None:

@@ -15,7 +15,7 @@ from qcourse.numerics.energy import output_energy, thin_rows
 from qcourse.transforms.fold import Link, fold, links, pool_query_heads
 
 
-class Grid(Protocol):
+class RoundingSettings(Protocol):
     """The settings of a linear that matter here."""
 
     bits: int
@@ -23,7 +23,9 @@ class Grid(Protocol):
     symmetric: bool
 
 
-def transform(layer: nn.Module, statistics: list, grids: dict[str, Grid | None]) -> dict[str, Any]:
+def transform(
+    layer: nn.Module, statistics: list, grids: dict[str, RoundingSettings | None]
+) -> dict[str, Any]:
     """Scale a decoder layer in place for rounding on `grids`; its function is unchanged.
 
     statistics: calibrate's InputStatistics with Gram matrices; they become those of the scaled activations.
@@ -45,7 +47,7 @@ def transform(layer: nn.Module, statistics: list, grids: dict[str, Grid | None])
 
 
 def search_scale(
-    weights: list[tuple[Tensor, Grid | None]], hessian: Tensor, mean_abs: Tensor, link: Link
+    weights: list[tuple[Tensor, RoundingSettings | None]], hessian: Tensor, mean_abs: Tensor, link: Link
 ) -> tuple[Tensor, dict[str, Any]]:
     """Return the scale [in] with the least output error after rounding, and its record.
 
@@ -85,7 +87,7 @@ def candidate(activation: Tensor, magnitude: Tensor, exponent: float, by_weight:
     return scale / (scale.max() * scale.min()).sqrt()
 
 
-def rounding_error(weights: list[tuple[Tensor, Grid]], scale: Tensor, hessian: Tensor) -> float:
+def rounding_error(weights: list[tuple[Tensor, RoundingSettings]], scale: Tensor, hessian: Tensor) -> float:
     """Return the mean squared output error, tr(D H D^T), of rounding weight * scale and dividing again."""
     total = 0.0
     for weight, grid in weights:
@@ -95,7 +97,7 @@ def rounding_error(weights: list[tuple[Tensor, Grid]], scale: Tensor, hessian: T
     return total
 
 
-def mean_magnitude(weights: list[tuple[Tensor, Grid]]) -> Tensor:
+def mean_magnitude(weights: list[tuple[Tensor, RoundingSettings]]) -> Tensor:
     """Return the mean over rows of |w| relative to the largest of its group: float32 [in]."""
     parts = []
     for weight, grid in weights:
