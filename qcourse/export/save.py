@@ -1,6 +1,6 @@
 """From quantized layers to a checkpoint folder, in any of the formats."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def save(
     return write_folder(folder, parts, model, tokenizer, quantization, record)
 
 
-def check_format(grids: dict[str, tuple[tuple[int, int], Recipe | None]], format: str) -> None:
+def check_format(grids: Mapping[str, tuple[Sequence[int], Recipe | None]], format: str) -> None:
     """Raise QCourseError, before anything is quantized, for integer layers that a format cannot hold.
 
     grids: name of a linear -> its shape [out, in] and its recipe, None where it is kept.
@@ -61,7 +61,7 @@ def check_format(grids: dict[str, tuple[tuple[int, int], Recipe | None]], format
         (awq if format == "awq" else compressed_tensors).check(layers)
 
 
-def _outline(shape: tuple[int, int], recipe: Recipe) -> QuantizedWeight:
+def _outline(shape: Sequence[int], recipe: Recipe) -> QuantizedWeight:
     """Return a layer of a recipe's grid that has a shape and no codes."""
     codes = torch.empty(tuple(shape), dtype=torch.uint8, device="meta")
     order = codes[0] if recipe.desc_act else None

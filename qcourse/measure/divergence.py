@@ -96,4 +96,5 @@ def chunk_divergence(reference: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]
 
 def divergence_of(comparison: Comparison) -> Divergence:
     """Return the divergence of a comparison that had a reference."""
+    assert comparison.kl is not None and comparison.agree is not None, "the comparison had a reference"
     return Divergence(comparison.kl, comparison.agree, comparison.evaluation.scored)

@@ -77,7 +77,7 @@ def identity(
     origin = base if base is not None else source
     return Row(
         recipe=getattr(recipe, "name", str(recipe)),
-        lane=lane or getattr(recipe, "transform", None) or getattr(recipe, "method", str(recipe)),
+        lane=lane or str(getattr(recipe, "transform", None) or getattr(recipe, "method", recipe)),
         engine=source.engine,
         model_hash=model_hash or origin.model_hash or origin.hash or "",
         recipe_hash=getattr(recipe, "hash", str(recipe)),

@@ -65,7 +65,7 @@ def next_logits(source: Any, start: list[int], rows: Tensor) -> Tensor:
     if not isinstance(model, torch.nn.Module):
         whole = torch.cat([prompt.expand(len(rows), -1), rows], 1)
         return source.logits(whole)[:, len(start) - 1 : -1].float()
-    prompt, rows = prompt.to(model.device), rows.to(model.device)
+    prompt, rows = (tokens.to(source.model.device) for tokens in (prompt, rows))
     read = model(input_ids=prompt, use_cache=True, logits_to_keep=1)
     cache = read.past_key_values
     cache.batch_repeat_interleave(len(rows))

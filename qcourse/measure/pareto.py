@@ -47,7 +47,7 @@ def pareto(rows: Sequence[Row], title: str = "") -> "Figure":
 
 def draw_front(axes: Any, rows: Sequence[Row]) -> None:
     """Join the points that no other beats in both coordinates."""
-    points = [(row.bits_per_weight, row.kl_mean) for row in rows]
+    points = [(row.bits_per_weight, row.kl_mean) for row in rows if row.bits_per_weight and row.kl_mean]
     line = sorted(points[i] for i in pareto_front(points))
     axes.plot([x for x, _ in line], [y for _, y in line], color="0.8", zorder=0)
 

@@ -84,7 +84,8 @@ class HFSource:
     engine, threads, process_ids = "transformers", None, ()
 
     def __init__(self, model: Any, tokenizer: Any = None, model_hash: str = "") -> None:
-        self.model, self.tokenizer = widen(model.eval()), tokenizer
+        self.model: Any = widen(model.eval())
+        self.tokenizer = tokenizer
         self._model_hash = model_hash
         self.versions: dict[str, str] = {}
         self.vocabulary: int = model.config.vocab_size
@@ -109,7 +110,7 @@ class HFSource:
     def hidden(self, tokens: Tensor) -> Tensor | None:
         """Return the decoder's output [B, T, hidden], or None if logits are not just lm_head of it."""
         plain = getattr(self.model.config, "model_type", "") in SUPPORTED
-        decoder = getattr(self.model, "model", None)
+        decoder: Any = getattr(self.model, "model", None)
         if getattr(self.model, "hf_quantizer", None) is not None:
             return None  # some libraries unpack the weights in the whole model's first forward only
         if not plain or not hasattr(decoder, "layers") or not hasattr(self.model, "lm_head"):
@@ -145,7 +146,7 @@ class HFSource:
         for name, tensor in sorted(self.model.state_dict().items()):
             if isinstance(tensor, Tensor):
                 digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
 
 

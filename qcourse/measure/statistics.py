@@ -66,7 +66,7 @@ def resample(n: int, statistic: Callable[[np.ndarray], np.ndarray], seed: int = 
     return Estimate(float(statistic(numbers)), float(low), float(high))
 
 
-def bootstrap(sample: Sequence[float], seed: int = 0) -> Estimate:
+def bootstrap(sample: Sequence[float] | np.ndarray, seed: int = 0) -> Estimate:
     """Return the mean of a sample [n] with its 95% interval."""
     values = np.asarray(sample, dtype=float)
     return resample(len(values), lambda drawn: values[drawn].mean(-1), seed)
@@ -85,7 +85,7 @@ def paired_bootstrap(
         raise QCourseError(
             f"a paired comparison needs the same windows on both sides, not {len(first)} and {len(second)}"
         )
-    compare = STATISTICS.get(statistic, statistic)
+    compare = STATISTICS[statistic] if isinstance(statistic, str) else statistic
     return resample(len(first), lambda drawn: compare(first[drawn], second[drawn]), seed)
 
 

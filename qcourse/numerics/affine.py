@@ -1,5 +1,7 @@
 """Evenly spaced integer levels: the grid under GPTQ, AWQ, W8A8 and plain rounding."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -36,7 +38,7 @@ def quantize_affine(
     check_bits(bits)
     check_finite(weight)
     groups = split_groups(weight.float(), group_size)  # [out, n_groups, group_size]
-    kind = {"bits": bits, "symmetric": symmetric, "convention": convention, "storable": storable}
+    kind: dict[str, Any] = dict(bits=bits, symmetric=symmetric, convention=convention, storable=storable)
     weights = None if importance is None else split_groups(importance.float()[None], group_size)
     low, high = search_range(groups, importance=weights, **kind) if search else range_of(groups)
     grid = Grid.spanning(low, high, **kind)

@@ -76,7 +76,8 @@ def better_neighbours(
 
     Rounding each to the nearest ignores that a larger scale wants a larger minimum; llama.cpp leaves it so.
     """
-    best, found = None, (scales, minima)
+    best: Tensor | None = None
+    found: tuple[Tensor, ...] = (scales, minima)
     for move in ((0, 0), (0, 1), (0, -1), (1, 0), (1, 1), (1, -1), (-1, 0), (-1, 1), (-1, -1)):
         scale, low = ((part.int() + by).clamp(0, 63) for part, by in zip((scales, minima), move, strict=True))
         error = grid_error(subs, weight, (d * scale)[..., None], -(dmin * low)[..., None], 15).squeeze(-1)

@@ -93,6 +93,7 @@ class QuantizedWeight:
         Some rows at a time, so that only the result leaves the cache. Codes and their differences are
         integers of at most 8 bits, which every floating dtype of 16 bits holds.
         """
+        assert self.zero_point is not None, "integers have zero points"
         result = torch.empty(self.codes.shape, dtype=dtype, device=self.codes.device)
         levels, steps = (values.to(dtype)[..., None] for values in (self.zero_point, self.scale))
         rows = max(1, PART // max(self.codes.shape[1], 1))
@@ -103,6 +104,7 @@ class QuantizedWeight:
 
     def integers_by_column(self) -> Tensor:
         """Return (code - zero point) * scale with both spread over the columns, float32 [out, in]."""
+        assert self.zero_point is not None, "integers have zero points"
         return (self.codes.float() - self.per_column(self.zero_point)) * self.per_column(self.scale)
 
     def per_column(self, groups: Tensor) -> Tensor:

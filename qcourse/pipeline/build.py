@@ -73,7 +73,7 @@ def checked(folder: Path, recipe: Recipe, form: str, allow_fallback: bool = Fals
     fitted = fit(recipe, models.widths(model))
     if fitted.group_size != recipe.group_size:
         print(f"groups of {fitted.group_size}, the largest of 128, 64, 32 that fits: {fitted.name}"
-              if fitted.group_size > 0 else f"no usual group fits, one scale a row: {fitted.name}",
+              if (fitted.group_size or 0) > 0 else f"no usual group fits, one scale a row: {fitted.name}",
               file=sys.stderr)  # fmt: skip
     check_recipe(model, fitted)
     grids = {

@@ -90,7 +90,7 @@ def origin(model: str, baseline: str | None) -> str:
     if baseline:
         return baseline
     try:
-        return source.model if (source := read_record(model).source) else ""
+        return known.model if (known := read_record(model).source) else ""
     except QCourseError:
         return ""
 
@@ -129,9 +129,9 @@ def name_of_folder(folder: Path) -> str:
     if method == "bitsandbytes":
         return settings.get("bnb_4bit_quant_type", "nf4") if settings.get("load_in_4bit") else "llm-int8"
     if method == "compressed-tensors":
-        scheme = next(iter(settings.get("config_groups", {}).values()), {})
-        bits = {key: (scheme.get(key) or {}).get("num_bits", 16) for key in ("weights", "input_activations")}
-        return f"{method}-w{bits['weights']}a{bits['input_activations']}"
+        scheme: dict[str, Any] = next(iter(settings.get("config_groups", {}).values()), {})
+        parts = ((scheme.get(key) or {}).get("num_bits", 16) for key in ("weights", "input_activations"))
+        return "{}-w{}a{}".format(method, *parts)
     bits = settings.get("bits", settings.get("w_bit"))
     group = settings.get("group_size", settings.get("q_group_size"))
     width = f"-w{bits}" + (f"g{group}" if group and group > 0 else "") if bits else ""

@@ -94,7 +94,7 @@ def recipes_of(grid: Sweep) -> dict[str, "Recipe"]:
     from qcourse.recipe import fit, named
 
     widths = models.widths(models.skeleton(models.resolve(grid.model)))
-    fitted = [fit(named(name), widths) for name in grid.recipes]
+    fitted = [fit(named(name), widths) for entry in grid.recipes for name in expand(entry)]
     return {recipe.name: recipe for recipe in fitted}
 
 

@@ -1,6 +1,6 @@
 """Fast greedy answers from a transformers model: sorted by length, left-padded, with a KV cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from qcourse.skills.item import Item
@@ -9,13 +9,13 @@ BATCH_TOKENS = 16_384  # prompt tokens a batch, padding included
 
 
 def generate(
-    model: Any, tokenizer: Any, items: list[Item], progress: Callable[[int], None] | None = None
+    model: Any, tokenizer: Any, items: Sequence[Any], progress: Callable[[int], None] | None = None
 ) -> list[str]:
     """Return one greedy answer an item, in order, without the end-of-turn token.
 
-    model: a causal language model of transformers, on any device. A tokenizer
-    without a chat template gets the bare prompt. `progress` is called with the
-    number of items just answered.
+    model: a causal language model of transformers, on any device. items: with the messages, prompt and
+    max_new_tokens of an Item. A tokenizer without a chat template gets the bare prompt. `progress` is called
+    with the number of items just answered.
     """
     prompts = [encode(tokenizer, item) for item in items]
     order = sorted(range(len(items)), key=lambda i: (items[i].max_new_tokens, len(prompts[i])))
@@ -37,7 +37,7 @@ def encode(tokenizer: Any, item: Item) -> list[int]:
     return tokenizer(f"{item.prompt}\n")["input_ids"]
 
 
-def batches(order: list[int], prompts: list[list[int]], items: list[Item]) -> list[list[int]]:
+def batches(order: list[int], prompts: list[list[int]], items: Sequence[Any]) -> list[list[int]]:
     """Cut `order` into batches of at most BATCH_TOKENS prompt tokens and one answer limit."""
     found: list[list[int]] = []
     for i in order:

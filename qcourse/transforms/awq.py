@@ -7,7 +7,7 @@ not needed: it is tr(D H D^T), with D the change of the weight and H the mean of
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from qcourse.numerics.affine import fake_quantize
 from qcourse.numerics.checks import columns_of_a_group
@@ -23,9 +23,7 @@ class RoundingSettings(Protocol):
     symmetric: bool
 
 
-def transform(
-    layer: nn.Module, statistics: list, grids: dict[str, RoundingSettings | None]
-) -> dict[str, Any]:
+def transform(layer: Any, statistics: list, grids: dict[str, RoundingSettings | None]) -> dict[str, Any]:
     """Scale a decoder layer in place for rounding on `grids`; its function is unchanged.
 
     statistics: calibrate's InputStatistics with Gram matrices; they become those of the scaled activations.

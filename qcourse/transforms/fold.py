@@ -1,6 +1,7 @@
 """Where a scale can hide: an activation divided by s in the module before, its readers multiplied by s."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ class Link:
     repeat: int = 1
 
 
-def links(layer: nn.Module) -> list[Link]:
+def links(layer: Any) -> list[Link]:
     """Return the foldable activations of a Llama- or Qwen-like decoder layer."""
     attention = layer.self_attn
     repeat = attention.o_proj.in_features // attention.v_proj.out_features
@@ -31,7 +32,7 @@ def links(layer: nn.Module) -> list[Link]:
     ]
 
 
-def fold(layer: nn.Module, link: Link, scale: Tensor) -> Tensor:
+def fold(layer: Any, link: Link, scale: Tensor) -> Tensor:
     """Divide the link's activation by `scale` and multiply its readers' columns by it; return the scale used.
 
     scale: positive float32 [columns of the readers]; under grouped KV heads equal for the query heads that

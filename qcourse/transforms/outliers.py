@@ -1,5 +1,7 @@
 """Planted outliers: SmoothQuant run backwards, so that a small model shows what large ones suffer from."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -7,7 +9,7 @@ from qcourse.transforms.fold import fold, links
 
 
 @torch.no_grad()
-def plant(model: nn.Module, channels: int = 4, factor: float = 32.0, seed: int = 0) -> list[int]:
+def plant(model: Any, channels: int = 4, factor: float = 32.0, seed: int = 0) -> list[int]:
     """Make some channels of every norm's output `factor` times larger and shrink the columns that read them.
 
     factor: a power of two, so that in bf16 the model computes exactly what it did before.

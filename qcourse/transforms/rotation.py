@@ -1,13 +1,14 @@
 """Rotation: turn the residual stream by an orthogonal matrix, so that no channel is an outlier any more."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
 @torch.no_grad()
-def rotate(model: nn.Module, seed: int = 0) -> None:
+def rotate(model: Any, seed: int = 0) -> None:
     """Rotate residual stream and value heads of a Llama- or Qwen-like model in place, its function unchanged.
 
     Norm weights are first folded into the linears after them, because only a norm without weights commutes
@@ -24,7 +25,7 @@ def rotate(model: nn.Module, seed: int = 0) -> None:
         rotate_layer(layer, turn)
 
 
-def rotate_layer(layer: nn.Module, turn: Tensor) -> None:
+def rotate_layer(layer: Any, turn: Tensor) -> None:
     """Rotate what a decoder layer reads and writes, and each value head against o_proj."""
     attention, mlp = layer.self_attn, layer.mlp
     attention_inputs, mlp_inputs = (
@@ -54,19 +55,19 @@ def rotate_heads(values: nn.Linear, output: nn.Linear, head: Tensor) -> None:
     set_weight(output, (columns @ head).flatten(1))
 
 
-def absorb_norm(norm: nn.Module, readers: list[nn.Linear]) -> None:
+def absorb_norm(norm: Any, readers: list[nn.Linear]) -> None:
     """Multiply a norm's weight into the columns of the linears that read it, and set it to one."""
     for module in readers:
         set_weight(module, module.weight.double() * norm.weight.double())
     norm.weight.data.fill_(1)
 
 
-def set_weight(module: nn.Module, value: Tensor) -> None:
+def set_weight(module: Any, value: Tensor) -> None:
     """Store a weight in the module's own dtype."""
     module.weight.data.copy_(value)
 
 
-def untie(model: nn.Module) -> None:
+def untie(model: Any) -> None:
     """Give the output head its own table when it shares the input embedding's."""
     if model.lm_head.weight is model.model.embed_tokens.weight:
         model.lm_head.weight = nn.Parameter(

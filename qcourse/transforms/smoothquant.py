@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from qcourse.transforms.fold import fold, links
 
 
-def transform(layer: nn.Module, statistics: list, alpha: float = 0.5) -> dict[str, Any]:
+def transform(layer: Any, statistics: list, alpha: float = 0.5) -> dict[str, Any]:
     """Smooth the inputs of attention and MLP of a decoder layer in place; its function is unchanged.
 
     statistics: calibrate's InputStatistics; they become those of the smoothed activations.
