@@ -1,6 +1,7 @@
-"""The table of rooms holds, and importing the package costs nothing heavy."""
+"""The table of rooms holds in README and in the imports, and importing the package costs nothing heavy."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -77,6 +78,13 @@ def test_late_imports_count_as_imports(tmp_path):
     (tmp_path / "late.py").write_text("def f():\n    from qcourse.numerics import types, Grid\n")
     found = imported_modules(tmp_path / "late.py", {"qcourse.numerics", "qcourse.numerics.types"})
     assert found == {"qcourse.numerics", "qcourse.numerics.types"}
+
+
+def test_readme_has_a_row_for_every_room():
+    readme = (repository() / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\[(\w+)\]\(qcourse/(\w+)\)", readme)
+    assert all(name == folder for name, folder in rows)
+    assert sorted(name for name, _ in rows) == sorted(set(ROOMS) - {"cli", "common"})
 
 
 def top_level_imports(tree: ast.Module) -> set[str]:

@@ -1,4 +1,4 @@
-"""Lint, format, the pre-commit file and the workflows: what CONTRIBUTING.md promises holds."""
+"""Lint, format, types, the pre-commit file and the workflows: what CONTRIBUTING.md promises holds."""
 
 import re
 import subprocess
@@ -12,9 +12,9 @@ from qcourse.common import repository
 WORKFLOWS = sorted((repository() / ".github" / "workflows").glob("*.yml"))
 
 
-@pytest.mark.parametrize("arguments", [("check",), ("format", "--check")], ids=" ".join)
-def test_ruff_is_content(arguments):
-    command = (sys.executable, "-m", "ruff", *arguments, "qcourse", "tests")
+@pytest.mark.parametrize("tool", ["ruff check qcourse tests", "ruff format --check qcourse tests", "mypy"])
+def test_a_tool_is_content(tool):
+    command = (sys.executable, "-m", *tool.split())
     done = subprocess.run(command, cwd=repository(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
