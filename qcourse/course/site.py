@@ -4,11 +4,14 @@ The sources of the Sphinx build are written to build/site-source. Nothing is fet
 reading: lessons are shown as stored, formulas are MathML.
 """
 
+import io
+import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from qcourse.common import QCourseError, repository, results_folder
-from qcourse.course.ledger import ledger
+from qcourse.course import claims
 
 INDEX = """# qcourse
 ```{toctree}
@@ -31,6 +34,23 @@ lessons/*
 rooms/*
 ```
 """
+# On a telephone long signatures break, and wide tables scroll by themselves.
+STYLE = """\
+dt.sig, code.literal, h1, h2, h3 { overflow-wrap: anywhere; }
+table.docutils, math[display="block"] { display: block; max-width: 100%; overflow-x: auto; }
+table.docutils td { min-width: 4em; }
+img { max-width: 100%; }
+"""
+SETTINGS = {
+    "project": "qcourse",
+    "extensions": ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser", "qcourse.course.site"],
+    "myst_enable_extensions": ["dollarmath"],
+    "html_math_renderer": "mathml",
+    "html_static_path": ["static"],
+    "html_css_files": ["site.css"],
+    # Libraries of other environments, and those that print while they are imported.
+    "autodoc_mock_imports": ["auto_gptq", "awq", "gptqmodel", "llama_cpp", "ray", "starlette", "vllm"],
+}
 
 
 def setup(app) -> None:
@@ -49,24 +69,41 @@ def formula(writer, node) -> None:
 
 def room_page(name: str) -> str:
     """Return the reStructuredText of a room's page: its modules, documented by their docstrings."""
-    folder = repository() / "qcourse" / name
-    modules = [
-        f"qcourse.{name}",
-        *(f"qcourse.{name}.{path.stem}" for path in sorted(folder.glob("[a-z]*.py"))),
-    ]
-    blocks = [
-        f"{module}\n{'-' * len(module)}\n\n.. automodule:: {module}\n   :members:\n" for module in modules
-    ]
-    return f"{name}\n{'=' * len(name)}\n\n" + "\n".join(blocks)
+    pages = (
+        f"{module}\n{'-' * len(module)}\n\n.. automodule:: {module}\n   :members:\n"
+        for module in modules(name)
+    )
+    return "\n".join((f"{name}\n{'=' * len(name)}\n", *pages))
+
+
+def modules(room: str) -> list[str]:
+    """Return the names of a room's modules, those in its folders too, but for the exercises' answers."""
+    package = repository() / "qcourse"
+    parts = (path.relative_to(package).with_suffix("").parts for path in (package / room).rglob("*.py"))
+    shown = (part[:-1] if part[-1] == "__init__" else part for part in parts if "exercises" not in part)
+    return sorted(".".join(("qcourse", *part)) for part in shown)
 
 
 def claims_page() -> str:
-    """Return the table of claims as Markdown."""
-    cells = ((claim.id, claim.claim, claim.scope, claim.kind) for claim in ledger().values())
-    rows = [" | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in row) for row in cells]
-    return "# Claims\n\n| id | claim | scope | kind |\n|---|---|---|---|\n" + "".join(
-        f"| {row} |\n" for row in rows
+    """Return the claims with verdict, reason and figures, and where articles disagree, as Markdown."""
+    columns = ("id", "verdict", "claim", "figure", "scope", "measured", "published")
+    return (
+        f"# Claims\n\n{table(map(claims.as_cells, claims.rows()), columns)}\n"
+        f"## Where articles contradict each other\n\n"
+        f"{table(claims.contradictions(), ('question', 'sides', 'answer'))}"
     )
+
+
+def table(rows: Iterable[dict[str, object]], columns: tuple[str, ...]) -> str:
+    """Return a Markdown table; a cell's lines are kept."""
+    lines = [columns, ["---"] * len(columns), *([in_cell(row[name]) for name in columns] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def in_cell(value: object) -> str:
+    """Return text for a cell of a Markdown table, in which no character is markup."""
+    lines = re.sub(r"([\\`*_{}\[\]<>|$#~])", r"\\\1", str(value)).splitlines()
+    return "<br>".join(" ".join(line.split()) for line in lines)
 
 
 def lesson_pages(folder: Path) -> None:
@@ -88,8 +125,11 @@ def write_sources(folder: Path) -> None:
     for name in ("README", "CONTRIBUTING", "CHANGELOG"):
         text = (repository() / f"{name}.md").read_text(encoding="utf-8")
         text = text.replace("](notebooks/", "](lessons/").replace(".ipynb)", ".md)")
+        text = re.sub(r"\]\(qcourse/(\w+)\)", r"](rooms/\1.rst)", text)
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
     shutil.copytree(repository() / "data" / "reference", folder / "data" / "reference")
+    (folder / "static").mkdir()
+    (folder / "static" / "site.css").write_text(STYLE, encoding="utf-8")
     (folder / "index.md").write_text(INDEX, encoding="utf-8")
     (folder / "claims.md").write_text(claims_page(), encoding="utf-8")
     for room in sorted(path.parent.name for path in (repository() / "qcourse").glob("*/__init__.py")):
@@ -98,25 +138,22 @@ def write_sources(folder: Path) -> None:
 
 
 def build() -> Path:
-    """Build the site and return its first page; QCourseError when Sphinx ends with an error."""
+    """Build the site and return its first page.
+
+    Raises QCourseError, with Sphinx's first warning, for failed imports, dead links inside the site and the like.
+    """
     from sphinx.application import Sphinx
 
     source, target = results_folder() / "site-source", results_folder() / "site"
     write_sources(source)
-    settings = {
-        "project": "qcourse",
-        "extensions": ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser", "qcourse.course.site"],
-        "myst_enable_extensions": ["dollarmath"],
-        "html_math_renderer": "mathml",
-        "autodoc_mock_imports": ["vllm", "starlette", "ray", "auto_gptq", "awq"],
-    }
-    site = Sphinx(
-        str(source), None, str(target), str(target / ".doctrees"), "html", settings, status=None, warning=None
-    )
+    said = io.StringIO()
+    site = Sphinx(str(source), None, str(target), str(target / ".doctrees"), "html", SETTINGS, status=None,
+                  warning=said, freshenv=True, warningiserror=True)  # fmt: skip
     site.build()
     if site.statuscode:
+        lines = said.getvalue().splitlines() or ["no reason given"]
         raise QCourseError(
-            f"the site could not be built from {source}; `sphinx-build {source} {target}` says why"
+            f"Sphinx warns {len(lines)} times of what it built from {source}; first: {lines[0]}"
         )
     return target / "index.html"
 
