@@ -140,7 +140,7 @@ def write_sources(folder: Path) -> None:
 def build() -> Path:
     """Build the site and return its first page.
 
-    Raises QCourseError, with Sphinx's first warning, for failed imports, dead links inside the site and the like.
+    Raises QCourseError, with Sphinx's first warning, for failed imports, dead links and the like.
     """
     from sphinx.application import Sphinx
 

@@ -69,6 +69,12 @@ def test_without_a_checkout_results_go_to_the_users_folder(tmp_path, monkeypatch
     assert places.results_folder() == tmp_path / "mine" / "build"
 
 
+def make_wheel(folder, source):
+    pip = (sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index")
+    subprocess.run((*pip, "-w", str(folder), str(source)), check=True)
+    return next(folder.glob("*.whl"))
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
@@ -82,9 +88,24 @@ def wheel(tmp_path_factory):
             symlinks=True,
             ignore=shutil.ignore_patterns("__pycache__"),
         )
-    pip = (sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index")
-    subprocess.run((*pip, "-w", str(folder), str(folder / "source")), check=True)
-    return next(folder.glob("*.whl"))
+    return make_wheel(folder, folder / "source")
+
+
+@pytest.mark.slow
+def test_a_source_distribution_gives_the_same_wheel(wheel, tmp_path):
+    build = "import sys, setuptools.build_meta as back; back.build_sdist(sys.argv[1])"
+    source = wheel.parent / "source"
+    subprocess.run((sys.executable, "-c", build, str(tmp_path)), cwd=source, check=True, capture_output=True)
+    again = make_wheel(tmp_path, next(tmp_path.glob("*.tar.gz")))
+    first, second = (
+        {
+            item.filename: item.CRC
+            for item in zipfile.ZipFile(path).infolist()
+            if "dist-info" not in item.filename
+        }
+        for path in (wheel, again)
+    )
+    assert first == second and again.name == wheel.name
 
 
 @pytest.mark.slow
