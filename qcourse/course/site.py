@@ -38,7 +38,7 @@ rooms/*
 STYLE = """\
 dt.sig, code.literal, h1, h2, h3 { overflow-wrap: anywhere; }
 table.docutils, math[display="block"] { display: block; max-width: 100%; overflow-x: auto; }
-table.docutils td { min-width: 4em; }
+table.docutils td { min-width: 4em; vertical-align: top; }
 img { max-width: 100%; }
 """
 SETTINGS = {
@@ -48,14 +48,22 @@ SETTINGS = {
     "html_math_renderer": "mathml",
     "html_static_path": ["static"],
     "html_css_files": ["site.css"],
+    "default_role": "code",
+    "suppress_warnings": ["docutils"],  # docstrings are prose: its lists and hanging lines are no errors
     # Libraries of other environments, and those that print while they are imported.
     "autodoc_mock_imports": ["auto_gptq", "awq", "gptqmodel", "llama_cpp", "ray", "starlette", "vllm"],
 }
 
 
 def setup(app) -> None:
-    """Register the renderer that Sphinx calls: TeX to MathML, which browsers show by themselves."""
+    """Register what Sphinx calls: formulas as MathML, which browsers show by themselves, and prose."""
     app.add_html_math_renderer("mathml", (formula, None), (formula, None))
+    app.connect("autodoc-process-docstring", prose)
+
+
+def prose(app, what, name, documented, options, lines: list[str]) -> None:
+    """Keep bars, such as those of |x|, and underscores at the end of words from being read as markup."""
+    lines[:] = [re.sub(r"\||_(?=\W|$)", r"\\\g<0>", line) for line in lines]
 
 
 def formula(writer, node) -> None:
@@ -70,7 +78,7 @@ def formula(writer, node) -> None:
 def room_page(name: str) -> str:
     """Return the reStructuredText of a room's page: its modules, documented by their docstrings."""
     pages = (
-        f"{module}\n{'-' * len(module)}\n\n.. automodule:: {module}\n   :members:\n"
+        f"{module}\n{'-' * len(module)}\n\n.. automodule:: {module}\n   :members:\n   :ignore-module-all:\n"
         for module in modules(name)
     )
     return "\n".join((f"{name}\n{'=' * len(name)}\n", *pages))
@@ -86,7 +94,7 @@ def modules(room: str) -> list[str]:
 
 def claims_page() -> str:
     """Return the claims with verdict, reason and figures, and where articles disagree, as Markdown."""
-    columns = ("id", "verdict", "claim", "figure", "scope", "measured", "published")
+    columns = ("id", "claim", "verdict", "figure", "scope")
     return (
         f"# Claims\n\n{table(map(claims.as_cells, claims.rows()), columns)}\n"
         f"## Where articles contradict each other\n\n"
@@ -143,15 +151,17 @@ def build() -> Path:
     Raises QCourseError, with Sphinx's first warning, for failed imports, dead links and the like.
     """
     from sphinx.application import Sphinx
+    from sphinx.util.docutils import docutils_namespace, patch_docutils
 
     source, target = results_folder() / "site-source", results_folder() / "site"
     write_sources(source)
     said = io.StringIO()
-    site = Sphinx(str(source), None, str(target), str(target / ".doctrees"), "html", SETTINGS, status=None,
-                  warning=said, freshenv=True, warningiserror=True)  # fmt: skip
-    site.build()
+    with patch_docutils(), docutils_namespace():
+        site = Sphinx(str(source), None, str(target), str(target / ".doctrees"), "html", SETTINGS,
+                      status=None, warning=said, freshenv=True, warningiserror=True)  # fmt: skip
+        site.build()
     if site.statuscode:
-        lines = said.getvalue().splitlines() or ["no reason given"]
+        lines = re.sub(r"\x1b\[[\d;]*m", "", said.getvalue()).splitlines() or ["no reason given"]
         raise QCourseError(
             f"Sphinx warns {len(lines)} times of what it built from {source}; first: {lines[0]}"
         )
