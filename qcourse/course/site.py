@@ -36,6 +36,8 @@ rooms/*
 """
 # On a telephone long signatures break, and wide tables scroll by themselves.
 STYLE = """\
+body { overflow-wrap: break-word; }
+span.pre { white-space: normal; }
 dt.sig, code.literal, h1, h2, h3 { overflow-wrap: anywhere; }
 table.docutils, math[display="block"] { display: block; max-width: 100%; overflow-x: auto; }
 table.docutils td { min-width: 4em; vertical-align: top; }
