@@ -28,7 +28,7 @@ COMMANDS = {
     "claims": ("claims",),
     "doctor": ("doctor",),
     "quantize": ("quantize", "pico", "--method", "rtn", "--output", "out"),
-    "eval": ("eval", "pico", "--items", "0", "--windows", "2"),
+    "eval": ("eval", "pico", "--items", "2", "--windows", "2"),
 }
 
 
