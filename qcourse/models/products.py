@@ -68,3 +68,11 @@ def widen(model: nn.Module) -> nn.Module:
             if type(module) is nn.Linear and weight is not None and weight.device.type == "cpu":
                 module.__class__ = WideLinear
     return model
+
+
+def narrow(model: nn.Module) -> nn.Module:
+    """Undo `widen`, for libraries that take the class nn.Linear and no other; return the model."""
+    for module in model.modules():
+        if type(module) is WideLinear:
+            module.__class__ = nn.Linear
+    return model

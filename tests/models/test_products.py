@@ -39,6 +39,9 @@ def test_a_widened_model_has_the_same_tensors_and_gradients(without_units):
     products.widen(model)
     assert all(isinstance(module, products.WideLinear) for module in model)
     assert list(model.state_dict()) == list(plain.state_dict())
+    narrowed = products.narrow(copy.deepcopy(model))
+    assert all(type(module) is torch.nn.Linear for module in narrowed)
+    assert all(torch.equal(a, b) for a, b in zip(narrowed.parameters(), plain.parameters(), strict=True))
     for each in (model, plain):
         each(x).float().square().sum().backward()
     for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):

@@ -1,6 +1,8 @@
 """What every notebook obeys before it is run: short cells, no machine paths, its solution's lesson."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -60,6 +62,16 @@ def test_cells_are_short_and_the_file_is_small(path):
 @pytest.mark.parametrize("path", BOTH, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_nothing_of_this_machine_is_inside(path):
     assert not MACHINE_PATH.search(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", BOTH, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_name_is_defined_and_every_import_used(path):
+    """What a slow run would find after minutes, found at once."""
+    rules = ["--select", "F821,F401", "--config", 'builtins=["display"]', "--isolated"]
+    found = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", *rules, "-"], input=code_of(path), text=True, capture_output=True
+    )
+    assert found.returncode == 0, found.stdout
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)

@@ -77,7 +77,7 @@ def mirrored(measured):
 @pytest.mark.slow
 def test_on_pico_the_mix_beats_one_width_and_the_reverse_mix_beyond_chance():
     """One window to measure on, 8 to judge by: 0.78 [0.76, 0.80] of one width's KL, 0.33 of the reverse's."""
-    from qcourse.pipeline.artefacts import calibration_tokens
+    from qcourse.pipeline import calibration_tokens
 
     base, recipe, kl = models.load("pico"), named("rtn-w3g128"), {}
     evaluation = measure.evaluation_tokens(base.tokenizer, 8, 512)

@@ -136,10 +136,10 @@ MOMENTS = {
         module="quantize", name="progress", function="save_file", calls=1
     ),
     "while the artefact is written": dict(
-        module="export", name="tensor_writer", function="write_bytes", calls=9
+        module="common", name="tensor_writer", function="write_bytes", calls=9
     ),
     "before the artefact is put in its place": dict(
-        module="cli", name="build", function="replace_folder", calls=1
+        module="pipeline", name="build", function="replace_folder", calls=1
     ),
 }
 

@@ -37,6 +37,7 @@ def llm_compressor(
     """Write llm-compressor's checkpoint: "gptq" or "awq" in groups of 128, or plain rounding by a scheme."""
     from qcourse import models
     from qcourse.lanes import libraries
+    from qcourse.models import products
 
     base = models.load(folder)
     if method == "gptq":
@@ -49,7 +50,7 @@ def llm_compressor(
             from llmcompressor.modifiers.quantization import QuantizationModifier
         with libraries.silent():
             rounding = QuantizationModifier(targets="Linear", scheme=scheme, ignore=["lm_head"])
-            oneshot(model=base.model, recipe=rounding)
+            oneshot(model=products.narrow(base.model), recipe=rounding)
     with libraries.silent():
         base.model.save_pretrained(target, save_compressed=True)
     return target
