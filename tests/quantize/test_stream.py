@@ -115,9 +115,9 @@ def test_interrupted_run_goes_on_and_ends_with_the_same_codes(
 
 
 DIES = """
-import os, signal, sys
+import importlib, os, signal, sys
 from qcourse.cli import main
-from qcourse.{module} import {name} as module
+module = importlib.import_module("qcourse.{module}.{name}")
 real, left = module.{function}, [{calls}]
 
 def dying(*given, **named):
