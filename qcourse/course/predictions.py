@@ -40,11 +40,15 @@ class Predictions:
         except OSError as error:
             print(f"Kept for this session only: {home_folder()} cannot be written ({error.strerror}).")
 
-    def compare(self, identifier: str, measured: float) -> None:
-        """Print the prediction beside the measurement, and their ratio."""
+    def compare(self, identifier: str, measured: float | None) -> None:
+        """Print the prediction beside the measurement, and their ratio; None where this machine measured none."""
         predicted = self.value(identifier)
+        found = "not measured on this machine" if measured is None else f"measured {measured:.4g}"
         if predicted is None:
-            print(f"measured {measured:.4g}; no prediction entered for {identifier}")
+            print(f"{found}; no prediction entered for {identifier}")
+            return
+        if measured is None:
+            print(f"you predicted {predicted:.4g}; {found}")
             return
         ratio = f", measured / predicted = {measured / predicted:.3g}" if predicted else ""
         print(f"you predicted {predicted:.4g}, measured {measured:.4g}{ratio}")

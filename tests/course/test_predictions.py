@@ -28,6 +28,16 @@ def test_nothing_entered_is_said(home, capsys):
     assert "no prediction entered" in capsys.readouterr().out
 
 
+def test_what_this_machine_cannot_measure_is_said(home, capsys):
+    predict = Predictions()
+    predict("09.kv_ratio", "How many times?")
+    predict.compare("09.kv_ratio", None)
+    predict("09.kv_ratio", "How many times?", value=2)
+    predict.compare("09.kv_ratio", None)
+    entered, missing = capsys.readouterr().out.splitlines()[-1], "not measured on this machine"
+    assert entered == f"you predicted 2; {missing}"
+
+
 def test_a_zero_prediction_has_no_ratio(home, capsys):
     predict = Predictions()
     predict("01.noise", "How large?", value=0)
