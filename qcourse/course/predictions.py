@@ -41,7 +41,7 @@ class Predictions:
             print(f"Kept for this session only: {home_folder()} cannot be written ({error.strerror}).")
 
     def compare(self, identifier: str, measured: float | None) -> None:
-        """Print the prediction beside the measurement, and their ratio; None where this machine measured none."""
+        """Print the prediction beside the measurement, and their ratio; None: not measured here."""
         predicted = self.value(identifier)
         found = "not measured on this machine" if measured is None else f"measured {measured:.4g}"
         if predicted is None:

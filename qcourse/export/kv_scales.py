@@ -15,6 +15,7 @@ from torch import Tensor
 
 from qcourse.common import QCourseError, atomic_folder, record_path, tensor_writer, write_json
 from qcourse.common.checkpoint_files import checkpoint_files
+from qcourse.common.kv_names import Place, is_of_a_cache, place_of
 from qcourse.export import tensor_file
 from qcourse.export.compressed_scheme import arguments
 from qcourse.export.exact import exactly
@@ -64,18 +65,23 @@ def add_kv_scales(folder: Path | str, ranges: Sequence[Any], calibration_hash: s
 def read_kv_scales(folder: Path | str) -> list[tuple[Tensor, Tensor]]:
     """Return each decoder layer's scales of keys and values, float32 [1] or [kv_heads]; [] without any.
 
-    Raises QCourseError for a damaged folder and for a layer that has one of the two only.
+    Under any name that engines know (`kv_names`). Raises QCourseError for a damaged folder, for a layer that
+    has one of the two only or two for one thing, and for zero points.
     """
-    tensors = tensor_file.load_folder(folder)
-    found = {
-        name: tensor for name, tensor in tensors.items() if name.endswith(("attn.k_scale", "attn.v_scale"))
-    }
+    found: dict[Place, Tensor] = {}
+    for name, tensor in tensor_file.load_folder(folder).items():
+        if name.endswith("zero_point") and is_of_a_cache(name) and bool(tensor.float().any()):
+            raise QCourseError(f"{folder} holds {name}: caches with zero points are not read")
+        for part in place.part if (place := place_of(name)) else "":
+            value = found.setdefault(Place(place.layer, part), tensor.float().flatten())
+            if not torch.equal(value, tensor.float().flatten()):
+                raise QCourseError(f"{folder} holds {name} and another scale for the same; remove one")
     pairs = []
-    for index in range((len(found) + 1) // 2):
-        names = [f"model.layers.{index}.self_attn.{part}_scale" for part in "kv"]
-        if missing := [name for name in names if name not in found]:
-            raise QCourseError(f"{folder} holds KV scales but not {missing[0]}; write them again")
-        pairs.append(tuple(found[name].float().flatten() for name in names))
+    for index in range(max((place.layer for place in found), default=-1) + 1):
+        if missing := [part for part in "kv" if (index, part) not in found]:
+            name = f"model.layers.{index}.self_attn.{missing[0]}_scale"
+            raise QCourseError(f"{folder} holds KV scales but not {name}; write them again")
+        pairs.append((found[Place(index, "k")], found[Place(index, "v")]))
     return pairs
 
 
@@ -95,7 +101,8 @@ def _rewrite(folder: Path, scales: dict[str, Tensor], config: dict, calibration_
     files = [file.name for file in checkpoint_files(folder) if file.name != FILE]
     index = read_json(folder / INDEX) if (folder / INDEX).exists() else None
     target = FILE if index else (files or ["model.safetensors"])[0]
-    tensors = scales if index else tensor_file.load(folder / target) | scales
+    kept = {} if index else tensor_file.load(folder / target)
+    tensors = {name: value for name, value in kept.items() if not place_of(name)} | scales
     check_room(folder, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
     with atomic_folder(folder) as temporary:
         new = {target, "config.json", *([INDEX] if index else [])}
@@ -112,9 +119,9 @@ def _rewrite(folder: Path, scales: dict[str, Tensor], config: dict, calibration_
 
 def _indexed(index: dict[str, Any], scales: dict[str, Tensor]) -> dict[str, Any]:
     """Return the index with the scales; QCourseError if another file holds some, and two would then."""
-    for name in scales:
-        if index["weight_map"].get(name, FILE) != FILE:
-            raise QCourseError(f"{index['weight_map'][name]} holds {name}; take a checkpoint without")
+    for name, file in index["weight_map"].items():
+        if place_of(name) and file != FILE:
+            raise QCourseError(f"{file} holds {name}; take a checkpoint without")
     return index | {"weight_map": index["weight_map"] | dict.fromkeys(scales, FILE)}
 
 

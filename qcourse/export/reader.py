@@ -9,12 +9,16 @@ from typing import Any
 from torch import Tensor
 
 from qcourse.common import QCourseError
+from qcourse.common.kv_names import is_of_a_cache
 from qcourse.export import awq, bitsandbytes, compressed_read, compressed_scheme, gptq, tensor_file
 from qcourse.numerics import QuantizedWeight
 
 Decoder = Callable[[str, dict[str, Tensor], dict[str, Any]], QuantizedWeight]
-KV_SCALE = re.compile(r"\.self_attn\.[qkv]_(scale|zero_point)$")
-"""The tensors of a quantized KV cache, which are no weights."""
+NO_WEIGHT = re.compile(
+    r"(^|[._])(scale|scales|scale_inv|zero|zeros|zero_point|absmax|amax|qweight|qzeros|g_idx|bitmask"
+    r"|packed|compressed|shape|quant_map|SCB|input_scale_ub)(_\d+)?$"
+)
+"""Ends of names that belong to some way of quantizing, and never to a dense model."""
 
 
 def read(folder: Path | str) -> dict[str, Tensor]:
@@ -66,31 +70,42 @@ def read_json(path: Path) -> dict[str, Any]:
 def _split(folder: Path) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]:
     """Return the quantized linears and the remaining tensors of a folder."""
     settings = quantization_config(folder)
-    tensors = tensor_file.load_folder(folder)
     method = settings.get("quant_method")
-    if not settings:
-        return {}, tensors
-    if not isinstance(method, str) or method not in METHODS:
+    if settings and (not isinstance(method, str) or method not in METHODS):
         raise QCourseError(f"{folder} is quantized as {method!r}; only {', '.join(METHODS)} are read")
-    tensors = {name: tensor for name, tensor in tensors.items() if not KV_SCALE.search(name)}
+    tensors = {name: tensor for name, tensor in tensor_file.load_folder(folder).items()
+               if not is_of_a_cache(name)}  # fmt: skip
+    if not settings:
+        _check_dense(folder, tensors)
+        return {}, tensors
     marker, parts, decoder = METHODS[method]
-    names = [name.removesuffix(f".{end}") for end in marker for name in tensors if name.endswith(f".{end}")]
+    names = dict.fromkeys(name.removesuffix(f".{end}") for end in marker for name in tensors
+                          if name.endswith(f".{end}"))  # fmt: skip
     layers = {}
     for name in names:
         own = {part: tensors.pop(f"{name}.{part}") for part in parts if f"{name}.{part}" in tensors}
         layers[name] = _decoded(folder, name, own, decoder, settings)
-    _check_orphans(folder, tensors, parts)
+    if orphan := _no_weight(tensors):
+        raise QCourseError(
+            f"{folder} has {orphan} but not the rest of that layer; download the checkpoint again"
+        )
     return layers, tensors
 
 
-def _check_orphans(folder: Path, dense: dict[str, Tensor], parts: tuple[str, ...]) -> None:
-    """Raise QCourseError if a dense tensor is a piece of a linear whose other parts are gone."""
-    endings = tuple(f".{part}" for part in parts if part != "weight")
-    for name, tensor in dense.items():
-        if name.endswith(endings) or tensor.element_size() == 1:
-            raise QCourseError(
-                f"{folder} has {name} but not the rest of that layer; download the checkpoint again"
-            )
+def _check_dense(folder: Path, tensors: dict[str, Tensor]) -> None:
+    """Raise QCourseError if a checkpoint that says nothing of quantization is quantized all the same."""
+    if strange := _no_weight(tensors):
+        raise QCourseError(
+            f"{folder} holds {strange} ({str(tensors[strange].dtype).removeprefix('torch.')}), which no "
+            "unquantized model has; its quantization_config is missing from config.json"
+        )
+
+
+def _no_weight(tensors: dict[str, Tensor]) -> str | None:
+    """Return the name of the first tensor that is no weight of a dense model, if there is one."""
+    return next((name for name, tensor in tensors.items() if NO_WEIGHT.search(name)
+                 or not (tensor.element_size() > 1 and tensor.is_floating_point())
+                 and not name.endswith("position_ids")), None)  # fmt: skip
 
 
 def _decoded(

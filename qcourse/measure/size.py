@@ -7,6 +7,7 @@ from typing import Any
 from qcourse.common import QCourseError
 from qcourse.common.checkpoint_files import checkpoint_files
 from qcourse.common.gguf_header import check_gguf_header
+from qcourse.common.kv_names import is_of_a_cache
 from qcourse.common.tensor_header import read_header
 from qcourse.models import shape
 
@@ -77,7 +78,7 @@ def quantized_linears(tensors: list[Stored]) -> dict[str, list[Stored]]:
     groups: dict[str, list[Stored]] = {}
     for tensor in tensors:
         module, separator, rest = tensor.name.partition("_proj.")
-        if separator and ".layers." in module and rest != "bias":
+        if separator and ".layers." in module and rest != "bias" and not is_of_a_cache(tensor.name):
             groups.setdefault(f"{module}_proj", []).append(tensor)
     return {
         name: group

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qcourse.common import QCourseError, read_config, write_json
 from qcourse.common.checkpoint_files import INDEX, SINGLE, checkpoint_files
+from qcourse.common.kv_names import is_of_a_cache
 from qcourse.common.tensor_header import read_header
 
 HARMLESS = ("rotary_emb.inv_freq", "lm_head.weight")  # computed anew; compared where embeddings are tied
@@ -51,7 +52,7 @@ def for_transformers(folder: Path, files: list[Path]) -> Iterator[Path]:
 
 def check_all_read(folder: Path, unread: Iterable[str]) -> None:
     """Raise QCourseError for a tensor of an unquantized checkpoint that nothing reads, such as a scale."""
-    if strange := sorted(name for name in unread if not name.endswith(HARMLESS)):
+    if strange := sorted(name for name in unread if not (name.endswith(HARMLESS) or is_of_a_cache(name))):
         raise QCourseError(
             f"{folder} holds {strange[0]}, which no part of the model reads"
             f"{f' ({len(strange)} such tensors)' if len(strange) > 1 else ''}; "

@@ -180,3 +180,63 @@ def test_a_layer_with_one_scale_only_is_refused(small, layers_of, tmp_path):
     tensor_writer.save(tensors, folder / "model.safetensors")
     with pytest.raises(QCourseError, match="KV scales but not model.layers.1.self_attn.v_scale"):
         export.read_kv_scales(folder)
+
+
+NAMES = [
+    "self_attn.{}_scale", "self_attn.attn.{}_scale", "attn.{}_scale", "self_attn.{}_proj.{}_scale",
+    "self_attn.qkv_proj.{}_scale", "self_attn.{}_proj.output_scale", "self_attn.{}_cache.scale",
+]  # fmt: skip
+
+
+def with_scales(folder: Path, tensors: dict[str, torch.Tensor]) -> Path:
+    """Add tensors to the first layers of a folder's single file."""
+    stored = {f"model.layers.{name}": value for name, value in tensors.items()}
+    known = {name: value.clone() for name, value in tensor_file.load_folder(folder).items()}
+    tensor_writer.save(known | stored, folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("pattern", NAMES)
+@pytest.mark.parametrize("kind", ["dense", "gptq-w4g128", "ct-fp8"])
+def test_scales_are_found_under_every_name_that_engines_know(kind, pattern, small, layers_of, tmp_path):
+    from qcourse import measure
+
+    folder = folder_of(kind, small, layers_of, tmp_path / "a")
+    weights, size = export.read(folder), measure.bits_per_weight(folder).bits_per_quantized_weight
+    values = {"k": [0.5, 0.25], "v": [2.0, 4.0]}
+    with_scales(folder, {f"{layer}.{pattern.format(part, part)}": torch.tensor(values[part][layer])
+                         for layer in (0, 1) for part in "kv"})  # fmt: skip
+    assert [(k.tolist(), v.tolist()) for k, v in export.read_kv_scales(folder)] == [
+        ([0.5], [2.0]), ([0.25], [4.0])]  # fmt: skip
+    assert export.read(folder).keys() == weights.keys()
+    assert measure.bits_per_weight(folder).bits_per_quantized_weight == size
+
+
+def test_one_scale_may_stand_for_keys_and_values(small, layers_of, tmp_path):
+    folder = folder_of("dense", small, layers_of, tmp_path / "a")
+    with_scales(folder, {f"{layer}.self_attn.kv_scale": torch.tensor([0.5]) for layer in (0, 1)})
+    assert [(k.item(), v.item()) for k, v in export.read_kv_scales(folder)] == [(0.5, 0.5)] * 2
+    export.add_kv_scales(folder, RANGES)
+    assert [pair[0].item() for pair in export.read_kv_scales(folder)] == [2.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["self_attn.k_scale_inv", "self_attn.k_cache.amax", "self_attn.kv_amax"])
+def test_a_scale_of_unknown_meaning_is_refused_by_name(name, small, layers_of, tmp_path):
+    folder = folder_of("dense", small, layers_of, tmp_path / "a")
+    with_scales(folder, {f"0.{name}": torch.tensor([0.5])})
+    with pytest.raises(QCourseError, match=name):
+        export.read(folder)
+
+
+@pytest.mark.parametrize(
+    "tensors, match",
+    [
+        ({"self_attn.k_scale": 0.5, "self_attn.attn.k_scale": 0.25}, "another scale for the same"),
+        ({"self_attn.k_scale": 0.5, "self_attn.k_zero_point": 3.0}, "k_zero_point: caches with zero points"),
+    ],
+)
+def test_scales_that_contradict_or_are_not_enough_are_refused(tensors, match, small, layers_of, tmp_path):
+    folder = folder_of("dense", small, layers_of, tmp_path / "a")
+    with_scales(folder, {f"0.{name}": torch.tensor([value]) for name, value in tensors.items()})
+    with pytest.raises(QCourseError, match=match):
+        export.read_kv_scales(folder)
