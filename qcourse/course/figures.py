@@ -94,10 +94,21 @@ def pareto(
     return figure
 
 
-def heatmap(values: Any, x: str, y: str, title: str = "", label: str = "") -> Any:
-    """Draw a matrix [rows, columns] as an image with a colour bar."""
+def heatmap(
+    values: Any, x: str, y: str, title: str = "", label: str = "", ticks: tuple[Sequence, Sequence] | None = None
+) -> Any:
+    """Draw a matrix [rows, columns] as an image with a colour bar.
+
+    ticks: names of columns and of rows; each value is then written into its cell as well.
+    """
     figure, ax = axes(title, x, y)
     image = ax.imshow(in_memory(values), aspect="auto", cmap="viridis", interpolation="nearest")
+    if ticks:
+        ax.set_xticks(range(len(ticks[0])), ticks[0])
+        ax.set_yticks(range(len(ticks[1])), ticks[1])
+        for row, numbers in enumerate(values):
+            for column, number in enumerate(numbers):
+                ax.text(column, row, f"{float(number):.2g}", ha="center", va="center", backgroundcolor="white")
     figure.colorbar(image, ax=ax, label=label)
     return figure
 

@@ -51,18 +51,31 @@ def fake_quantize_kv_fp8(
     return dequantized(cast_fp8(values.float() / scale, dtype).float(), scale, values.dtype)
 
 
-def fake_quantize_kv_int8(
-    values: Tensor, granularity: str = "token", scale: Tensor | float | None = None
+def fake_quantize_kv_int(
+    values: Tensor,
+    granularity: str = "token",
+    scale: Tensor | float | None = None,
+    bits: int = 8,
+    exact_first: int = 0,
 ) -> Tensor:
-    """Quantize and dequantize keys or values to symmetric int8, same shape and dtype.
+    """Quantize and dequantize keys or values to symmetric integers, same shape and dtype.
 
-    scale: fixed beforehand, else absmax / 127; ties go to the even code.
-    Raises ValueError for values not finite or an unknown granularity.
+    scale: fixed beforehand, else absmax / (2**(bits - 1) - 1); ties go to the even code. exact_first: tokens
+    at the start (attention sinks) that stay as they are and that no scale is shared with.
+    Raises ValueError for values not finite, an unknown granularity or bits outside 2..8.
+    Source: granularities, Liu et al. 2024 (KIVI, arXiv 2402.02750); sinks, Xiao et al. 2023 (2309.17453).
     """
     check_finite(values)
+    if not 2 <= bits <= 8:
+        raise ValueError(f"{bits} bits; integers of a KV cache have 2 to 8")
+    if exact_first:
+        later = values[:, :, exact_first:]
+        changed = fake_quantize_kv_int(later, granularity, scale, bits) if later.numel() else later
+        return torch.cat([values[:, :, :exact_first], changed], 2)
+    largest = 2 ** (bits - 1) - 1
     if scale is None:
-        scale = kv_absmax(values, granularity).clamp(min=1e-12) / 127
-    return dequantized(torch.round(values.float() / scale).clamp_(-127, 127), scale, values.dtype)
+        scale = kv_absmax(values, granularity).clamp(min=1e-12) / largest
+    return dequantized(torch.round(values.float() / scale).clamp_(-largest, largest), scale, values.dtype)
 
 
 def dequantized(codes: Tensor, scale: Tensor | float, dtype: torch.dtype) -> Tensor:

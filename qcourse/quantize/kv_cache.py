@@ -16,7 +16,7 @@ from qcourse.numerics.kv import (
     DIMENSIONS,
     LARGEST_CODE,
     fake_quantize_kv_fp8,
-    fake_quantize_kv_int8,
+    fake_quantize_kv_int,
     kv_scale,
 )
 
@@ -87,7 +87,7 @@ def fake_quantize(states: Tensor, kind: str, scale: Tensor | None, dtype: str) -
     scale = None if scale is None else scale.to(states.device)
     if dtype == "fp8":
         return fake_quantize_kv_fp8(states, kind, scale=scale)
-    return fake_quantize_kv_int8(states, kind, scale)
+    return fake_quantize_kv_int(states, kind, scale)
 
 
 def check(model: nn.Module, dtype: str, kinds: tuple[str, ...], scales: Scales) -> None:

@@ -43,16 +43,19 @@ def hide(lines: list[str], needles: list[tuple[str, str]], chooser: random.Rando
     return "\n".join([NEEDLE.format(key=needles[0][0], value=needles[0][1]), *found])
 
 
-def make(chooser: random.Random, documents: list[str], distance: int, split: str) -> Item:
+def make(
+    chooser: random.Random, documents: list[str], distance: int, split: str, before: int | None = None
+) -> Item:
     """Return an item whose pair stands about `distance` tokens before its answer.
 
-    A few lines of prose come before the pair, so that it is not always first.
+    before: tokens of prose in front of the pair, about; default a few lines, so that it is not always first.
     """
     needles = pairs(chooser, NEEDLES, split)
-    before = haystack(chooser, documents, chooser.randint(1, 200))
+    characters = chooser.randint(1, 200) if before is None else int(CHARACTERS * before)
+    before_it = haystack(chooser, documents, characters)
     text = hide(haystack(chooser, documents, int(CHARACTERS * max(8, distance - 70))), needles, chooser)
     key, value = needles[0]
-    prompt = "\n".join([*before, text, QUESTION.format(key=key)])
+    prompt = "\n".join([*before_it, text, QUESTION.format(key=key)])
     return Item(
         "recall", prompt, ANSWER.format(key=key, value=value), {"key": f"{key} {value}", "value": value}
     )

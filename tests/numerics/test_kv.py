@@ -10,7 +10,7 @@ from qcourse.numerics.fp8 import LARGEST
 from qcourse.numerics.kv import (
     DIMENSIONS,
     fake_quantize_kv_fp8,
-    fake_quantize_kv_int8,
+    fake_quantize_kv_int,
     kv_absmax,
     kv_bytes_per_token,
     kv_scale,
@@ -35,11 +35,11 @@ def error(values: torch.Tensor, other: torch.Tensor) -> float:
 def test_keys_want_a_scale_a_channel_in_int8():
     values = keys()
     by = {
-        kind: error(values, fake_quantize_kv_int8(values, kind))
+        kind: error(values, fake_quantize_kv_int(values, kind))
         for kind in ("tensor", "head", "token", "channel")
     }
     assert by["channel"] < 0.4 * by["token"] and by["token"] < by["tensor"]
-    assert fake_quantize_kv_int8(values.to(torch.bfloat16)).dtype == torch.bfloat16
+    assert fake_quantize_kv_int(values.to(torch.bfloat16)).dtype == torch.bfloat16
 
 
 def test_fp8_hardly_minds_outliers():
@@ -74,7 +74,7 @@ def test_bytes_of_a_token():
 
 
 def test_zeros_stay_zero():
-    assert fake_quantize_kv_int8(torch.zeros(1, 1, 2, 4)).abs().max() == 0
+    assert fake_quantize_kv_int(torch.zeros(1, 1, 2, 4)).abs().max() == 0
     assert fake_quantize_kv_fp8(torch.zeros(1, 1, 2, 4)).abs().max() == 0
 
 
@@ -132,7 +132,7 @@ def test_int8_equals_plain_numpy_and_is_within_half_a_step(values, granularity):
     scale = scale_of(values, granularity, 127)
     codes = np.rint(values.float().numpy() / scale).clip(-127, 127)
     wanted = times(codes, scale, values.dtype)
-    found = fake_quantize_kv_int8(values, granularity)
+    found = fake_quantize_kv_int(values, granularity)
     assert found.dtype == values.dtype and torch.equal(found, wanted)
     assert found.isfinite().all()
     error = np.abs(found.double().numpy() - values.double().numpy())
@@ -163,12 +163,12 @@ def test_fp8_with_a_scale_of_one_is_torch_s_cast_where_it_is_in_range(dtype, kin
 
 def test_ties_go_to_the_even_code():
     halves = torch.tensor([[[[0.5, 1.5, 2.5, -3.5, 126.5, 127.0]]]])
-    assert fake_quantize_kv_int8(halves, scale=1.0).flatten().tolist() == [0, 2, 2, -4, 126, 127]
+    assert fake_quantize_kv_int(halves, scale=1.0).flatten().tolist() == [0, 2, 2, -4, 126, 127]
     between = torch.tensor([[[[17.0, 19.0, -21.0, 432.0]]]])  # steps of 2 above 16, of 32 above 256
     assert fake_quantize_kv_fp8(between, scale=1.0).flatten().tolist() == [16, 20, -20, 448]
 
 
-@pytest.mark.parametrize("quantize", [fake_quantize_kv_fp8, fake_quantize_kv_int8])
+@pytest.mark.parametrize("quantize", [fake_quantize_kv_fp8, fake_quantize_kv_int])
 def test_values_that_are_not_finite_are_refused_by_name(quantize):
     values = keys()
     values[0, 0, 0, :2] = float("nan")
@@ -192,3 +192,28 @@ def test_stored_scales_are_what_bf16_and_fp16_hold_and_lose_nothing():
     assert ((quantized - values).abs() <= values * 2**-4).all()
     with pytest.raises(ValueError, match="unknown KV cache dtype 'int4'; known are fp8, int8"):
         kv_scale(absmax, "int4")
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("granularity", DIMENSIONS)
+def test_fewer_bits_are_nearest_multiples_of_a_coarser_scale(bits, granularity):
+    values, largest = keys(), 2 ** (bits - 1) - 1
+    step = kv_absmax(values, granularity) / largest
+    codes = fake_quantize_kv_int(values, granularity, bits=bits) / step
+    assert (codes - codes.round()).abs().max() < 1e-3 and codes.round().abs().max() == largest
+    assert ((values / step - codes).abs() <= 0.5 + 1e-3).all()
+
+
+def test_first_tokens_stay_exact_and_stretch_no_scale():
+    values = keys()
+    values[:, :, 0] *= 50
+    kept = fake_quantize_kv_int(values, "channel", bits=4, exact_first=1)
+    assert torch.equal(kept[:, :, :1], values[:, :, :1])
+    assert torch.equal(kept[:, :, 1:], fake_quantize_kv_int(values[:, :, 1:], "channel", bits=4))
+    assert torch.equal(fake_quantize_kv_int(values, "channel", bits=4, exact_first=99), values)
+
+
+@pytest.mark.parametrize("bits", [1, 9])
+def test_other_widths_are_refused(bits):
+    with pytest.raises(ValueError, match=f"{bits} bits; integers of a KV cache have 2 to 8"):
+        fake_quantize_kv_int(keys(), bits=bits)

@@ -9,7 +9,7 @@ from qcourse.calibrate import kv_ranges
 from qcourse.common import QCourseError
 from qcourse.measure import divergence
 from qcourse.measure.sources import HFSource
-from qcourse.numerics.kv import fake_quantize_kv_fp8, fake_quantize_kv_int8, kv_scale
+from qcourse.numerics.kv import fake_quantize_kv_fp8, fake_quantize_kv_int, kv_scale
 from qcourse.quantize import quantized_kv_cache
 
 ROUNDED = {
@@ -20,11 +20,11 @@ ROUNDED = {
     ),
     "int8 a token": (
         dict(dtype="int8", granularity="token"),
-        lambda k, v: (fake_quantize_kv_int8(k, "token"), fake_quantize_kv_int8(v, "token")),
+        lambda k, v: (fake_quantize_kv_int(k, "token"), fake_quantize_kv_int(v, "token")),
     ),
     "int8, keys a channel, values a token": (
         dict(dtype="int8", granularity=("channel", "token")),
-        lambda k, v: (fake_quantize_kv_int8(k, "channel"), fake_quantize_kv_int8(v, "token")),
+        lambda k, v: (fake_quantize_kv_int(k, "channel"), fake_quantize_kv_int(v, "token")),
     ),
 }
 """How the cache is asked for -> the same done by hand."""
@@ -82,7 +82,7 @@ def test_attention_is_the_formula_on_rounded_keys_and_values(small_model, llama_
     query, key = apply_rotary_pos_emb(*states[:2], *seen["position_embeddings"])
     results = [
         scaled_dot_product_attention(query, *pair, is_causal=True, enable_gqa=True)
-        for pair in ((key, states[2]), (fake_quantize_kv_int8(key), fake_quantize_kv_int8(states[2])))
+        for pair in ((key, states[2]), (fake_quantize_kv_int(key), fake_quantize_kv_int(states[2])))
     ]
     exact, wanted = (layer.self_attn.o_proj(heads.transpose(1, 2).flatten(2)) for heads in results)
     assert (seen["output"] - wanted).norm() < 0.01 * (exact - wanted).norm()
@@ -119,7 +119,7 @@ def test_ranges_fix_the_scales_at_every_granularity(small_model, llama_gqa, smal
     def change(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         found = ranges[next(layer)]
         scales = [kv_scale(absmax(c), dtype) for c in (found.key_channels, found.value_channels)]
-        function = fake_quantize_kv_fp8 if dtype == "fp8" else fake_quantize_kv_int8
+        function = fake_quantize_kv_fp8 if dtype == "fp8" else fake_quantize_kv_int
         return function(key, scale=scales[0]), function(value, scale=scales[1])
 
     fresh = small_tokens.flip(0, 1)  # not the calibration tokens: some of their keys saturate

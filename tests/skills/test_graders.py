@@ -1,5 +1,7 @@
 """Graders: every stored answer is right, and near misses of each skill are wrong."""
 
+import random
+
 import pytest
 
 from qcourse.common import QCourseError
@@ -88,3 +90,13 @@ def test_wilson_equals_scipy():
 def test_an_unknown_skill_is_one_sentence():
     with pytest.raises(QCourseError, match="no skill 'poetry'"):
         items("poetry")
+
+
+def test_a_recall_pair_stands_where_it_is_asked_to():
+    from qcourse.skills import recall
+
+    documents = ["\n".join(f"line {number} of the text" for number in range(400))]
+    for depth in (0, 100, 200):
+        item = recall.make(random.Random(3), documents, 300 - depth, "eval", before=depth)
+        place = item.prompt.index(f"The pair is {item.meta['key']}.")
+        assert depth * recall.CHARACTERS <= place <= depth * recall.CHARACTERS + 40
