@@ -95,7 +95,12 @@ def pareto(
 
 
 def heatmap(
-    values: Any, x: str, y: str, title: str = "", label: str = "", ticks: tuple[Sequence, Sequence] | None = None
+    values: Any,
+    x: str,
+    y: str,
+    title: str = "",
+    label: str = "",
+    ticks: tuple[Sequence, Sequence] | None = None,
 ) -> Any:
     """Draw a matrix [rows, columns] as an image with a colour bar.
 
@@ -108,7 +113,7 @@ def heatmap(
         ax.set_yticks(range(len(ticks[1])), ticks[1])
         for row, numbers in enumerate(values):
             for column, number in enumerate(numbers):
-                ax.text(column, row, f"{float(number):.2g}", ha="center", va="center", backgroundcolor="white")
+                ax.text(column, row, f"{float(number):.2g}", ha="center", backgroundcolor="white")
     figure.colorbar(image, ax=ax, label=label)
     return figure
 

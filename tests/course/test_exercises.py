@@ -1,11 +1,14 @@
 """Every exercise accepts its reference and meets each known misconception with its own hint."""
 
 import math
+import re
 
+import nbformat
+import numpy as np
 import pytest
 import torch
 
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, repository
 from qcourse.course.check import check, examine, find, identifiers, outputs
 
 PAIRS = [(name, known.name) for name in identifiers() for known in find(name).misconceptions]
@@ -142,3 +145,36 @@ def test_a_function_that_changes_its_arguments_is_judged_by_its_answers():
 def test_unknown_exercise_is_named():
     with pytest.raises(QCourseError, match="06.feed_back"):
         find("06.nothing")
+
+
+@pytest.mark.parametrize("path", sorted((repository() / "notebooks/solutions").glob("*.ipynb")),
+                         ids=lambda path: path.stem)
+def test_the_solutions_of_a_lesson_pass(path):
+    """Only the cells with a solution are run, in order."""
+    names = {"torch": torch, "np": np, "math": math}
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    for source in cells:
+        if "### BEGIN SOLUTION" in source:
+            exec(re.split(r"^check\(", source, flags=re.MULTILINE)[0], names)  # noqa: S102
+    checked = re.findall(r'^check\("([\w.]+)", (\w+)\)', "\n".join(cells), re.MULTILINE)
+    assert checked
+    for identifier, name in checked:
+        assert examine(find(identifier), names[name]).state == "passed", identifier
+
+
+@pytest.mark.parametrize("identifier", identifiers())
+def test_noise_on_a_right_answer_is_wrong_and_no_misconception(identifier):
+    exercise, draw = find(identifier), torch.Generator().manual_seed(0)
+
+    def noisy(value):
+        if isinstance(value, (tuple, list)):
+            return type(value)(noisy(part) for part in value)
+        if isinstance(value, str):
+            return value + "?"
+        if isinstance(value, dict):
+            return {key: noisy(part) for key, part in value.items()}
+        exact = torch.as_tensor(value, dtype=torch.float64)
+        return exact * (1.01 + 0.02 * torch.rand(exact.shape, generator=draw)) + 0.013
+
+    verdict = examine(exercise, lambda *case: noisy(exercise.reference(*case)))
+    assert (verdict.state, verdict.misconception) == ("failed", None)

@@ -9,7 +9,7 @@ from qcourse.course.check import Exercise, Misconception
 def cases() -> list[tuple]:
     """Return (values [tokens, head_dim], bits, what shares no scale: "token" or "channel")."""
     draw = torch.Generator().manual_seed(11)
-    small = torch.tensor([[1.0, -4.0, 0.5], [2.0, 8.0, -0.25]])
+    small = torch.tensor([[1.2, -3.5, 0.5], [2.0, 8.0, -0.3]])
     large = torch.randn(12, 8, generator=draw)
     large[:, 3] *= 20
     return [(small, 4, "token"), (small, 4, "channel"), (large, 8, "token"), (large, 3, "channel")]
