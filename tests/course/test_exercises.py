@@ -147,8 +147,9 @@ def test_unknown_exercise_is_named():
         find("06.nothing")
 
 
-@pytest.mark.parametrize("path", sorted((repository() / "notebooks/solutions").glob("*.ipynb")),
-                         ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((repository() / "notebooks/solutions").glob("*.ipynb")), ids=lambda path: path.stem
+)
 def test_the_solutions_of_a_lesson_pass(path):
     """Only the cells with a solution are run, in order."""
     names = {"torch": torch, "np": np, "math": math}
