@@ -41,7 +41,7 @@ def bits_per_linear_weight(recipe: Recipe, columns: int) -> float:
     match recipe.method:
         case "bf16":
             return 16.0
-        case "rtn" | "gptq":
+        case "rtn" | "gptq" | "signround":
             return recipe.bits + (SCALE_BITS + (0 if recipe.symmetric else recipe.bits)) / group
         case "nf4":
             return 4 + NF4_ABSMAX[recipe.variant]

@@ -18,7 +18,7 @@ from qcourse.quantize.checks import check_model, check_recipe, check_tokens
 from qcourse.quantize.layer import quantize_layer, transform_layer
 from qcourse.quantize.memory import check_memory
 from qcourse.quantize.simulate import install
-from qcourse.recipe import Recipe, fit
+from qcourse.recipe import METHODS, Recipe, fit
 from qcourse.transforms import rotation
 
 LAYERWISE = ("awq", "smoothquant")  # transforms of one decoder layer; rotation is one of the whole model
@@ -127,7 +127,7 @@ def quantize_step(step: LayerStep, result: QuantizedModel) -> None:
         step.cast(dtype)
     else:
         linears = step.linears()
-        for item in step.stages(needs_gram(recipe), magnitudes=recipe.method != "gptq"):
+        for item in step.stages(needs_gram(recipe), magnitudes=not METHODS[recipe.method].calibrated):
             install_codes({name: linears[name] for name in item.names}, [item], prefix, result)
             del item  # a Hessian is not kept while the next input is computed
 
@@ -148,7 +148,7 @@ def install_codes(
 
 def needs_gram(recipe: Recipe) -> bool:
     """Return whether the recipe needs x x^T of a layer's inputs."""
-    return recipe.method == "gptq" or recipe.transform == "awq"
+    return METHODS[recipe.method].calibrated or recipe.transform == "awq"
 
 
 def only_weighs(recipe: Recipe) -> bool:

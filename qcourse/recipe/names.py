@@ -11,23 +11,23 @@ Settings = dict[str, Any]
 ALIASES = {"int8": "llm-int8", "fp8": "fp8-dynamic", "smoothquant": "smoothquant+w8a8-int8",
            "gguf": "gguf-q4_k_m"}  # fmt: skip
 INTEGER = re.compile(
-    r"(?:(?P<transform>awq|rotation)\+)?(?P<method>rtn|gptq|gptaq|awq)(?:-w(?P<bits>\d))?"
+    r"(?:(?P<transform>awq|rotation)\+)?(?P<method>rtn|gptq|gptaq|awq|signround)(?:-w(?P<bits>\d))?"
     r"(?:g(?P<group>\d+)|-(?P<channel>channel))?(?P<rest>(?:-(?:sym|asym|act|plain|aware))*)"
 )
 ORDERS = {"plain": "none", "aware": "group-aware"}
 KNOWN = (*(name for name in METHODS if name not in (*INTEGER_METHODS, "gguf")), "nf4-single",
          "w8a8-int8-static", "smoothquant+w8a8-int8", "smoothquant+w8a8-int8-static",
          *(f"{method}-w{bits}g{group}" for method in ("rtn", "gptq") for bits in (2, 3, 4, 8)
-           for group in (32, 64, 128)), "gptaq-w4g128", "awq-w4g128", "awq-w3g128", "awq+gptq-w3g128",
-         "rotation+rtn-w4g128", "gguf-q8_0", "gguf-q4_k_m")  # fmt: skip
+           for group in (32, 64, 128)), "gptaq-w4g128", "signround-w4g128", "awq-w4g128", "awq-w3g128",
+         "awq+gptq-w3g128", "rotation+rtn-w4g128", "gguf-q8_0", "gguf-q4_k_m")  # fmt: skip
 
 
 def settings_of(name: str) -> Settings:
     """Return the settings that a name stands for: fields of a recipe that are not left at their default.
 
-    Integers: [awq+|rotation+]rtn|gptq|gptaq|awq, -wB (4), gG or -channel (the largest group that fits), with
-    the suffixes -sym, -asym and for GPTQ and GPTAQ -act (desc_act), -aware (group-aware), -plain (orders of
-    columns). AWQ is asymmetric unless told. GGUF: gguf- and one of llama.cpp's file types.
+    Integers: [awq+|rotation+]rtn|gptq|gptaq|awq|signround, -wB (4), gG or -channel (the largest group
+    that fits), with the suffixes -sym, -asym and for GPTQ and GPTAQ -act (desc_act), -aware (group-aware),
+    -plain (orders of columns). AWQ is asymmetric unless told. GGUF: gguf- and one of llama.cpp's file types.
     Raises QCourseError for an unknown name, listing methods and examples.
     """
     name = ALIASES.get(name, name)

@@ -9,6 +9,7 @@ from typing import Any
 from qcourse.common import QCourseError
 from qcourse.recipe.names import name_of, settings_of
 from qcourse.recipe.rules import check, kept
+from qcourse.recipe.vocabulary import METHODS
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Recipe:
     def needs_calibration(self) -> bool:
         """Whether calibration tokens are needed to carry the recipe out."""
         static = self.activations == "static"
-        return self.method == "gptq" or self.transform in ("awq", "smoothquant") or static
+        return METHODS[self.method].calibrated or self.transform in ("awq", "smoothquant") or static
 
     def for_layer(self, name: str) -> "Recipe | None":
         """Return the recipe for one linear after overrides (last match wins), or None where it is kept."""

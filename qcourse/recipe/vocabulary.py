@@ -23,7 +23,8 @@ class Method:
     meant where none is named; activations: kinds of input scales it has; variants: further words it takes.
     page: the file of qcourse.methods that holds its `quantize_layer`, "" where llama.cpp or nobody rounds.
     settings: what that function is given beside what the recipe says. format: the usual file format.
-    whole_groups: rows must be multiples of the group; together: linears that share an input are stacked.
+    whole_groups: rows must be multiples of the group; together: linears that share an input are stacked;
+    calibrated: it needs x x^T of their input.
     """
 
     bits: tuple[int, ...]
@@ -36,13 +37,23 @@ class Method:
     format: str = "compressed-tensors"
     whole_groups: bool = False
     together: bool = False
+    calibrated: bool = False
 
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 METHODS = {
     "rtn": Method(WIDTHS, page="rtn", whole_groups=True, together=True),
     "gptq": Method(
-        WIDTHS, variants=("", "gptaq"), page="gptq_fast", format="gptq", whole_groups=True, together=True
+        WIDTHS,
+        variants=("", "gptaq"),
+        page="gptq_fast",
+        format="gptq",
+        whole_groups=True,
+        together=True,
+        calibrated=True,
+    ),
+    "signround": Method(
+        WIDTHS, page="signround", format="gptq", whole_groups=True, together=True, calibrated=True
     ),
     "bf16": Method((16,), -1, format="merged"),
     "nf4": Method((4,), block_size=64, variants=("", "single"), page="nf4", format="bitsandbytes"),
