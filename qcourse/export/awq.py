@@ -52,7 +52,16 @@ def encode(layer: QuantizedWeight) -> dict[str, Tensor]:
 
 
 def decode(tensors: dict[str, Tensor], settings: dict[str, Any]) -> QuantizedWeight:
-    """Return the layer that the tensors of one linear hold; settings: group_size (or q_group_size)."""
+    """Return the layer that the tensors of one linear hold; settings: group_size (or q_group_size).
+
+    Raises QCourseError for another layout than gemm and other widths than 4 bits.
+    """
+    version = str(settings.get("version") or settings.get("format") or "gemm").lower()
+    bits = settings.get("bits", settings.get("w_bit", 4))
+    if version != "gemm" or bits != 4:
+        raise QCourseError(
+            f"this AWQ checkpoint is laid out as {version!r} in {bits} bits; only gemm in 4 is read"
+        )
     zero_point = unpack_awq(tensors["qzeros"]).to(torch.int32)
     return QuantizedWeight(
         codes=unpack_awq(tensors["qweight"]),

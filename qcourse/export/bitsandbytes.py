@@ -108,6 +108,8 @@ def decode(tensors: dict[str, Tensor], settings: dict[str, Any] | None = None) -
     settings: the quantization_config; it alone holds the outlier threshold of int8 layers.
     """
     if "SCB" in tensors:
+        if int(tensors.get("weight_format", torch.tensor(0))) != 0:
+            raise ValueError("its int8 rows are tiled for one kind of GPU; save the model again by rows")
         absmax = tensors["SCB"].float().reshape(-1, 1)
         stored = (settings or {}).get("llm_int8_threshold")
         return QuantizedWeight(
@@ -143,6 +145,8 @@ def _nested(tensors: dict[str, Tensor], state: dict[str, Any]) -> NestedAbsmax |
         return None
     if state["nested_blocksize"] != NESTED_BLOCK:
         raise ValueError(f"its nested blocks have {state['nested_blocksize']} values, not {NESTED_BLOCK}")
+    if not torch.allclose(tensors["weight.nested_quant_map"].float(), dynamic_map(), atol=1e-6):
+        raise ValueError("its nested code book is not bitsandbytes' dynamic map")
     absmax = tensors["weight.nested_absmax"].float()
     return NestedAbsmax(tensors["weight.absmax"], absmax, torch.tensor(state["nested_offset"]))
 

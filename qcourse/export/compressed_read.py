@@ -4,10 +4,13 @@ Files of older versions with actorder "group" hold the group of each column, wei
 Source: the compressors of compressed-tensors 0.19 (pack, naive, nvfp4, mxfp4); 0.17 for weight_g_idx.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from qcourse.export.compressed_scheme import Scheme
+from qcourse.common import QCourseError
+from qcourse.export.compressed_scheme import Scheme, group_of, parse
 from qcourse.numerics import QuantizedWeight
 from qcourse.numerics.fp4 import unpack_fp4
 from qcourse.numerics.packing import unpack_words
@@ -25,13 +28,29 @@ PARTS = (
 )
 
 
+def decode_one(name: str, tensors: dict[str, Tensor], settings: dict[str, Any]) -> QuantizedWeight:
+    """Return one linear under the group of the quantization_config that names it.
+
+    Raises QCourseError for sparse layouts, rotations left to the engine, and names that no group has.
+    """
+    sparse = (settings.get("sparsity_config") or {}).get("format", "dense")
+    if sparse != "dense" or settings.get("transform_config"):
+        raise QCourseError(
+            f"this checkpoint is compressed as {sparse!r}; sparse ones are not read"
+            if sparse != "dense"
+            else "this checkpoint has a transform_config, which engines apply as they run; it is not read"
+        )
+    entry = group_of(name, settings["config_groups"])
+    return decode(tensors, parse({**entry, "format": entry.get("format") or settings.get("format")}))
+
+
 def decode(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight:
     """Return the layer that the tensors of one linear hold, under the scheme that config.json gives it.
 
     An int8 layer with zero points comes back as kind "int" in 8 bits, which holds them.
     Raises ValueError for zero points of floats and for a weight_g_idx that does not fit the groups.
     """
-    if rules.kind == "int":
+    if rules.kind == "int" or (rules.kind == "int8" and "weight_packed" in tensors):
         layer = _decode_packed(tensors, rules)
     elif rules.kind in ("mxfp4", "nvfp4"):
         layer = _decode_fp4(tensors, rules)
@@ -47,6 +66,7 @@ def decode(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight:
 def _decode_packed(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight:
     rows, columns = (int(size) for size in tensors["weight_shape"])
     scale, middle = tensors["weight_scale"].float(), 2 ** (rules.bits - 1)
+    scale = scale.reshape(-1, 1) if scale.dim() < 2 else scale
     stored = tensors.get("weight_zero_point") if rules.symmetric else tensors["weight_zero_point"]
     if stored is None:
         zero_point = torch.full(scale.shape, middle, dtype=torch.int32)
@@ -60,8 +80,11 @@ def _decode_packed(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight
 
 
 def _decode_plain(tensors: dict[str, Tensor], rules: Scheme) -> QuantizedWeight:
-    codes, scale = tensors["weight"], tensors["weight_scale"].float()
+    codes, stored = tensors["weight"], tensors["weight_scale"]
+    scale = torch.exp2(stored.float() - 127) if stored.dtype == torch.uint8 else stored.float()
     scale = scale.reshape(-1, 1) if scale.dim() < 2 else scale
+    if not rules.block and (len(scale), scale.shape[1]) != (1, 1) and len(scale) != len(codes):
+        raise ValueError(f"scales {list(scale.shape)} do not fit {len(codes)} rows")
     zero_point = tensors.get("weight_zero_point")
     if zero_point is not None and bool(zero_point.float().any()):
         if rules.kind != "int8":

@@ -14,6 +14,7 @@ FORMATS = {
     "mxfp4": "mxfp4-pack-quantized",
     "nvfp4": "nvfp4-pack-quantized",
 }
+READ = (None, *FORMATS.values(), "naive-quantized", "mxfp8-quantized", "mixed-precision", "dense")
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,10 @@ def _activations(layer: QuantizedWeight) -> str | None:
 def parse(entry: dict[str, Any]) -> Scheme:
     """Return the scheme of one entry of `config_groups`. Raises QCourseError if it is unknown."""
     weights, inputs = entry.get("weights"), entry.get("input_activations")
+    if (form := entry.get("format")) not in READ:
+        raise QCourseError(
+            f"this checkpoint is compressed as {form!r}; {', '.join(filter(None, READ))} are read"
+        )
     if not isinstance(weights, dict):
         raise QCourseError(
             "a group of this checkpoint says nothing of its weights; only weight schemes are read"
@@ -144,11 +149,20 @@ def _kind(bits: int, type: str, group_size: int | None, format: str | None, inpu
                 f"{bits}-bit floats in groups of {group_size} are not read; FP8, NVFP4 and MXFP4 are"
             )
         return kind
-    return "int8" if format == "int-quantized" or (bits == 8 and inputs) else "int"
+    return "int8" if format in ("int-quantized", "naive-quantized") or (bits == 8 and inputs) else "int"
 
 
-def matches(target: str, name: str) -> bool:
-    """Tell whether a target of a group ("Linear", a name, or "re:" and a pattern) means this linear."""
-    if target.startswith("re:"):
-        return re.match(target[3:], name) is not None
-    return target in ("Linear", name)
+def group_of(name: str, groups: dict[str, Any]) -> dict[str, Any]:
+    """Return the group that means this module: by its name, else by a pattern ("re:..."), else by its class.
+
+    Raises ValueError where none does.
+    """
+    kind = "Embedding" if name.endswith("embed_tokens") else "Linear"
+    for means in (
+        lambda target: target == name,
+        lambda target: target.startswith("re:") and re.match(target[3:], name),
+        lambda target: target == kind,
+    ):
+        if found := [entry for entry in groups.values() if any(map(means, entry["targets"]))]:
+            return found[0]
+    raise ValueError("no group of quantization_config names it")

@@ -6,6 +6,8 @@ Source: AutoGPTQ's QuantLinear (v1) and GPTQModel's BaseQuantLinear (v1 and v2).
 """
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,9 +17,10 @@ from qcourse.common import QCourseError
 from qcourse.export.exact import exactly, row_major
 from qcourse.export.settings import common_settings, kept_linears, require_kind, require_multiple, settings_of
 from qcourse.numerics import QuantizedWeight
-from qcourse.numerics.packing import pack_gptq, pack_gptq_zeros, unpack_gptq, unpack_gptq_zeros
+from qcourse.numerics.packing import pack_gptq, pack_gptq_zeros, unpack_gptq, unpack_gptq_zeros, unpack_words
 
 BITS = (2, 3, 4, 8)
+VERSIONS = {"gptq": 1, "gptq_v2": 2}
 PARTS = ("qweight", "qzeros", "scales", "g_idx")
 
 
@@ -53,17 +56,58 @@ def encode(layer: QuantizedWeight, version: int = 1) -> dict[str, Tensor]:
     }
 
 
+def label(settings: dict[str, Any]) -> int:
+    """Return the version that a quantization_config says, 1 by default; QCourseError for another layout."""
+    said = settings.get("checkpoint_format") or settings.get("format") or "gptq"
+    said = "marlin" if settings.get("is_marlin_format") else said
+    words = str(settings.get("pack_dtype") or "int32").removeprefix("torch.")
+    if said not in VERSIONS or words != "int32":
+        raise QCourseError(
+            f"this GPTQ checkpoint is laid out as {said!r} in {words} words; read are "
+            f"{' and '.join(VERSIONS)} in int32: take the checkpoint in one of them"
+        )
+    return VERSIONS[said]
+
+
+def as_meant(folder: Path, settings: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Return the settings with the version that symmetric zero points show, which is said where it differs.
+
+    The zero point of every symmetric layer is 2**(bits - 1): version 2 stores it, version 1 one less.
+    """
+    said, shown = label(settings), set()
+    for name, zeros in tensors.items():
+        if name.endswith(".qzeros"):
+            own = settings_for(name.removesuffix(".qzeros"), settings)
+            if own.get("bits") not in BITS or zeros.dtype != torch.int32 or not zeros.numel():
+                return settings  # decoding says what is wrong
+            low, high = unpack_words(zeros, own["bits"]).aminmax()
+            middle = 2 ** (own["bits"] - 1)
+            shown.add(int(low) - middle + 2 if own.get("sym", True) and low == high else None)
+    if len(shown) != 1 or not shown <= {1, 2} or shown == {said}:
+        return settings
+    (version,) = shown
+    print(f"{folder} says checkpoint_format {list(VERSIONS)[said - 1]!r}, but its symmetric zero points are "
+          f"stored as version {version} does; they are read so", file=sys.stderr)  # fmt: skip
+    return settings | {"checkpoint_format": list(VERSIONS)[version - 1]}
+
+
+def decode_one(name: str, tensors: dict[str, Tensor], settings: dict[str, Any]) -> QuantizedWeight:
+    """Return one linear, by the settings that `dynamic` gives its name."""
+    return decode(tensors, settings_for(name, settings))
+
+
 def decode(tensors: dict[str, Tensor], settings: dict[str, Any]) -> QuantizedWeight:
     """Return the layer that the tensors of one linear hold.
 
     settings: bits, group_size, sym, and checkpoint_format ("gptq" or "gptq_v2").
     """
-    bits = settings["bits"]
-    version = 2 if settings.get("checkpoint_format", settings.get("format")) == "gptq_v2" else 1
+    bits, version = settings["bits"], label(settings)
     codes = unpack_gptq(tensors["qweight"], bits)
     scale = tensors["scales"].T.float().contiguous()
     size = codes.shape[1] // scale.shape[1] if settings["group_size"] != -1 else codes.shape[1]
     g_idx = tensors.get("g_idx")
+    if g_idx is not None and not 0 <= int(g_idx.min()) <= int(g_idx.max()) < scale.shape[1]:
+        raise ValueError(f"its g_idx names groups that are not among its {scale.shape[1]}")
     contiguous = g_idx is None or torch.equal(g_idx.long(), torch.arange(codes.shape[1]) // size)
     return QuantizedWeight(
         codes=codes,

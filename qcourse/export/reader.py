@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qcourse.common import QCourseError
 from qcourse.common.kv_names import is_of_a_cache
-from qcourse.export import awq, bitsandbytes, compressed_read, compressed_scheme, gptq, tensor_file
+from qcourse.export import awq, bitsandbytes, compressed_read, fp8, gptq, tensor_file
 from qcourse.numerics import QuantizedWeight
 
 Decoder = Callable[[str, dict[str, Tensor], dict[str, Any]], QuantizedWeight]
@@ -78,6 +78,7 @@ def _split(folder: Path) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]
     if not settings:
         _check_dense(folder, tensors)
         return {}, tensors
+    settings = gptq.as_meant(folder, settings, tensors) if method == "gptq" else settings
     marker, parts, decoder = METHODS[method]
     names = dict.fromkeys(name.removesuffix(f".{end}") for end in marker for name in tensors
                           if name.endswith(f".{end}"))  # fmt: skip
@@ -132,32 +133,17 @@ def _decoded(
         ) from error
 
 
-def _decode_gptq(name: str, own: dict[str, Tensor], settings: dict[str, Any]) -> QuantizedWeight:
-    return gptq.decode(own, gptq.settings_for(name, settings))
-
-
-def _decode_awq(name: str, own: dict[str, Tensor], settings: dict[str, Any]) -> QuantizedWeight:
-    if (version := str(settings.get("version", settings.get("format", "gemm"))).lower()) != "gemm":
-        raise QCourseError(f"this AWQ checkpoint is laid out as {version!r}; only gemm is read: convert it")
-    return awq.decode(own, settings)
-
-
-def _decode_compressed(name: str, own: dict[str, Tensor], settings: dict[str, Any]) -> QuantizedWeight:
-    for entry in settings["config_groups"].values():
-        if any(compressed_scheme.matches(target, name) for target in entry["targets"]):
-            entry = {**entry, "format": entry.get("format") or settings.get("format")}
-            return compressed_read.decode(own, compressed_scheme.parse(entry))
-    raise ValueError("no group of quantization_config names it")
-
-
-def _decode_bitsandbytes(name: str, own: dict[str, Tensor], settings: dict[str, Any]) -> QuantizedWeight:
-    return bitsandbytes.decode(own, settings)
+def _named(decode: Callable) -> Decoder:
+    """Return a decoder that does not ask for the name of its linear."""
+    return lambda name, own, settings: decode(own, settings)
 
 
 METHODS = {
-    "gptq": (("qweight",), gptq.PARTS, _decode_gptq),
-    "awq": (("qweight",), awq.PARTS, _decode_awq),
-    "compressed-tensors": (("weight_scale",), compressed_read.PARTS, _decode_compressed),
-    "bitsandbytes": (("weight.absmax", "SCB"), bitsandbytes.PARTS, _decode_bitsandbytes),
+    "gptq": (("qweight",), gptq.PARTS, gptq.decode_one),
+    "awq": (("qweight",), awq.PARTS, _named(awq.decode)),
+    "compressed-tensors": (("weight_scale",), compressed_read.PARTS, compressed_read.decode_one),
+    "bitsandbytes": (("weight.absmax", "SCB"), bitsandbytes.PARTS, _named(bitsandbytes.decode)),
+    "fp8": (fp8.MARKERS, fp8.PARTS, _named(fp8.decode)),
+    "fbgemm_fp8": (fp8.MARKERS, fp8.PARTS, _named(fp8.decode)),
 }
 """quant_method of config.json: the endings that mark a quantized linear, its tensors, and their decoder."""
