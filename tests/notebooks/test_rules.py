@@ -1,5 +1,6 @@
 """What every notebook obeys before it is run: short cells, no machine paths, its solution's lesson."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import nbformat
 import pytest
 
 from qcourse.common import repository
-from qcourse.course.check import identifiers
+from qcourse.course.check import examine, find, identifiers
 from qcourse.course.claims import ledger
 from qcourse.course.lesson_from_solution import derived
 
@@ -17,6 +18,8 @@ FOLDER = repository() / "notebooks"
 LESSONS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
 MACHINE_PATH = re.compile(r"/(?:home|root|Users|work|tmp|var|mnt)/\w+")
 LARGEST = 500_000
+LADDERS = ("00", "01")  # lessons with three exercises or more
+PLAIN = ("heapq", "math", "numpy", "statistics", "torch")
 BOTH = LESSONS + sorted((FOLDER / "solutions").glob("*.ipynb"))
 
 
@@ -43,8 +46,9 @@ def test_the_sequence_has_no_gap():
 def test_a_lesson_is_derived_from_its_solution(path):
     solution = derived(read(FOLDER / "solutions" / path.name))
     lesson = read(path)
-    assert [(cell.cell_type, cell.source) for cell in lesson.cells] == \
-        [(cell.cell_type, cell.source) for cell in solution.cells]
+    assert [(cell.cell_type, cell.source) for cell in lesson.cells] == [
+        (cell.cell_type, cell.source) for cell in solution.cells
+    ]
     assert "BEGIN SOLUTION" not in code_of(path)
 
 
@@ -69,7 +73,10 @@ def test_every_name_is_defined_and_every_import_used(path):
     """What a slow run would find after minutes, found at once."""
     rules = ["--select", "F821,F401", "--config", 'builtins=["display"]', "--isolated"]
     found = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", *rules, "-"], input=code_of(path), text=True, capture_output=True
+        [sys.executable, "-m", "ruff", "check", *rules, "-"],
+        input=code_of(path),
+        text=True,
+        capture_output=True,
     )
     assert found.returncode == 0, found.stdout
 
@@ -96,6 +103,47 @@ def test_predictions_are_compared_and_names_exist(path):
 def test_every_exercise_is_used_by_a_lesson():
     used = {name for path in LESSONS for name in re.findall(r'check\("([\w.]+)"', code_of(path))}
     assert used == set(identifiers())
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_exercises_name_their_minutes_and_have_folded_hints(path):
+    """Three or more in each lesson whose ladder is complete, numbered in their order."""
+    headings = [
+        cell.source[cell.source.index("## Exercise") :]
+        for cell in read(path).cells
+        if "## Exercise" in cell.source
+    ]
+    if path.name[:2] in LADDERS:
+        assert len(headings) >= 3
+        for number, heading in enumerate(headings, 1):
+            assert re.match(rf"## Exercise {number}: .+\n\*\d+ minutes, (easy|medium|harder)\.\*", heading), (
+                heading
+            )
+            assert "<details><summary>Hint 1</summary>" in heading
+
+
+def exercises_of(path: Path) -> dict:
+    """Return, by exercise, the function of a solution notebook that its check gets."""
+    tree, space = ast.parse(code_of(path)), {}
+    for node in tree.body:
+        if isinstance(node, ast.Import) and node.names[0].name.split(".")[0] in PLAIN:
+            exec(ast.unparse(node), space)
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in PLAIN:
+            exec(ast.unparse(node), space)
+    asked = dict(re.findall(r'^check\("([\w.]+)", (\w+)\)', code_of(path), re.MULTILINE))
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name in asked.values():
+            exec(ast.unparse(node), space)
+    return {identifier: space[name] for identifier, name in asked.items()}
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_the_solutions_pass_their_checks(path):
+    found = exercises_of(FOLDER / "solutions" / path.name)
+    assert found
+    for identifier, function in found.items():
+        verdict = examine(find(identifier), function)
+        assert verdict.state == "passed", f"{identifier}: {verdict.message}"
 
 
 def test_markdown_holds_no_figure_of_the_default_model():

@@ -1,0 +1,67 @@
+"""Exercise 00.pack_int4: eight 4-bit codes in one 32-bit word."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from qcourse.course.check import Exercise, Misconception
+
+
+def cases() -> list[tuple]:
+    """Return (codes [8 * n],), integers from 0 to 15: one word that reads in order, then random ones."""
+    draw = torch.Generator().manual_seed(0)
+    return [(torch.arange(8),), (torch.full((8,), 9),), (torch.randint(16, (32,), generator=draw),)]
+
+
+def packed(
+    codes: Tensor, order: tuple[int, ...] = tuple(range(8)), width: int = 4, sum_: bool = False
+) -> Tensor:
+    """Put code i of each eight at `width * order[i]` bits from the lowest, as int64 [n]."""
+    words = []
+    for start in range(0, len(codes), 8):
+        eight = [int(code) for code in codes[start : start + 8]]
+        words.append(
+            sum(eight) if sum_ else sum(c << width * place for c, place in zip(eight, order, strict=True))
+        )
+    return torch.tensor(words)
+
+
+def signed(codes: Tensor) -> Tensor:
+    """Store code - 8 in two's complement."""
+    return packed((codes - 8) & 15)
+
+
+def interleaved(codes: Tensor) -> Tensor:
+    """Use the order of AWQ's files."""
+    return packed(codes, (0, 4, 1, 5, 2, 6, 3, 7))
+
+
+EXERCISE = Exercise(
+    cases=cases,
+    reference=packed,
+    misconceptions=(
+        Misconception(
+            "highest first",
+            partial(packed, order=tuple(range(7, -1, -1))),
+            "The first code belongs into the lowest four bits, as in GPTQ's files; yours lies in the "
+            "highest.",
+        ),
+        Misconception(
+            "bytes",
+            partial(packed, width=8),
+            "You shift by eight bits a code: that is a byte each. A 4-bit code moves by 4 * i.",
+        ),
+        Misconception(
+            "sum", partial(packed, sum_=True), "Code i must be moved up by 4 * i bits before it is added."
+        ),
+        Misconception(
+            "signed", signed, "The codes are stored as they are, 0 to 15: nothing is subtracted first."
+        ),
+        Misconception(
+            "AWQ's order", interleaved, "That is the order of AWQ's files; here the codes keep theirs."
+        ),
+    ),
+    praise="Eight codes to a word: half a byte a weight, which is what makes the file small.",
+    tolerance=0,
+)

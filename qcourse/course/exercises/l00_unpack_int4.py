@@ -1,0 +1,65 @@
+"""Exercise 00.unpack_int4: from packed words back to weights."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from qcourse.course.check import Exercise, Misconception
+
+
+def cases() -> list[tuple]:
+    """Return (words int64 [n], scale, zero_point): 0x76543210 holds the codes 0 to 7 in order."""
+    return [
+        (torch.tensor([0x76543210]), 1.0, 0),
+        (torch.tensor([0x76543210, 0x8F9A1B2C]), 0.5, 8),
+        (torch.tensor([0xFEDCBA98, 0x13579BDF]), 0.02, 7),
+    ]
+
+
+def values(
+    words: Tensor,
+    scale: float,
+    zero: int,
+    mask: int = 15,
+    shift: int = 4,
+    high: bool = False,
+    after: bool = False,
+) -> Tensor:
+    """Take eight codes from each word, the first from the lowest bits, and scale them."""
+    places = range(7, -1, -1) if high else range(8)
+    codes = [int(word) >> shift * place & mask for word in words for place in places]
+    return torch.tensor([code * scale - zero if after else (code - zero) * scale for code in codes])
+
+
+def codes_only(words: Tensor, scale: float, zero: int) -> Tensor:
+    """Return the codes."""
+    return values(words, 1.0, 0)
+
+
+EXERCISE = Exercise(
+    cases=cases,
+    reference=values,
+    misconceptions=(
+        Misconception(
+            "highest first",
+            partial(values, high=True),
+            "Start at the lowest four bits: shift by 4 * i, i = 0 to 7.",
+        ),
+        Misconception(
+            "no mask",
+            partial(values, mask=-1),
+            "After the shift the higher codes are still there: keep four bits, & 15.",
+        ),
+        Misconception(
+            "zero after scale",
+            partial(values, after=True),
+            "The zero point is a code: subtract it before you multiply by the scale.",
+        ),
+        Misconception("codes", codes_only, "Those are the codes: a weight is (code - zero_point) * scale."),
+        Misconception(
+            "one bit each", partial(values, shift=1), "The codes lie four bits apart: shift by 4 * i."
+        ),
+    ),
+    praise="A kernel does this for every weight it reads: shift, mask, subtract, multiply.",
+)

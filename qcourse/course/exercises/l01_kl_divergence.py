@@ -1,0 +1,77 @@
+"""Exercise 01.kl_divergence: how far a model's predictions moved from those of another."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from qcourse.course.check import Exercise, Misconception
+
+
+def cases() -> list[tuple]:
+    """Return (logits of the original, logits of the other), each [positions, vocabulary]."""
+    draw = torch.Generator().manual_seed(11)
+    found = []
+    for positions, words in ((1, 3), (5, 16), (12, 40)):
+        logits = 2 * torch.randn(positions, words, generator=draw)
+        found.append((logits, logits + torch.randn(positions, words, generator=draw)))
+    return found
+
+
+def divergence(
+    original: Tensor, other: Tensor, bits: bool = False, total: bool = False, mean: bool = False
+) -> float:
+    """Sum p * log(p / q) over the vocabulary, then average over positions, in float64."""
+    p, q = original.double().softmax(-1), other.double().softmax(-1)
+    each = (p * (p / q).log()).sum(-1)
+    value = each.sum() if total else each.mean() / (p.shape[-1] if mean else 1)
+    return float(value / torch.tensor(2.0).log() if bits else value)
+
+
+def of_logits(original: Tensor, other: Tensor) -> float:
+    """Weight differences of logits, which are no log-probabilities yet."""
+    return float((original.softmax(-1) * (original - other)).sum(-1).mean())
+
+
+def cross_entropy(original: Tensor, other: Tensor) -> float:
+    """Forget the entropy of the original."""
+    return float(-(original.softmax(-1) * other.log_softmax(-1)).sum(-1).mean())
+
+
+EXERCISE = Exercise(
+    cases=cases,
+    reference=divergence,
+    misconceptions=(
+        Misconception(
+            "direction",
+            lambda original, other: divergence(other, original),
+            "The direction: average over what the original model predicts, KL(original || other). KL is not "
+            "symmetric.",
+        ),
+        Misconception(
+            "bits", partial(divergence, bits=True), "That is in bits: use the natural logarithm, for nats."
+        ),
+        Misconception(
+            "sum over positions",
+            partial(divergence, total=True),
+            "Average over the positions; you summed them.",
+        ),
+        Misconception(
+            "mean over vocabulary",
+            partial(divergence, mean=True),
+            "Sum over the vocabulary: p already weighs the tokens. The mean is taken over positions only.",
+        ),
+        Misconception(
+            "logits",
+            of_logits,
+            "Logits are no log-probabilities: take log_softmax of both before you subtract.",
+        ),
+        Misconception(
+            "cross entropy",
+            cross_entropy,
+            "That is the cross entropy: it is not 0 for equal models. Subtract log q from log p.",
+        ),
+    ),  # fmt: skip
+    praise="0 where nothing moved, never below 0: it sees every change, also of tokens that did not come.",
+    tolerance=1e-4,
+)
