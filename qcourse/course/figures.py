@@ -30,14 +30,10 @@ def bars(
     errors: Mapping[str, tuple] | None = None,
     log: bool = False,
 ) -> Any:
-    """Draw one bar a name; `errors` maps names to (low, high) interval ends.
-
-    On a log axis, which has no zero for a bar to stand on, each value is a point.
-    """
+    """Draw one bar a name; `errors` maps names to (low, high) interval ends."""
     figure, ax = axes(title, y=y)
     colours = [COLOURS[index % len(COLOURS)] for index in range(len(values))]
-    draw = ax.scatter if log else ax.bar
-    draw(list(values), list(values.values()), color=colours)
+    ax.bar(list(values), list(values.values()), color=colours)
     for index, name in enumerate(values):
         if errors and name in errors:
             ax.vlines(index, *errors[name], color="black")
