@@ -14,9 +14,10 @@ from tqdm.auto import tqdm
 
 from qcourse.calibrate import CalibrationStep, walk
 from qcourse.common import QCourseError
+from qcourse.finetune.cpu import autocast
 from qcourse.finetune.loop import schedule
 from qcourse.finetune.qat import check_trainable
-from qcourse.models import decoder_layers
+from qcourse.models import decoder_layers, products
 from qcourse.numerics.affine import quantize_affine
 from qcourse.numerics.grid import split_groups, storable_scale
 from qcourse.numerics.types import QuantizedWeight
@@ -116,7 +117,7 @@ def outputs(step: CalibrationStep, hidden: list[Tensor]) -> list[Tensor]:
 
 def prepare_layer(step: CalibrationStep, bits: int, group_size: int, symmetric: bool) -> None:
     """Let a layer compute with rounded float32 weights; those and their scales become trainable."""
-    step.layer.requires_grad_(False)
+    products.widen(step.layer).requires_grad_(False)  # where there is no autocast
     for linear in step.linears().values():
         linear.weight = nn.Parameter(linear.weight.detach().float())
         start = quantize_affine(linear.weight.detach(), bits, group_size, symmetric, search=True)
@@ -146,7 +147,7 @@ def train_layer(
         hidden, arguments, target = parts[count % len(parts)]
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * schedule(count, steps)
-        with torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with autocast(device, dtype):
             output = step.layer(hidden, **arguments)
         output = output[0] if isinstance(output, tuple) else output
         optimizer.zero_grad(set_to_none=True)

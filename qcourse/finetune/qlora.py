@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from qcourse.common import QCourseError
-from qcourse.models import linears
+from qcourse.models import linears, products
 from qcourse.models.library_limits import dequantizes_rightly, settle_4bit_layers
 from qcourse.numerics.codebook import quantize_codebook
 from qcourse.numerics.types import QuantizedWeight
@@ -38,7 +38,7 @@ class QuantizedLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Return x @ weight.T + bias in x's dtype; x [..., in]."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return nn.functional.linear(x, self.weight.to(x.dtype), bias)
+        return products.linear(x, self.weight.to(x.dtype), bias)
 
 
 def has_bitsandbytes() -> bool:
@@ -90,7 +90,7 @@ def _bitsandbytes_layer(linear: nn.Linear, double_quantization: bool) -> nn.Modu
         linear.in_features,
         linear.out_features,
         linear.bias is not None,
-        compute_dtype=linear.weight.dtype,
+        compute_dtype=products.product_dtype(linear.weight),
         compress_statistics=double_quantization,
         quant_type="nf4",
         device="meta",

@@ -39,6 +39,12 @@ def has_bf16_products() -> bool:
         return True  # this torch does not say: leave its own kernels in place
 
 
+def product_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the dtype to multiply a tensor in: its own, or float32 for bf16 on a CPU without bf16 units."""
+    slow = tensor.dtype == torch.bfloat16 and tensor.device.type == "cpu" and not has_bf16_products()
+    return torch.float32 if slow else tensor.dtype
+
+
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return inputs [..., in] times weight [out, in] transposed, plus bias, in the dtype of the inputs.
 
@@ -46,7 +52,7 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     the same, products exact and sums in float32. A single row (decoding) is read once either way and stays.
     """
     rows = inputs.numel() // max(1, inputs.shape[-1])
-    if inputs.dtype != torch.bfloat16 or inputs.device.type != "cpu" or rows < 2 or has_bf16_products():
+    if rows < 2 or product_dtype(inputs) == inputs.dtype:
         return nn.functional.linear(inputs, weight, bias)
     found = nn.functional.linear(inputs.float(), weight.float(), None if bias is None else bias.float())
     return found.to(torch.bfloat16)

@@ -48,6 +48,14 @@ def test_a_widened_model_has_the_same_tensors_and_gradients(without_units):
         assert torch.allclose(ours.grad.float(), theirs.grad.float(), rtol=0.05, atol=0.05)
 
 
+def test_bf16_is_multiplied_in_float32_without_units_only(without_units, monkeypatch):
+    bf16 = torch.zeros(2, dtype=torch.bfloat16)
+    assert products.product_dtype(bf16) == torch.float32
+    monkeypatch.setattr(products, "has_bf16_products", lambda: True)
+    assert products.product_dtype(bf16) == torch.bfloat16
+    assert products.product_dtype(bf16.half()) == torch.float16
+
+
 def test_nothing_changes_where_there_are_units(monkeypatch):
     monkeypatch.setattr(products, "has_bf16_products", lambda: True)
     model = torch.nn.Sequential(torch.nn.Linear(32, 48)).bfloat16()
