@@ -1,0 +1,87 @@
+"""Exercise 03.outlier_product: LLM.int8()'s decomposition."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from qcourse.course.check import Exercise, Misconception
+
+
+def cases() -> list[tuple]:
+    """Return (x [tokens, in], w [out, in], threshold); one or more features reach it, once none."""
+    draw = torch.Generator().manual_seed(32)
+    found = []
+    for tokens, inside, outside, large in ((2, 4, 3, 1), (6, 24, 5, 3), (3, 8, 4, 0)):
+        x, w = torch.randn(tokens, inside, generator=draw), torch.randn(outside, inside, generator=draw)
+        x[0, :large], x[1, :large] = -40.0, 0.9
+        x[0, 1:large] = 30.0
+        found.append((x, w, 6.0))
+    return found
+
+
+def int8(values: Tensor) -> Tensor:
+    """Round each row to 127 steps of its absmax, float64."""
+    step = values.double().abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+    return (values.double() / step).round() * step
+
+
+def product(
+    x: Tensor, w: Tensor, threshold: float, apart: bool = True, round_w: bool = True, signed: bool = False
+) -> Tensor:
+    """Multiply outlier features as they are and the others in int8, and add the two."""
+    sizes = (x if signed else x.abs()).T.tolist()
+    large = torch.tensor([any(value >= threshold for value in feature) for feature in sizes])
+    rest = int8(x[:, ~large]) @ (int8(w[:, ~large]) if round_w else w[:, ~large].double()).T
+    return rest + x[:, large].double() @ w[:, large].double().T if apart else rest
+
+
+def by_entry(x: Tensor, w: Tensor, threshold: float) -> Tensor:
+    """Keep single entries instead of features."""
+    large = x.abs() >= threshold
+    return x.masked_fill(~large, 0).double() @ w.double().T + int8(x.masked_fill(large, 0)) @ int8(w).T
+
+
+def steps_of_all(x: Tensor, w: Tensor, threshold: float) -> Tensor:
+    """Round before the split: the outlier still sets the step."""
+    large = (x.abs() >= threshold).any(0)
+    return int8(x)[:, ~large] @ int8(w)[:, ~large].T + x[:, large].double() @ w[:, large].double().T
+
+
+EXERCISE = Exercise(
+    cases=cases,
+    reference=product,
+    misconceptions=(
+        Misconception(
+            "all in int8",
+            lambda x, w, threshold: int8(x) @ int8(w).T,
+            "Nothing is kept apart: features whose "
+            "magnitude reaches the threshold are multiplied as they are.",
+        ),
+        Misconception(
+            "dropped", partial(product, apart=False), "The outlier features are left out: add their product."
+        ),
+        Misconception(
+            "signed",
+            partial(product, signed=True),
+            "Compare the magnitude: a feature may be large and negative.",
+        ),
+        Misconception(
+            "step before the split",
+            steps_of_all,
+            "Split first: rounded together with the outlier, the other features still have its step.",
+        ),
+        Misconception(
+            "entries",
+            by_entry,
+            "Keep whole features (columns of x), for every token, once any token reaches it.",
+        ),
+        Misconception(
+            "weight not rounded",
+            partial(product, round_w=False),
+            "The weight of the other features is int8 too.",
+        ),
+    ),  # fmt: skip
+    praise="The outliers no longer set anyone's step; a few columns are paid for in 16 bits.",
+    tolerance=1e-4,
+)
