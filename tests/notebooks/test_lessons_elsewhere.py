@@ -18,7 +18,9 @@ def executed(lesson, model, tmp_path):
     settings = {"QCOURSE_MODEL": str(model), "QCOURSE_HOME": str(tmp_path), "MPLBACKEND": "agg",
                 "QCOURSE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}  # fmt: skip
     command = [sys.executable, "-m", "tests.pretended_lesson", lesson]
-    done = subprocess.run(command, cwd=repository(), env=os.environ | settings, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=repository(), env=os.environ | settings, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 

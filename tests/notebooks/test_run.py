@@ -72,8 +72,9 @@ def test_on_another_model(path, qwen2, tmp_path, monkeypatch):
         assert "not applicable" in shown
 
 
-@pytest.mark.parametrize("path", [path for path in LESSONS if path.name[:2] in ("00", "06")],
-                         ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in LESSONS if path.name[:2] in ("00", "06")], ids=lambda path: path.stem
+)
 def test_the_solutions_pass_their_checks(path, qwen2, tmp_path, monkeypatch):
     notebook = execute(FOLDER / "solutions" / path.name, tmp_path, monkeypatch, str(qwen2))
     assert "not tried" not in printed(notebook) and " passed:" in printed(notebook)
