@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from qcourse.calibrate.hub import hub_revision, hub_texts, is_hub
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, read_text
 
 FOREIGN_TOKENS_PER_BYTE = 0.7
 CHARACTERS = 2_000_000  # about 1,000 windows of 512 tokens in English, to draw 64 or 128 from
@@ -84,10 +84,7 @@ def read_texts(source: Path | str, characters: int = CHARACTERS) -> list[str]:
     if is_hub(source):
         return hub_texts(str(source), characters)
     path = Path(source)
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise QCourseError(f"{path} cannot be read as UTF-8 text: {error.__class__.__name__}") from error
+    content = read_text(path)
     if path.suffix != ".jsonl":
         return [content]
     try:

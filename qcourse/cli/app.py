@@ -18,6 +18,7 @@ COMMANDS = (
     "evaluate",
     "serve",
     "loadtest",
+    "watch",
     "plan",
     "claims",
     "sweep",

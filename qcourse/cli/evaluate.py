@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from qcourse.cli.options import Answer, answer
+from qcourse.cli.options import Answer, ApiKey, answer
 from qcourse.common.display import interval
 
 
@@ -18,6 +18,7 @@ def command(
     items: Annotated[int | None, typer.Option(help="questions a skill; default 50; 0: none")] = None,
     windows: Annotated[int, typer.Option(help="windows of text")] = 16,
     context: Annotated[int, typer.Option(help="tokens a window")] = 512,
+    api_key: ApiKey = None,
     json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> Answer:
     """Measure perplexity, divergence from --baseline, top-1 agreement and the skills, with 95% intervals.
@@ -30,7 +31,7 @@ def command(
     if (model, baseline, text, items) == ("pico", None, None, None):
         card = model_card()
         return answer(card, json, describe_card(card))
-    row = measure(model, baseline, text, 50 if items is None else items, windows, context)
+    row = measure(model, baseline, text, 50 if items is None else items, windows, context, api_key)
     return answer(row, json, describe(row))
 
 

@@ -3,12 +3,18 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
 
 from qcourse.common import QCourseError, read_text, record_path
 
 if TYPE_CHECKING:
     from qcourse.recipe import Recipe
+
+ApiKey = Annotated[
+    str | None, typer.Option(envvar="QCOURSE_API_KEY", help="the server's key", show_envvar=True)
+]
 
 
 def chosen_recipe(method: str | None, given: str | None, changes: dict[str, Any]) -> "Recipe":

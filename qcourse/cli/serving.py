@@ -11,8 +11,10 @@ from qcourse.common import QCourseError
 ENGINES = ("vllm", "llama.cpp")
 
 
-def checked_engine(path: Path, asked: str | None, kv_cache_dtype: str = "auto") -> str:
-    """Return the engine for an artefact; QCourseError if it cannot load the recipe or is unknown."""
+def checked_engine(
+    path: Path, asked: str | None, kv_cache_dtype: str = "auto", tensor_parallel: int = 1
+) -> str:
+    """Return the engine for an artefact; QCourseError if it cannot load or split it, or is unknown."""
     from qcourse.recipe import check_engine
     from qcourse.recipe.record import find_record
 
@@ -32,7 +34,19 @@ def checked_engine(path: Path, asked: str | None, kv_cache_dtype: str = "auto") 
     record = find_record(path)
     if record is not None and record.recipe is not None:
         check_engine(record.recipe, record.format, engine)
+    if tensor_parallel != 1:
+        check_parallel(path, engine, tensor_parallel, record)
     return engine
+
+
+def check_parallel(path: Path, engine: str, devices: int, record: Any) -> None:
+    """Raise QCourseError, with the arithmetic, where the devices cannot share the model."""
+    from qcourse import models
+    from qcourse.plan.parallel import check_split
+
+    if engine != "vllm":
+        raise QCourseError(f"--tensor-parallel is vLLM's; {engine} here runs on one device: leave it out")
+    check_split(models.shape(str(path)), record.recipe if record else None, devices)
 
 
 def wait(server: Any) -> None:
@@ -43,10 +57,12 @@ def wait(server: Any) -> None:
     raise QCourseError(f"{server.engine} ended by itself; {server.log} has its last words")
 
 
-def start(path: Path | str, engine: str, kv_cache_dtype: str, port: int) -> Any:
+def start(path: Path | str, engine: str, kv_cache_dtype: str = "auto", port: int | None = None,
+          api_key: str | None = None, tensor_parallel: int = 1) -> Any:  # fmt: skip
     """Return the context manager that runs the engine's server."""
     from qcourse import models, serve
 
     if engine == "llama.cpp":
-        return serve.llama_cpp(path, port=port)
-    return serve.vllm(models.resolve(path), kv_cache_dtype=kv_cache_dtype, port=port)
+        return serve.llama_cpp(path, port=port, api_key=api_key)
+    extra = ("--tensor-parallel-size", str(tensor_parallel)) if tensor_parallel > 1 else ()
+    return serve.vllm(models.resolve(path), kv_cache_dtype, port, api_key=api_key, extra=extra)

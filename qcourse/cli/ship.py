@@ -1,19 +1,89 @@
 """qcourse ship: check an artefact and say how to serve it."""
 
+from dataclasses import asdict
+from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qcourse.cli.options import Answer, answer
 
-def command(artefact: Annotated[Path, typer.Argument(help="an artefact folder or a .gguf file")]) -> None:
-    """Check an artefact and print the launch command of every server that reads it."""
+if TYPE_CHECKING:
+    from qcourse.pipeline.ship import Gate, Policy
+
+
+def command(
+    artefact: Annotated[Path, typer.Argument(help="an artefact folder or a .gguf file")],
+    baseline: Annotated[str | None, typer.Option(help="the unquantized model, to measure against")] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="YAML: limits, engine, tensor_parallel, licences")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="folder of the dated report; default: build/ship")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+) -> Answer:
+    """Check files, record and hash, print launch commands; with --baseline and --policy, decide a release."""
+    from qcourse.common import QCourseError
     from qcourse.models import shape
     from qcourse.pipeline.inspect import check
+    from qcourse.pipeline.ship import gates, read_policy
     from qcourse.plan import commands
+    from qcourse.recipe.record import read_record
 
+    if (baseline is None) != (policy is None):
+        raise QCourseError("a release is decided by --baseline and --policy together; give both or neither")
+    rules = read_policy(policy) if policy else None
     found = check(artefact)
-    print(found)
-    context = shape(artefact).context if artefact.is_dir() else 4096
-    for launch in commands(artefact.resolve(), found.format, context=min(4096, context or 4096)):
-        print(f"\n{launch}")
+    context = shape(found.path).context if found.path.is_dir() else 4096
+    launches = commands(found.path.resolve(), found.format, context=min(4096, context or 4096),
+                        gpus=rules.tensor_parallel if rules else 1)  # fmt: skip
+    text = [str(found), *(f"\n{launch}" for launch in launches)]
+    if rules is None:
+        return answer(asdict(found) | {"path": str(artefact)}, json, "\n".join(text))
+    record = read_record(found.path)
+    passed = [*gates(found.path, record, baseline, rules), parallel_gate(found.path, record, baseline, rules)]
+    good = all(gate.passed for gate in passed)
+    values = {"artefact": found.path.name, "date": date.today().isoformat(), "ships": good,
+              "content": found.hash, "recipe": found.recipe, "format": found.format, "baseline": baseline,
+              "policy": asdict(rules), "gates": [asdict(gate) for gate in passed],
+              "launch": {launch.server: launch.command for launch in launches}}  # fmt: skip
+    place = write_report(values, passed, report)
+    verdict = f"{'ships' if good else 'does not ship'}; report: {place}"
+    return answer(values, json, "\n".join([*text, "", *map(str, passed), verdict]), 0 if good else 1)
+
+
+def parallel_gate(path: Path, record: Any, baseline: str, rules: "Policy") -> "Gate":
+    """Return whether the policy's number of devices can share the model, with the arithmetic where not."""
+    from qcourse.models import shape
+    from qcourse.pipeline.ship import gate
+    from qcourse.plan.parallel import check_split
+
+    def fits() -> str:
+        check_split(shape(baseline), record.recipe, rules.tensor_parallel)
+        return f"{rules.tensor_parallel} devices share it in whole heads and groups"
+
+    return gate("tensor parallel", fits)
+
+
+def write_report(values: dict[str, Any], passed: list["Gate"], folder: Path | None) -> Path:
+    """Write the report as NAME-DATE.json and .md and return the latter."""
+    from qcourse.common import atomic_path, results_folder, write_json
+
+    place = (folder or results_folder() / "ship") / f"{values['artefact']}-{values['date']}.md"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_json(place.with_suffix(".json"), values)
+    rows = "\n".join(
+        f"| {each.name} | {'pass' if each.passed else 'FAIL'} | {each.found} |" for each in passed
+    )
+    launch = "\n".join(f"    {command}" for command in values["launch"].values())
+    with atomic_path(place) as temporary:
+        temporary.write_text(
+            f"# {values['artefact']} {'ships' if values['ships'] else 'does not ship'}\n\n"
+            f"{values['date']}, {values['recipe']} as {values['format']}, content {values['content']}, "
+            f"against {values['baseline']}.\n\n| gate | | found |\n|---|---|---|\n{rows}\n\n"
+            f"Launch:\n\n{launch}\n",
+            encoding="utf-8",
+        )
+    return place

@@ -9,7 +9,10 @@ import typer
 def command(
     grid: Annotated[Path, typer.Argument(help="a YAML file: model, recipes, and what to measure")],
 ) -> None:
-    """Quantize and measure every recipe of the grid; rows that the scoreboard has already are kept."""
+    """Quantize and measure every recipe of the grid; rows that the scoreboard has already are kept.
+
+    A grid: {model: pico, recipes: [rtn-w4g128, {method: [gptq, awq], bits: [3, 4]}], windows: 8}
+    """
     from qcourse.pipeline.sweep import read_sweep, sweep
 
     wanted = read_sweep(grid)

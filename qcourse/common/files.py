@@ -103,9 +103,11 @@ def content_hash(path: Path | str) -> str:
     return digest.hexdigest()
 
 
-def read_text(path: Path) -> str:
-    """Return a text file's content; QCourseError if it cannot be read."""
+def read_text(path: Path | str) -> str:
+    """Return a UTF-8 file's content without a byte-order mark; QCourseError if it is missing or no text."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise QCourseError(f"{path} cannot be read: {error}; check the path") from error
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise QCourseError(f"{path} cannot be read: {error.strerror}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise QCourseError(f"{path} cannot be read as UTF-8 text; give a plain text file") from error

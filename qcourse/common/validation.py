@@ -2,6 +2,7 @@
 
 import functools
 import reprlib
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin
 
 from qcourse.common.errors import QCourseError
@@ -50,6 +51,9 @@ def read_as(kind: type[T], values: Any, what: str) -> T:
     """
     from pydantic import ValidationError
 
+    known = [field.name for field in fields(kind)] if is_dataclass(kind) else []
+    if known and isinstance(values, dict) and (unknown := sorted(set(map(str, values)) - set(known))):
+        raise QCourseError(f"{what} has unknown keys {', '.join(unknown)}; known are {', '.join(known)}")
     try:
         return adapter(kind).validate_python(values)
     except ValidationError as error:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from qcourse.common import QCourseError, atomic_folder, write_json
 from qcourse.common.tensor_writer import Part, outlines, save_parts, size
-from qcourse.recipe.record import Record
+from qcourse.recipe.record import Record, write_record
 
 WEIGHTS = "model.safetensors"
 
@@ -65,7 +65,7 @@ def write_folder(
             write_config(temporary, model, quantization)
             if tokenizer is not None:
                 tokenizer.save_pretrained(temporary)
-            write_json(temporary / "recipe.json", record.to_values())
+            write_record(temporary, record)
     except Exception as error:
         raise disk_error(folder, error) from error
     return folder

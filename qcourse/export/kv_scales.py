@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qcourse.common import QCourseError, atomic_folder, record_path, tensor_writer, write_json
+from qcourse.common import QCourseError, atomic_folder, content_hash, record_path, tensor_writer, write_json
 from qcourse.common.checkpoint_files import checkpoint_files
 from qcourse.common.kv_names import Place, is_of_a_cache, place_of
 from qcourse.export import tensor_file
@@ -114,7 +114,11 @@ def _rewrite(folder: Path, scales: dict[str, Tensor], config: dict, calibration_
             write_json(temporary / INDEX, _indexed(index, scales))
         if record_path(temporary).exists():
             note = {"dtype": "fp8", "granularity": "tensor", "calibration_hash": calibration_hash}
-            write_json(record_path(temporary), read_json(record_path(temporary)) | {"kv_cache": note})
+            values = read_json(record_path(temporary)) | {
+                "kv_cache": note,
+                "content": content_hash(temporary),
+            }
+            write_json(record_path(temporary), values)
 
 
 def _indexed(index: dict[str, Any], scales: dict[str, Tensor]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, read_text
 from qcourse.skills import prose
 
 
@@ -83,14 +83,6 @@ def evaluation_tokens(
     starts = range(wanted) if stride < context else spread(wanted, available)
     windows = torch.stack([stream[i * stride : i * stride + context] for i in starts])
     return EvaluationSet(windows, split if text is None else Path(text).name, name_of(tokenizer), stride)
-
-
-def read_text(path: Path | str) -> str:
-    """Return a UTF-8 text file's content; QCourseError if it is missing or not text."""
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise QCourseError(f"{path} cannot be read as UTF-8 text; give a plain text file") from error
 
 
 def join(tokenizer: Any, documents: list[str]) -> Tensor:

@@ -10,16 +10,15 @@ if TYPE_CHECKING:
     from qcourse.measure import LogitSource
 
 
-def measure(
-    model: str, baseline: str | None, text: Path | None, items: int, windows: int, context: int
-) -> dict[str, Any]:
+def measure(model: str, baseline: str | None, text: Path | None, items: int, windows: int, context: int,
+            api_key: str | None = None) -> dict[str, Any]:  # fmt: skip
     """Return one scoreboard row as plain values; skills as {skill: {"accuracy", "interval"}}."""
     from qcourse import models
     from qcourse.measure import EvaluationConfig, evaluate, evaluation_tokens
     from qcourse.skills import asked_of
 
     reference = models.load(baseline) if baseline else None
-    with source(model, baseline) as (logits, tokenizer):
+    with source(model, baseline, api_key) as (logits, tokenizer):
         asked = asked_of(origin(model, baseline) or model, bool(tokenizer.chat_template))
         tokens = evaluation_tokens(tokenizer, windows, context, text=text)
         row = evaluate(logits, reference, tokens, recipe=recipe_name(model), artefact=artefact(model),
@@ -46,14 +45,16 @@ def flips_of(reference: Any, source: Any, asked: tuple[str, ...], n: int, tokeni
 
 
 @contextmanager
-def source(model: str, baseline: str | None) -> Iterator[tuple["LogitSource", Any]]:
+def source(
+    model: str, baseline: str | None, api_key: str | None = None
+) -> Iterator[tuple["LogitSource", Any]]:
     """Yield (logit source, tokenizer) of what was named; servers started for it are stopped."""
     from qcourse import models, serve
     from qcourse.measure import as_source
 
     if model.startswith(("http://", "https://")):
         tokenizer = tokenizer_of(model, baseline)
-        with serve.connect(model) as server:
+        with serve.connect(model, api_key=api_key) as server:
             yield server, tokenizer
     elif model.endswith(".gguf"):
         tokenizer = tokenizer_of(model, baseline)

@@ -37,17 +37,40 @@ def check(path: Path) -> Artefact:
 
     if not path.exists():
         raise QCourseError(f"{path} does not exist; qcourse quantize MODEL --output {path} makes one")
+    path = artefact_of(path)
     record = read_record(path)
     if record.recipe is None:
         raise QCourseError(
             f"{path} has no recipe in {record_path(path).name}; write it with qcourse quantize"
         )
     check_files(path)
+    check_content(path, record.content)
     rows = compatibility(record.recipe, record.format)
     engines = {row["engine"]: row["loads"] for row in rows if row["loads"] != "no"}
     return Artefact(
         path, record.name, record.format, total_bytes(path), content_hash(path), tuple(engines.items())
     )
+
+
+def artefact_of(path: Path) -> Path:
+    """Return the GGUF file with a record that a folder without its own holds, if it is one; else the path."""
+    if not path.is_dir() or record_path(path).exists():
+        return path
+    inside = [file for file in path.glob("*.gguf") if record_path(file).exists()]
+    return inside[0] if len(inside) == 1 else path
+
+
+def check_content(path: Path, recorded: str) -> None:
+    """Raise QCourseError unless the artefact's bytes are those that its record was written for."""
+    if not recorded:
+        raise QCourseError(
+            f"the record of {path} holds no hash of its content; write the artefact again to ship it"
+        )
+    if (found := content_hash(path)) != recorded:
+        raise QCourseError(
+            f"{path} is not what its record describes: its content hashes to {found[:16]}, the record says "
+            f"{recorded[:16]}; a file was changed after it was written, so write the artefact again"
+        )
 
 
 def check_files(path: Path) -> None:

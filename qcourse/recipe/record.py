@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_serializer, field_validator
 
-from qcourse.common import QCourseError, record_path, write_json
+from qcourse.common import QCourseError, content_hash, record_path, write_json
 from qcourse.common.provenance import arithmetic, versions
 from qcourse.common.validation import read_as
 from qcourse.recipe.recipe import Recipe
@@ -44,6 +44,7 @@ class Record(Fact):
     recipe: None for a checkpoint that no recipe describes; recipe_hash: over its every field.
     transforms, layers, kept: what became of each decoder layer and linear, and which were kept in 16 bits.
     made_by: what decided the artefact beside the recipe (a library and its script, settings of a training).
+    content: `content_hash` of the artefact itself, by which `ship` notices a changed byte; "" of older ones.
     """
 
     format: str
@@ -61,6 +62,7 @@ class Record(Fact):
     versions: dict[str, str]
     machine: dict[str, Any]
     date: str
+    content: str = ""
 
     @field_validator("recipe", mode="before")
     @classmethod
@@ -96,8 +98,8 @@ def new_record(recipe: Recipe | None, format: str, facts: dict[str, Any]) -> Rec
 
 
 def write_record(artefact: Path | str, record: Record) -> None:
-    """Write the record of an artefact that is there: in its folder, or FILE.recipe.json beside a file."""
-    write_json(record_path(artefact), record.to_values())
+    """Write the record of an artefact that is there, with its hash: in its folder, or FILE.recipe.json."""
+    write_json(record_path(artefact), record.to_values() | {"content": content_hash(artefact)})
 
 
 def read_record(artefact: Path | str) -> Record:

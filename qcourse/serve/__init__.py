@@ -3,9 +3,11 @@
 from qcourse.serve.connect import RemoteServer, connect
 from qcourse.serve.drift import DriftMonitor, DriftReport
 from qcourse.serve.llama_cpp_server import LlamaCppServer, llama_cpp
-from qcourse.serve.loadtest import LoadTest, loadtest
+from qcourse.serve.load_figures import LoadTest, knee
+from qcourse.serve.loadtest import loadtest
 from qcourse.serve.metrics import Metrics, metrics
 from qcourse.serve.server import Server
+from qcourse.serve.vllm_bench import side_by_side
 from qcourse.serve.vllm_install import find_vllm
 from qcourse.serve.vllm_server import VLLMServer, vllm
 
@@ -20,8 +22,10 @@ __all__ = [
     "VLLMServer",
     "connect",
     "find_vllm",
+    "knee",
     "llama_cpp",
     "loadtest",
     "metrics",
+    "side_by_side",
     "vllm",
 ]

@@ -3,10 +3,8 @@
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-import httpx
-
 from qcourse.serve.loadtest import served_model
-from qcourse.serve.server import TIMEOUT, Server
+from qcourse.serve.server import Server
 from qcourse.serve.vllm_logits import from_text, full_logits
 
 if TYPE_CHECKING:
@@ -19,13 +17,11 @@ class RemoteServer(Server):
     engine = "url"
     hash = None  # nobody can tell what a URL serves: results are never taken from the cache
 
-    def __init__(self, url: str, vocabulary: int | None = None) -> None:
-        self.url = url.rstrip("/").removesuffix("/v1")
-        self.model = served_model(f"{self.url}/v1")
+    def __init__(self, url: str, vocabulary: int | None = None, api_key: str | None = None) -> None:
+        self.connect(url.rstrip("/").removesuffix("/v1"), api_key)
+        self.model = served_model(f"{self.url}/v1", api_key)
         self.vocabulary = vocabulary
         self.has_chat_template = True
-        once = httpx.Limits(max_keepalive_connections=0)
-        self.http = httpx.Client(base_url=self.url, timeout=TIMEOUT, limits=once)
         self.process = SimpleNamespace(running=True, log=self.url, stop=lambda: None)
 
     @property
@@ -38,9 +34,9 @@ class RemoteServer(Server):
         return full_logits(self, tokens, from_text)
 
 
-def connect(url: str, vocabulary: int | None = None) -> RemoteServer:
+def connect(url: str, vocabulary: int | None = None, api_key: str | None = None) -> RemoteServer:
     """Return a server by its URL, with or without /v1; QCourseError if no OpenAI server answers.
 
-    vocabulary: number of tokens, default what its log-probabilities show.
+    vocabulary: number of tokens, default what its log-probabilities show; api_key: default QCOURSE_API_KEY.
     """
-    return RemoteServer(url, vocabulary)
+    return RemoteServer(url, vocabulary, api_key)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import cached_property
 from importlib import util
 from pathlib import Path
 from statistics import median
@@ -12,9 +13,11 @@ import numpy as np
 from qcourse.common import QCourseError, cache_folder
 from qcourse.common.gguf_header import check_gguf_header
 from qcourse.common.latency import Latency
+from qcourse.serve.engine_report import EngineReport, check_kv_cache, llama_report
+from qcourse.serve.keys import VARIABLE, chosen_key
 from qcourse.serve.ports import choose_port
 from qcourse.serve.process import ServerProcess
-from qcourse.serve.server import Server
+from qcourse.serve.server import Server, served_name
 from qcourse.serve.timing import random_prompts
 
 if TYPE_CHECKING:
@@ -30,9 +33,10 @@ class LlamaCppServer(Server):
     engine = "llama.cpp"
 
     def __init__(
-        self, path: Path, port: int, process: ServerProcess, kv_cache_dtype: str, threads: int
-    ) -> None:
-        super().__init__(path, port, process)
+        self, path: Path, port: int, process: ServerProcess, kv_cache_dtype: str, threads: int,
+        api_key: str = "",
+    ) -> None:  # fmt: skip
+        super().__init__(path, port, process, api_key)
         self.kv_cache_dtype, self.threads = kv_cache_dtype, threads
         self.dtype = path.stem
 
@@ -48,6 +52,15 @@ class LlamaCppServer(Server):
         self.vocabulary, self.has_chat_template = info["vocabulary"], info["chat_template"]
         self.versions = {"llama_cpp_python": info["version"]}
         return self
+
+    @cached_property
+    def report(self) -> EngineReport:
+        """The engine's own report of its KV cache."""
+        return llama_report(self.log)
+
+    def check_report(self) -> None:
+        """Check that llama.cpp allocated the asked KV cache."""
+        check_kv_cache(self.engine, self.kv_cache_dtype, self.report.kv_cache_dtype)
 
     def logits(self, tokens: "Tensor") -> "Tensor":
         """Return exact logits float32 [B, T, V] after each of the tokens int64 [B, T]."""
@@ -85,12 +98,14 @@ def llama_cpp(
     context: int = 2048,
     *,
     threads: int | None = None,
+    api_key: str | None = None,
     timeout: float = 120,
     progress: bool = True,
 ) -> LlamaCppServer:
     """Start llama.cpp on a GGUF file and return the server once it answers; use it in a `with` block.
 
-    kv_cache_dtype: "auto" (f16), "f32" or "q8_0"; threads: default OMP_NUM_THREADS or all.
+    kv_cache_dtype: "auto" (f16), "f32" or "q8_0"; threads: default OMP_NUM_THREADS or all;
+    api_key: default a random one, "" for none.
     Raises QCourseError: no GGUF file, port taken, llama-cpp-python not installed, a file it cannot load.
     """
     path = Path(gguf).resolve()
@@ -106,10 +121,12 @@ def llama_cpp(
     number = choose_port(port)
     count = threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count()
     command = [
-        sys.executable, str(WORKER), "--model", str(path), "--name", path.stem,
+        sys.executable, str(WORKER), "--model", str(path), "--name", served_name(path),
         "--kv", KV_TYPES[kv_cache_dtype], "--port", str(number), "--context", str(context),
         "--threads", str(count), "--verbose",
     ]  # fmt: skip
     log = cache_folder() / "logs" / f"llama-cpp-{number}.log"
-    process = ServerProcess("llama.cpp", command, dict(os.environ), log)
-    return LlamaCppServer(path, number, process, KV_TYPES[kv_cache_dtype], count).start(timeout, progress)
+    key = chosen_key(api_key)
+    process = ServerProcess("llama.cpp", command, {**os.environ, VARIABLE: key}, log)
+    server = LlamaCppServer(path, number, process, KV_TYPES[kv_cache_dtype], count, key)
+    return server.start(timeout, progress)

@@ -1,172 +1,119 @@
-"""A load test of any OpenAI-compatible URL: times to first token and per token, throughput, failures."""
+"""A load test of any OpenAI-compatible URL: requests in a closed or an open loop, each answer timed."""
 
-import asyncio
 import json
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from statistics import mean, quantiles
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import httpx
 
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, read_text
+from qcourse.serve.keys import VARIABLE, headers
+from qcourse.serve.load_figures import Answer, LoadTest, summary
+from qcourse.serve.streams import request_body, run, send_all
 
-SYLLABLES = ("ka", "lo", "mi", "ren", "sto", "va", "ul", "pe", "dra", "nis", "tor", "wi")
-
-
-@dataclass(frozen=True)
-class LoadTest:
-    """What a run showed; times in seconds. `errors` are the reasons of failed requests.
-
-    ttft: to the first token; tpot: per further token; both as mean, median and 95th percentile.
-    """
-
-    concurrency: int
-    requests: int
-    seconds: float
-    output_tokens: int
-    prompt_tokens: int
-    ttft: dict[str, float]
-    tpot: dict[str, float]
-    output_tokens_per_second: float
-    requests_per_second: float
-    errors: list[str] = field(default_factory=list)
-
-    def asdict(self) -> dict[str, Any]:
-        """Return the fields as a dict, ready for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One streamed answer: seconds to its first and last token, and the tokens that the server counted."""
-
-    first: float
-    last: float
-    output_tokens: int
-    prompt_tokens: int
+# Ids that every vocabulary of 512 or more has, none of them a special token of the usual families.
+TOKENS = range(256, 512)
+LIMITS = ("ttft", "tpot", "e2e")
 
 
 def loadtest(
     url: str,
-    concurrency: int = 4,
+    concurrency: int | None = 4,
     n_requests: int = 16,
     *,
-    prompt_words: int = 40,
+    rate: float | None = None,
+    prompt_tokens: int = 64,
     new_tokens: int = 32,
+    lengths: Sequence[tuple[int, int]] | None = None,
     prompts: Sequence[str | list[int]] | None = None,
+    limits: Mapping[str, float] | None = None,
+    warmup: int | None = None,
     model: str | None = None,
+    api_key: str | None = None,
     timeout: float = 300,
-    seed: int = 0,
+    seed: int | None = None,
+    progress: bool = False,
 ) -> LoadTest:
-    """Send n_requests completions, at most `concurrency` at a time, and stream the answers.
+    """Send n_requests completions and stream the answers, after `warmup` requests that do not count.
 
-    prompts: texts or token ids, taken in turn (default: random words, so that no prefix is cached).
+    Closed loop: `concurrency` clients, each sends again when its answer is there. Open loop: `rate` requests
+    a second on average, at the times of a Poisson process, whatever is still unanswered.
+    lengths: (prompt, output) tokens to draw from, default the two given; prompts: texts or token ids taken in
+    turn, default random ids that were never sent before, so that no prefix is cached. warmup: default one a
+    client, at most 4. limits: of ttft, tpot, e2e in seconds, for goodput. seed: None for fresh prompts.
     Raises QCourseError if the URL does not answer as an OpenAI server, or if every request fails.
     """
-    if concurrency < 1 or n_requests < 1:
-        raise QCourseError(
-            f"{n_requests} requests at concurrency {concurrency} test nothing; give at least 1"
-        )
+    check(concurrency, rate, n_requests, limits)
     base = url.rstrip("/").removesuffix("/v1") + "/v1"
-    model = model or served_model(base)
-    texts = prompts or random_prompts(n_requests, prompt_words, seed)
-    bodies = [request_body(model, texts[i % len(texts)], new_tokens) for i in range(n_requests)]
-    start = time.perf_counter()
-    found = run(send_all(base, bodies, concurrency, timeout))
-    return summary(found, concurrency, time.perf_counter() - start)
+    model = model or served_model(base, api_key)
+    chooser = random.Random(seed)
+    warm = min(4, concurrency or 1) if warmup is None else warmup
+    sizes = chooser.choices(lengths or [(prompt_tokens, new_tokens)], k=warm + n_requests)
+    asked = [(prompts[i % len(prompts)], out) if prompts else (random_prompt(size, chooser), out)
+             for i, (size, out) in enumerate(sizes)]  # fmt: skip
+    bodies = [request_body(model, prompt, out) for prompt, out in asked]
+    starts = arrivals(n_requests, rate, chooser)
+
+    async def all_of_it() -> tuple[list[Answer | str], float]:
+        none = httpx.Limits(max_connections=None, max_keepalive_connections=concurrency)
+        options = {"base_url": base, "timeout": timeout, "limits": none, "headers": headers(api_key)}
+        async with httpx.AsyncClient(**options) as client:
+            await send_all(client, bodies[:warm], concurrency, [0.0] * warm, progress=False)
+            start = time.perf_counter()
+            found = await send_all(client, bodies[warm:], concurrency, starts, progress)
+            return found, time.perf_counter() - start
+
+    found, seconds = run(all_of_it())
+    closed = None if rate else concurrency
+    return summary(found, seconds, concurrency=closed, rate=rate, limits=limits)
 
 
-def run(work: Any) -> Any:
-    """Run a coroutine to its end, also inside a notebook, whose thread already runs an event loop."""
+def check(concurrency: int | None, rate: float | None, n: int, limits: Mapping[str, float] | None) -> None:
+    """Raise QCourseError for a load that is none, and for limits of unknown times."""
+    if n < 1 or (rate is None and (concurrency or 0) < 1) or (rate is not None and not 0 < rate < 1e6):
+        load = f"at {rate} a second" if rate is not None else f"at concurrency {concurrency}"
+        raise QCourseError(f"{n} requests {load} test nothing; give at least 1, and a rate above 0")
+    if unknown := sorted(set(limits or ()) - set(LIMITS)):
+        raise QCourseError(f"no limit can be set on {', '.join(unknown)}; known are {', '.join(LIMITS)}")
+
+
+def read_lengths(path: Path) -> list[tuple[int, int]]:
+    """Return (prompt, output) tokens of a JSONL file of {"prompt_tokens": n, "output_tokens": m} lines."""
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    from concurrent.futures import ThreadPoolExecutor
+        rows = [json.loads(line) for line in read_text(path).splitlines() if line.strip()]
+        found = [(int(row["prompt_tokens"]), int(row["output_tokens"])) for row in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        raise QCourseError(
+            f'{path} must hold lines such as {{"prompt_tokens": 300, "output_tokens": 80}}: {error}'
+        ) from error
+    if not found or min(map(min, found)) < 1:
+        raise QCourseError(f"{path} must hold at least one line, and lengths of at least 1")
+    return found
 
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()
+
+def random_prompt(tokens: int, chooser: random.Random) -> list[int]:
+    """Return a prompt of random token ids."""
+    return chooser.choices(TOKENS, k=tokens)
 
 
-def served_model(base: str) -> str:
-    """Return the first model that the server lists; QCourseError if it lists none."""
+def arrivals(count: int, rate: float | None, chooser: random.Random) -> list[float]:
+    """Return the seconds at which requests are sent: gaps of a Poisson process, all 0 for a closed loop."""
+    now, found = 0.0, []
+    for _ in range(count):
+        found.append(now)
+        now += chooser.expovariate(rate) if rate else 0.0
+    return found
+
+
+def served_model(base: str, api_key: str | None = None) -> str:
+    """Return the first model that the server lists; QCourseError if it lists none or wants another key."""
     try:
-        answer = httpx.get(f"{base}/models", timeout=10)
+        answer = httpx.get(f"{base}/models", timeout=10, headers=headers(api_key))
+        if answer.status_code == 401:
+            raise QCourseError(f"{base} wants another API key (401); give it by --api-key or {VARIABLE}")
         answer.raise_for_status()
         return answer.json()["data"][0]["id"]
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
         raise QCourseError(f"{base} does not answer as an OpenAI server: {error}; check the URL") from error
-
-
-def random_prompts(count: int, words: int, seed: int) -> list[str]:
-    """Return texts of invented words, each beginning differently."""
-    chooser = random.Random(seed)
-    return [
-        " ".join("".join(chooser.choices(SYLLABLES, k=chooser.randint(1, 3))) for _ in range(words))
-        for _ in range(count)
-    ]
-
-
-def request_body(model: str, prompt: str | list[int], new_tokens: int) -> dict:
-    """Return a streaming completion request that runs to its full length where the server allows it."""
-    return {"model": model, "prompt": prompt, "max_tokens": new_tokens, "temperature": 0, "stream": True,
-            "stream_options": {"include_usage": True}, "ignore_eos": True}  # fmt: skip
-
-
-async def send_all(base: str, bodies: list[dict], concurrency: int, timeout: float) -> list[Answer | str]:
-    """Send the requests, at most `concurrency` at a time; return answers or the reasons of failures."""
-    limits = httpx.Limits(max_connections=concurrency)
-    async with httpx.AsyncClient(base_url=base, timeout=timeout, limits=limits) as client:
-        gate = asyncio.Semaphore(concurrency)
-        return await asyncio.gather(*(send(client, gate, body) for body in bodies))
-
-
-async def send(client: httpx.AsyncClient, gate: asyncio.Semaphore, body: dict) -> Answer | str:
-    """Stream one answer and time its tokens."""
-    async with gate:
-        start = time.perf_counter()
-        times: list[float] = []
-        usage: dict = {}
-        try:
-            async with client.stream("POST", "/completions", json=body) as answer:
-                if answer.status_code != 200:
-                    return f"{answer.status_code}: {(await answer.aread()).decode(errors='replace')[:200]}"
-                async for line in answer.aiter_lines():
-                    if line.startswith("data: {"):
-                        event = json.loads(line.removeprefix("data: "))
-                        usage = event.get("usage") or usage
-                        if event.get("choices"):
-                            times.append(time.perf_counter() - start)
-        except (httpx.HTTPError, ValueError) as error:
-            return f"{type(error).__name__}: {error}"
-        if not times:
-            return "the answer held no token"
-        return Answer(
-            times[0], times[-1], usage.get("completion_tokens", len(times)), usage.get("prompt_tokens", 0)
-        )
-
-
-def summary(found: list[Answer | str], concurrency: int, seconds: float) -> LoadTest:
-    """Return the figures of a run; QCourseError with the first reason if no request succeeded."""
-    answers = [item for item in found if isinstance(item, Answer)]
-    errors = [item for item in found if isinstance(item, str)]
-    if not answers:
-        raise QCourseError(f"all {len(found)} requests failed, the first with: {errors[0]}")
-    tokens = sum(item.output_tokens for item in answers)
-    per_token = [
-        (item.last - item.first) / (item.output_tokens - 1) for item in answers if item.output_tokens > 1
-    ]
-    return LoadTest(
-        concurrency, len(found), seconds, tokens, sum(item.prompt_tokens for item in answers),
-        spread([item.first for item in answers]), spread(per_token or [float("nan")]),
-        tokens / seconds, len(answers) / seconds, errors,
-    )  # fmt: skip
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Return mean, median and 95th percentile."""
-    cuts = quantiles(values, n=20, method="inclusive") if len(values) > 1 else values * 19
-    return {"mean": mean(values), "p50": cuts[9], "p95": cuts[18]}

@@ -11,21 +11,29 @@ TELLING = re.compile(
 VAGUE = ("Engine core initialization failed", "WorkerProc initialization failed", "pydantic_core")
 
 
+def said(log: Path) -> str:
+    """Return the text of a log, "" without one; no more than its size, for a device never ends."""
+    if not log.exists():
+        return ""
+    with log.open("rb") as stream:
+        return stream.read(log.stat().st_size).decode(errors="replace")
+
+
 def cause(log: Path, lines: int = 400) -> str:
     """Return the last line of a log that names an error, shortened; else its last line.
 
     Lines that only point to another ("see root cause above") are passed over; after a line that ends in a
     colon, the indented ones that follow belong to it.
     """
-    text = log.read_text(errors="replace").splitlines()[-lines:] if log.exists() else []
+    text = said(log).splitlines()[-lines:]
     clean = [line for raw in text if (line := PREFIX.sub("", raw)).strip()]
     telling = [
         index for index, line in enumerate(clean)
         if TELLING.search(line) and not any(word in line for word in VAGUE)
     ]  # fmt: skip
     last = telling[-1] if telling else len(clean) - 1
-    said = clean[last].strip() if clean else "it printed nothing"
-    if said.endswith(":"):
+    reason = clean[last].strip() if clean else "it printed nothing"
+    if reason.endswith(":"):
         further = itertools.takewhile(lambda line: line.startswith(" "), clean[last + 1 :])
-        said = " ".join([said, "; ".join(map(str.strip, further))])
-    return said[:500]
+        reason = " ".join([reason, "; ".join(map(str.strip, further))])
+    return reason[:500]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import httpx
 
 from qcourse.common import QCourseError
+from qcourse.serve.keys import headers
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,14 @@ class Metrics:
         return self.value(f"{name}_sum") / count if count else float("nan")
 
 
-def metrics(url: str) -> Metrics:
-    """Return what a server reports at /metrics; QCourseError if it does not answer with Prometheus text."""
+def metrics(url: str, api_key: str | None = None) -> Metrics:
+    """Return what a server reports at /metrics; QCourseError if it does not answer with Prometheus text.
+
+    api_key: default QCOURSE_API_KEY; vLLM shows this page without.
+    """
     page = url.rstrip("/").removesuffix("/v1") + "/metrics"
     try:
-        answer = httpx.get(page, timeout=10)
+        answer = httpx.get(page, timeout=10, headers=headers(api_key))
         answer.raise_for_status()
         return parse(answer.text)
     except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -10,6 +10,7 @@ import httpx
 
 from qcourse.common import QCourseError, content_hash
 from qcourse.common.latency import Latency
+from qcourse.serve.keys import headers
 from qcourse.serve.logs import cause
 from qcourse.serve.process import ServerProcess
 
@@ -36,14 +37,18 @@ class Server:
     threads: int | None = None
     versions: dict[str, str] = {}
 
-    def __init__(self, path: Path, port: int, process: ServerProcess) -> None:
+    def __init__(self, path: Path, port: int, process: ServerProcess, api_key: str = "") -> None:
         self.path, self.port, self.process = path, port, process
-        self.url = f"http://127.0.0.1:{port}"
-        self.model = path.stem if path.suffix == ".gguf" else path.name
+        self.model = served_name(path)
         self.has_chat_template = True
+        self.connect(f"http://127.0.0.1:{port}", api_key)
+
+    def connect(self, url: str, api_key: str | None) -> None:
+        """Take the address and the key that every request carries; None: that of the environment."""
+        self.url, self.api_key = url, api_key
         # No connection is kept: servers close idle ones, and a request on a closing one fails.
         once = httpx.Limits(max_keepalive_connections=0)
-        self.http = httpx.Client(base_url=self.url, timeout=TIMEOUT, limits=once)
+        self.http = httpx.Client(base_url=url, timeout=TIMEOUT, limits=once, headers=headers(api_key))
 
     @property
     def log(self) -> Path:
@@ -60,7 +65,8 @@ class Server:
         """An OpenAI client of this server; its model name is `server.model`."""
         from openai import OpenAI
 
-        return OpenAI(base_url=f"{self.url}/v1", api_key="none", timeout=TIMEOUT)
+        return OpenAI(base_url=f"{self.url}/v1", api_key="none", timeout=TIMEOUT,
+                      default_headers=headers(self.api_key))  # fmt: skip
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -76,10 +82,14 @@ class Server:
         """Wait until requests are answered; on failure end everything and raise QCourseError."""
         try:
             self.process.wait(self.healthy, timeout, progress)
+            self.check_report()
         except BaseException:
             self.stop()
             raise
         return self
+
+    def check_report(self) -> None:
+        """Raise QCourseError where the engine's own report differs from what was asked."""
 
     def healthy(self) -> bool:
         """Whether the server answers."""
@@ -133,3 +143,9 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def served_name(path: Path) -> str:
+    """Return an artefact's name: its folder's, or a GGUF file's unless that is only "model.gguf"."""
+    return path.stem if path.suffix == ".gguf" and path.stem != "model" else (
+        path.parent.name if path.suffix == ".gguf" else path.name)  # fmt: skip

@@ -1,17 +1,20 @@
 """vLLM as its own process, spoken to over HTTP, on CPU or GPU."""
 
 import os
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qcourse.common import QCourseError, cache_folder, content_hash, read_config
+from qcourse.common import cache_folder, content_hash, read_config
+from qcourse.serve.engine_report import EngineReport, check_kv_cache, check_vllm, vllm_report
+from qcourse.serve.keys import chosen_key
 from qcourse.serve.metrics import metrics
 from qcourse.serve.ports import HOST, choose_port
 from qcourse.serve.process import ServerProcess
-from qcourse.serve.server import Server
+from qcourse.serve.server import Server, served_name
 from qcourse.serve.vllm_adapter import adapter_options
-from qcourse.serve.vllm_install import VLLM, check_machine, check_recipe, find_vllm
+from qcourse.serve.vllm_install import VLLM, check_machine, check_recipe, find_vllm, weight_kind
 from qcourse.serve.vllm_logits import from_page, full_logits
 
 if TYPE_CHECKING:
@@ -40,10 +43,11 @@ class VLLMServer(Server):
         dtype: str,
         adapter: Path | None = None,
         extra: tuple[str, ...] = (),
+        api_key: str = "",
     ) -> None:
-        super().__init__(path, port, process)
+        super().__init__(path, port, process, api_key)
         self.asked_kv, self.dtype, self.adapter, self.extra = asked_kv, dtype, adapter, extra
-        self.model = "model" if adapter is None else "adapter"
+        self.model = served_name(path) if adapter is None else "adapter"
         self.versions = {"vllm": install.version}
         self.vocabulary = read_config(path)["vocab_size"]
         self.has_chat_template = has_chat_template(path)
@@ -78,17 +82,16 @@ class VLLMServer(Server):
         """Return log-probabilities float32 [B, T, V] of the whole vocabulary after each token of [B, T]."""
         return full_logits(self, tokens, from_page)
 
-    def start(self, timeout: float, progress: bool) -> "VLLMServer":
-        """Wait for the engine, then check that it took the asked KV cache and did not reset it in silence."""
-        super().start(timeout, progress)
-        if self.asked_kv != "auto" and self.asked_kv.split("_")[0] not in self.kv_cache_dtype:
-            found = self.kv_cache_dtype
-            self.stop()
-            raise QCourseError(
-                f"vLLM reports a KV cache of {found}, not the asked {self.asked_kv}; "
-                "this build or machine cannot do it, so serve with kv_cache_dtype='auto'"
-            )
-        return self
+    @cached_property
+    def report(self) -> EngineReport:
+        """The engine's own report: quantization, kernels of the linear layers, KV cache and its scales."""
+        return replace(vllm_report(self.log), kv_cache_dtype=self.kv_cache_dtype)
+
+    def check_report(self) -> None:
+        """Check that vLLM runs the checkpoint's quantization and took the asked KV cache, not another one."""
+        check_kv_cache("vLLM", self.asked_kv, self.report.kv_cache_dtype)
+        config = read_config(self.path)
+        check_vllm(self.report, config, weight_kind(config))
 
 
 def vllm(
@@ -102,6 +105,7 @@ def vllm(
     threads: int | None = None,
     adapter: Path | str | None = None,
     extra: tuple[str, ...] = (),
+    api_key: str | None = None,
     timeout: float = 600,
     progress: bool = True,
 ) -> VLLMServer:
@@ -109,7 +113,8 @@ def vllm(
 
     max_model_len: default the model's context, at most 2,048; kv_space: GiB of KV cache on a CPU;
     threads: of the CPU build, default OMP_NUM_THREADS or all; adapter: a folder in peft's format, served
-    unmerged beside the model; extra: further options of vLLM's own.
+    unmerged beside the model; extra: further options of vLLM's own; api_key: default a random one, "" for
+    none, which vLLM reads from its environment: other users of the machine see command lines.
     Raises QCourseError: no such folder, port taken, vLLM not installed, a CPU without the needed kernels,
     a recipe it cannot load, or an engine that dies while starting (with its own reason).
     """
@@ -122,14 +127,16 @@ def vllm(
     length = max_model_len or min(LONGEST, config.get("max_position_embeddings", LONGEST))
     command = [
         str(install.python), "-m", "vllm.entrypoints.openai.api_server", *FIXED_OPTIONS,
-        "--model", str(folder), "--served-model-name", "model", "--host", HOST, "--port", str(number),
+        "--model", str(folder), "--served-model-name", served_name(folder),
+        "--host", HOST, "--port", str(number),
         "--dtype", dtype, "--max-model-len", str(length), "--kv-cache-dtype", kv_cache_dtype,
         *adapter_options(adapter), *extra,
     ]  # fmt: skip
     log = cache_folder() / "logs" / f"vllm-{number}.log"
-    process = ServerProcess("vLLM", command, environment(kv_space, threads), log)
+    key = chosen_key(api_key)
+    process = ServerProcess("vLLM", command, environment(kv_space, threads) | {"VLLM_API_KEY": key}, log)
     tuned = None if adapter is None else Path(adapter).resolve()
-    server = VLLMServer(folder, number, process, install, kv_cache_dtype, dtype, tuned, tuple(extra))
+    server = VLLMServer(folder, number, process, install, kv_cache_dtype, dtype, tuned, tuple(extra), key)
     return server.start(timeout, progress)
 
 

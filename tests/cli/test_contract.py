@@ -15,13 +15,15 @@ CONTRACT = {
     "quantize": {"--method", "--bits", "--group-size", "--sym", "--no-sym", "--desc-act", "--recipe",
                  "--revision", "--format", "--calibration", "--stream", "--output"},
     "eval": {"--baseline", "--text", "--json"},
-    "serve": {"--engine", "--kv-cache-dtype", "--port"},
-    "loadtest": {"--json"},
+    "serve": {"--engine", "--kv-cache-dtype", "--port", "--api-key", "--tensor-parallel"},
+    "loadtest": {"--json", "--concurrency", "--rate", "--lengths", "--limit", "--figure", "--api-key"},
     "plan": {"--gpu", "--recipe", "--context", "--batch", "--kv-cache-dtype", "--tensor-parallel", "--json",
              "--workload", "--floor"},
     "claims": {"--recompute", "--json"},
     "sweep": set(),
-    "ship": set(),
+    "watch": {"--baseline", "--canaries", "--agreement", "--items", "--traffic", "--usual", "--metrics",
+              "--every", "--api-key", "--json"},
+    "ship": {"--baseline", "--policy", "--report", "--json"},
     "convert": set(),
 }  # fmt: skip
 
@@ -175,15 +177,35 @@ def test_recomputing_claims_leaves_stdout_to_the_rows(cli, monkeypatch):
     assert "04" in str(asked) and len(asked) == 1
 
 
-def test_a_load_test_is_a_line_a_number_of_clients(cli, monkeypatch):
-    from types import SimpleNamespace
+def test_a_load_test_is_a_line_a_number_of_clients(cli, monkeypatch, tmp_path):
+    from qcourse.serve.load_figures import Answer, summary
 
-    def measured(url, clients, requests):
-        times = {"ttft": {"p50": 0.25, "p95": 0.5}, "tpot": {"p50": 0.0125}, "errors": []}
-        values = {"concurrency": clients, "output_tokens_per_second": 80.0 * clients, **times}
-        return SimpleNamespace(asdict=lambda: values)
+    def measured(url, clients, requests, **_):
+        answers = [Answer((0.25, 0.2625, 0.275), 3, 8)] * requests
+        return summary([*answers, "500: broken"], 2.0, concurrency=clients)
 
     monkeypatch.setattr("qcourse.serve.loadtest", measured)
-    lines = cli("loadtest", "http://127.0.0.1:1").out.splitlines()
-    assert lines[2].split() == ["4", "0.250s", "0.500s", "0.0125s", "320.0", "0"]
+    lines = cli("loadtest", "http://127.0.0.1:1", "--figure", tmp_path / "load.svg").out.splitlines()
+    assert lines[2].split() == [
+        "4",
+        "17",
+        "1",
+        "24.0",
+        "-",
+        *["0.2500s"] * 3,
+        *["0.0125s"] * 6,
+        *["0.2750s"] * 3,
+    ]
+    assert "knee: 16 clients" in lines[4] and lines[5:] == ["failed 1 x 500: broken"] * 3
+    assert (tmp_path / "load.svg").read_text().count("<svg") == 1
     assert len(json.loads(cli("loadtest", "http://127.0.0.1:1", "--json").out)) == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--concurrency", "one", "write them as 1,4,16"), ("--limit", "ttft", "write ttft=0.5"),
+     ("--limit", "itl=1", "known are ttft"), ("--concurrency", "0", "test nothing"),
+     ("--rate", "0", "test nothing")],
+)  # fmt: skip
+def test_a_load_that_is_none_is_refused(refused, option, value, said):
+    assert said in refused("loadtest", "http://127.0.0.1:1", option, value)

@@ -99,7 +99,8 @@ def test_config_and_record_tell_of_the_cache(kind, small, layers_of, tmp_path):
     assert before == after and old.pop("kv_cache_scheme", None) is None
     assert {key: settings[key] for key in old} == old
     note = {"dtype": "fp8", "granularity": "tensor", "calibration_hash": "abc"}
-    assert export.read_record(folder) == record.model_copy(update={"kv_cache": note})
+    expected = record.model_copy(update={"kv_cache": note, "content": content_hash(folder)})
+    assert export.read_record(folder) == expected and expected.content != record.content
 
 
 def test_the_library_takes_the_scheme(small, layers_of, tmp_path):

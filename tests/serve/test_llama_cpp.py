@@ -1,7 +1,5 @@
 """llama.cpp in its own process: exact logits, greedy answers, and clear failures."""
 
-import socket
-
 import httpx
 import pytest
 import torch
@@ -63,17 +61,32 @@ def test_openai_client_and_stream(llama_server):
     assert "".join(part.choices[0].text for part in stream if part.choices) == whole
 
 
+def test_a_stream_brings_tokens_while_the_engine_makes_more(llama_server):
+    body = {"prompt": "the scale", "max_tokens": 400, "stream": True, "ignore_eos": True}
+    key = {"Authorization": f"Bearer {llama_server.api_key}"}
+    address = f"{llama_server.url}/v1/completions"
+    with httpx.stream("POST", address, json=body, headers=key, timeout=60) as answer:
+        next(answer.iter_lines())
+        found = serve.metrics(llama_server.url, llama_server.api_key)
+        assert found.value("llamacpp:requests_processing") == 1
+
+
+def test_the_engines_own_report(llama_server):
+    assert llama_server.report.kv_cache_dtype == "f16"
+
+
 def test_loadtest_counts_every_token(llama_server):
     found = serve.loadtest(
-        llama_server.url + "/v1", concurrency=2, n_requests=4, prompt_words=5, new_tokens=6
-    )
-    assert found.requests == 4 and found.errors == [] and found.output_tokens == 24
-    assert found.ttft["p50"] <= found.ttft["p95"] and found.tpot["mean"] > 0
+        llama_server.url + "/v1", concurrency=2, n_requests=4, prompt_tokens=5, new_tokens=6,
+        api_key=llama_server.api_key,
+    )  # fmt: skip
+    assert (found.sent, found.succeeded, found.errors) == (4, 4, {}) and found.output_tokens == 24
+    assert found.prompt_tokens == 20 and found.ttft["p50"] <= found.ttft["p95"] and found.tpot["mean"] > 0
     assert found.output_tokens_per_second == pytest.approx(24 / found.seconds)
 
 
 def test_the_same_server_by_its_url(llama_server):
-    remote = serve.connect(llama_server.url)
+    remote = serve.connect(llama_server.url, api_key=llama_server.api_key)
     chats = [[{"role": "user", "content": "the scale"}]]
     assert remote.generate(chats, [4]) == llama_server.generate(chats, [4])
     with pytest.raises(QCourseError, match="url refused|url gave no|log-probabilities"):
@@ -93,7 +106,8 @@ def test_the_same_server_by_its_url(llama_server):
     ],
 )
 def test_bad_requests_are_refused_and_harm_nothing(llama_server, path, body):
-    assert httpx.post(llama_server.url + path, json=body, timeout=60).status_code in (400, 404)
+    key = {"Authorization": f"Bearer {llama_server.api_key}"}
+    assert httpx.post(llama_server.url + path, json=body, timeout=60, headers=key).status_code in (400, 404)
     with pytest.raises(QCourseError, match="llama.cpp refused"):
         llama_server.post(path, **body)
     assert llama_server.healthy()
@@ -132,22 +146,6 @@ def test_a_gguf_whose_header_is_cut_is_refused_before_anything_starts(small_gguf
     (tmp_path / "cut.gguf").write_bytes((small_gguf / "small-bf16.gguf").read_bytes()[:4000])
     with pytest.raises(QCourseError, match="cut.gguf is damaged"):
         serve.llama_cpp(tmp_path / "cut.gguf", progress=False)
-
-
-def test_a_damaged_gguf_gives_the_engines_reason_and_leaves_nothing(small_gguf, tmp_path, monkeypatch):
-    engines.require("llama.cpp")
-    monkeypatch.setenv("QCOURSE_CACHE", str(tmp_path))
-    (tmp_path / "cut.gguf").write_bytes((small_gguf / "small-bf16.gguf").read_bytes()[:-4000])
-    with pytest.raises(QCourseError, match="llama.cpp stopped while starting: .*(load|read|open|corrupt)"):
-        serve.llama_cpp(tmp_path / "cut.gguf", progress=False)
-
-
-def test_a_taken_port(small_gguf):
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
-        with pytest.raises(QCourseError, match="in use"):
-            serve.llama_cpp(small_gguf / "small-bf16.gguf", port=holder.getsockname()[1])
 
 
 def test_a_missing_engine_names_the_command(small_gguf, monkeypatch):

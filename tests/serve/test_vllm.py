@@ -2,11 +2,13 @@
 
 import socket
 
+import httpx
 import pytest
 import torch
 
 from qcourse import measure, serve
 from qcourse.common import QCourseError
+from qcourse.serve.vllm_bench import bench_serve, side_by_side
 from tests import engines
 from tests.serve.conftest import group_members
 
@@ -51,8 +53,9 @@ def test_greedy_answers_over_chat(vllm_server, small):
 def test_client_load_test_and_metrics_agree(vllm_server):
     made = "vllm:generation_tokens_total"
     before = serve.metrics(vllm_server.url).value(made)
-    found = serve.loadtest(vllm_server.url, concurrency=3, n_requests=6, prompt_words=8, new_tokens=5)
-    assert found.errors == [] and found.output_tokens == 30 and found.prompt_tokens > 6 * 8
+    found = serve.loadtest(vllm_server.url, concurrency=3, n_requests=6, prompt_tokens=8, new_tokens=5,
+                           warmup=0, api_key=vllm_server.api_key)  # fmt: skip
+    assert found.errors == {} and found.output_tokens == 30 and found.prompt_tokens == 6 * 8
     assert serve.metrics(vllm_server.url).value(made) - before == 30
     assert vllm_server.client.models.list().data[0].id == vllm_server.model
 
@@ -60,7 +63,7 @@ def test_client_load_test_and_metrics_agree(vllm_server):
 @pytest.mark.slow
 def test_the_same_server_by_its_url(vllm_server, tokens):
     """A URL gives the numbers as vLLM's own text: to the last bit those of the page that we add."""
-    remote = serve.connect(vllm_server.url + "/v1")
+    remote = serve.connect(vllm_server.url + "/v1", api_key=vllm_server.api_key)
     assert remote.logits(tokens).equal(vllm_server.logits(tokens))
     chats = [[{"role": "user", "content": "the scale"}]]
     assert remote.generate(chats, [4]) == vllm_server.generate(chats, [4])
@@ -102,3 +105,45 @@ def test_a_taken_port(small_folder):
         holder.listen()
         with pytest.raises(QCourseError, match="in use"):
             serve.vllm(small_folder, port=holder.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_a_wrong_key_opens_neither_vllms_pages_nor_ours(vllm_server):
+    for path, body in (("/v1/completions", {"model": vllm_server.model, "prompt": "a", "max_tokens": 1}),
+                       ("/log_probabilities", {"model": vllm_server.model, "tokens": [5, 6]})):  # fmt: skip
+        for sent in ({}, {"Authorization": "Bearer wrong"}):
+            answer = httpx.post(vllm_server.url + path, json=body, headers=sent, timeout=60)
+            assert answer.status_code == 401
+        assert vllm_server.post(path, **body).status_code == 200
+    with pytest.raises(QCourseError, match="wants another API key"):
+        serve.connect(vllm_server.url, api_key="wrong")
+    assert vllm_server.client.models.list().data[0].id == vllm_server.path.name == vllm_server.model
+
+
+@pytest.mark.slow
+def test_the_engines_own_report(vllm_server):
+    found = vllm_server.report
+    assert (found.quantization, found.kv_cache_dtype, found.unit_scales) == ("None", "auto", False)
+
+
+@pytest.mark.slow
+def test_an_unquantized_report_of_a_quantized_checkpoint_is_refused(vllm_server, monkeypatch):
+    monkeypatch.setattr("qcourse.serve.vllm_server.weight_kind", lambda config: "4-bit integer")
+    with pytest.raises(QCourseError, match="vLLM reports no quantization"):
+        vllm_server.check_report()
+
+
+@pytest.mark.slow
+def test_our_load_test_beside_vllms_own(vllm_server):
+    found = side_by_side(vllm_server, 2, 8, prompt_tokens=16, new_tokens=8)
+    assert list(found) == ["output tokens/s", "median TTFT, ms", "median TPOT, ms", "median ITL, ms"]
+    assert all(ours > 0 < theirs for ours, theirs in found.values())
+    theirs = bench_serve(vllm_server, 1, 3, 16, 8)
+    assert (theirs["completed"], theirs["total_output_tokens"]) == (3, 24)
+
+
+@pytest.mark.slow
+def test_vllms_load_test_that_fails_says_why(vllm_server, monkeypatch):
+    monkeypatch.setattr(vllm_server, "api_key", "wrong")
+    with pytest.raises(QCourseError, match="vllm bench serve"):
+        bench_serve(vllm_server, 1, 2, 8, 4)

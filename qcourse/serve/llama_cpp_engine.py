@@ -1,0 +1,162 @@
+"""One GGUF file in llama.cpp: exact logits, token times, streamed answers; imports nothing of the course."""
+
+import argparse
+import threading
+import time
+from codecs import getincrementaldecoder
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import llama_cpp
+import numpy as np
+
+SAMPLING = ("top_p", "top_k", "min_p", "repeat_penalty")
+
+
+def without_extra_buffers() -> None:
+    """Make plain buffers the default: on a CPU with AMX the extra ones crash with every quantized file."""
+    defaults = llama_cpp.llama_model_default_params
+
+    def wrapped() -> Any:
+        params = defaults()
+        params.use_extra_bufts = False
+        return params
+
+    llama_cpp.llama_model_default_params = wrapped
+    llama_cpp.llama_cpp.llama_model_default_params = wrapped
+
+
+class Engine:
+    """One GGUF file: a context for generation, and one that keeps all logits, made when first asked for."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options, self.lock = options, threading.Lock()
+        self.counts = dict.fromkeys(("requests_deferred", "requests_processing", "tokens_predicted_total"), 0)
+        self.generator = self.load(logits_all=False)
+        self.scorer: llama_cpp.Llama | None = None
+        self.has_template = "tokenizer.chat_template" in self.generator.metadata
+
+    def load(self, logits_all: bool) -> llama_cpp.Llama:
+        """Return the model with a context of its own; the file's pages are shared."""
+        kind = getattr(llama_cpp, f"GGML_TYPE_{self.options.kv.upper()}")
+        return llama_cpp.Llama(
+            self.options.model, n_ctx=self.options.context, n_threads=self.options.threads,
+            n_threads_batch=self.options.threads, logits_all=logits_all, verbose=self.options.verbose,
+            type_k=kind, type_v=kind, flash_attn=self.options.kv == "q8_0",
+        )  # fmt: skip
+
+    def logits(self, tokens: list[int]) -> np.ndarray:
+        """Return float32 [T, V] after each of the tokens, from an empty cache."""
+        if not 0 < len(tokens) <= self.options.context:
+            raise ValueError(f"{len(tokens)} tokens do not fit the context of {self.options.context}")
+        tokens = self.tokens(tokens)
+        with self.lock:
+            self.scorer = self.scorer or self.load(logits_all=True)
+            self.scorer.reset()
+            self.scorer.eval(tokens)
+            return self.scorer.scores[: len(tokens)].copy()
+
+    def times(self, tokens: list[int], new_tokens: int) -> list[float]:
+        """Return the seconds from the start to each of the greedily decoded tokens."""
+        with self.lock:
+            self.generator.reset()
+            start = time.perf_counter()
+            made = islice(self.generator.generate(tokens, temp=0), new_tokens)
+            return [time.perf_counter() - start for _ in made]
+
+    def complete(self, body: dict, chat: bool) -> Iterator[dict]:
+        """Yield the answer's events; a single one unless the body asks for a stream."""
+        with self.turn():
+            yield from self.chat(body) if chat else self.completion(body)
+
+    def chat(self, body: dict) -> Iterator[dict]:
+        """Yield the events of an answer to messages, as the library makes them."""
+        settings = {name: body[name] for name in (*SAMPLING, "temperature", "max_tokens", "stop", "seed")
+                    if body.get(name) is not None}  # fmt: skip
+        settings |= {"stream": bool(body.get("stream")), "model": self.options.name}
+        settings.setdefault("max_tokens", 128)
+        answer = self.generator.create_chat_completion(body["messages"], **settings)
+        for event in answer if settings["stream"] else [answer]:
+            self.counts["tokens_predicted_total"] += event.get("usage", {}).get("completion_tokens", 1)
+            yield event
+
+    def completion(self, body: dict) -> Iterator[dict]:
+        """Yield one event a token, also for one that ends no character, then the counts; or all in one.
+
+        With stop texts the answer is one event: a part of a stop text must not be sent before the rest.
+        """
+        prompt, stop = self.tokens(body["prompt"]), body.get("stop") or []
+        stop, whole = [stop] if isinstance(stop, str) else stop, not body.get("stream")
+        text, made, reason = "", 0, "length"
+        decoder = getincrementaldecoder("utf-8")("ignore")
+        for token in self.generated(prompt, body):
+            if token == self.generator.token_eos() or any(word in text for word in stop):
+                reason = "stop"
+                break
+            made += 1
+            self.counts["tokens_predicted_total"] += 1
+            piece = decoder.decode(self.generator.detokenize([token]))
+            text += piece
+            if not whole and not stop:
+                yield self.event(piece)
+        for word in stop:
+            text = text.split(word)[0]
+        usage = {"prompt_tokens": len(prompt), "completion_tokens": made, "total_tokens": len(prompt) + made}
+        if whole or stop:
+            yield self.event(text, reason) | {"usage": usage}
+        else:
+            yield self.event("", reason)
+            yield {"choices": [], "usage": usage}
+
+    def generated(self, prompt: list[int], body: dict) -> Iterator[int]:
+        """Yield up to max_tokens tokens after a prompt; ValueError for one that leaves no room for any."""
+        room = self.options.context - len(prompt)
+        if not prompt or room < 1:
+            raise ValueError(f"{len(prompt)} tokens leave no room in a context of {self.options.context}")
+        settings = {name: body[name] for name in SAMPLING if body.get(name) is not None}
+        if body.get("seed") is not None:
+            self.generator.set_seed(body["seed"])
+        if body.get("ignore_eos"):
+            settings["logits_processor"] = llama_cpp.LogitsProcessorList([self.without_end])
+        temperature = body.get("temperature", 0.8)
+        limit = min(room, body.get("max_tokens") or 128)
+        return islice(self.generator.generate(prompt, temp=temperature, **settings), limit)
+
+    def without_end(self, tokens: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Forbid the end of the answer."""
+        scores[self.generator.token_eos()] = -np.inf
+        return scores
+
+    def event(self, text: str, reason: str | None = None) -> dict:
+        """Return an answer, or a piece of one."""
+        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
+        return {"id": "cmpl", "object": "text_completion", "created": int(time.time()),
+                "model": self.options.name, "choices": [choice]}  # fmt: skip
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for the engine and hold it for one request, counted as deferred, then as processing."""
+        self.counts["requests_deferred"] += 1
+        with self.lock:
+            self.counts["requests_deferred"] -= 1
+            self.counts["requests_processing"] += 1
+            try:
+                yield
+            finally:
+                self.counts["requests_processing"] -= 1
+
+    def metrics(self) -> str:
+        """Return the counts as Prometheus text, under the names of llama.cpp's own server."""
+        return "".join(f"llamacpp:{name} {value}\n" for name, value in self.counts.items())
+
+    def tokens(self, prompt: str | list[int]) -> list[int]:
+        """Return a prompt's ids; text gets the begin token if the file asks for it. ValueError for others."""
+        if isinstance(prompt, str):
+            return self.generator.tokenize(prompt.encode(), special=True)
+        if not isinstance(prompt, list) or not all(
+            isinstance(token, int) and 0 <= token < self.generator.n_vocab() for token in prompt
+        ):
+            raise ValueError(f"a prompt is a text or token ids in 0..{self.generator.n_vocab() - 1}")
+        return prompt

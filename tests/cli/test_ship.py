@@ -1,0 +1,156 @@
+"""qcourse ship as the gate of a release: what passes, what does not, and the report of both."""
+
+import json
+
+import pytest
+
+from qcourse.common import QCourseError
+from qcourse.pipeline.ship import Policy, kept, read_policy
+from tests.engines import require
+
+ROW = {"kl_mean": 0.08, "top1_agreement": 0.9, "skills": {"facts": {"accuracy": 0.8}, "prose": "no signal"},
+       "intervals": {"kl_mean": [0.06, 0.11], "top1_agreement": [0.87, 0.93],
+                     "skills.facts": [0.6, 0.9]}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "good"),
+    [("kl_mean", 0.12, True), ("kl_mean", 0.1, False), ("top1_agreement", 0.86, True),
+     ("top1_agreement", 0.88, False), ("skills.facts", 0.6, True), ("skills.facts", 0.7, False)],
+)  # fmt: skip
+def test_a_limit_is_kept_by_the_whole_interval(name, limit, good):
+    if good:
+        assert f"{limit:g}" in kept(name, limit, ROW)
+        return
+    with pytest.raises(QCourseError, match=rf"at (least|most) {limit:g}"):
+        kept(name, limit, ROW)
+
+
+@pytest.mark.parametrize("name", ["skills.prose", "skills.absent", "kl_worst"])
+def test_a_limit_on_what_was_not_measured_fails(name):
+    with pytest.raises(QCourseError, match="was not measured"):
+        kept(name, 1, ROW)
+
+
+def test_a_policy_is_read_or_refused(tmp_path):
+    file = tmp_path / "policy.yaml"
+    file.write_text("limits: {kl_mean: 0.1}\nlicences: [mit]\n")
+    assert read_policy(file) == Policy({"kl_mean": 0.1}, licences=("mit",))
+    bad = {"limit: 1": "limit", "limits: {kl_mean: low}": "kl_mean", "- 1": "must hold", "a: [": "not YAML"}
+    for text, said in bad.items():
+        file.write_text(text)
+        with pytest.raises(QCourseError, match=said):
+            read_policy(file)
+    with pytest.raises(QCourseError, match="cannot be read"):
+        read_policy(tmp_path / "absent.yaml")
+
+
+@pytest.fixture
+def written(cli, llama_gqa, tmp_path):
+    """A round-to-nearest artefact of the small model."""
+    output = tmp_path / "artefact"
+    assert cli("quantize", llama_gqa, "--method", "rtn", "--output", output).code == 0
+    return output
+
+
+@pytest.fixture
+def release(cli, llama_gqa, tmp_path):
+    """Return a function (artefact, policy text) -> (exit code, the report's values)."""
+
+    def run(artefact, text):
+        engine = "" if "engine" in text else "engine: transformers\n"
+        file = tmp_path / "policy.yaml"
+        file.write_text(f"windows: 1\ncontext: 128\nitems: 0\n{engine}{text}")
+        options = (
+            "--baseline",
+            llama_gqa,
+            "--policy",
+            tmp_path / "policy.yaml",
+            "--report",
+            tmp_path / "reports",
+        )
+        found = cli("ship", artefact, *options, "--json")
+        assert found.out, found.err
+        return found.code, json.loads(found.out)
+
+    return run
+
+
+def test_a_release_is_decided_gate_by_gate(written, release, llama_gqa, tmp_path):
+    code, values = release(written, "limits: {kl_mean: 5}\n")
+    gates = {gate["name"]: gate for gate in values["gates"]}
+    assert list(gates) == [
+        "base",
+        "licence",
+        "reproducible",
+        "kl_mean",
+        "smoke test in transformers",
+        "tensor parallel",
+    ]
+    assert code == 1 and not values["ships"]
+    assert [name for name, gate in gates.items() if not gate["passed"]] == ["licence"]  # the base has no card
+    (written / "README.md").write_text("---\nlicense: mit\n---\n")
+    code, values = release(written, "limits: {kl_mean: 5}\nlicences: [mit]\n")
+    assert code == 0 and values["ships"] and values["launch"]["vllm"].startswith("vllm serve")
+    report = next((tmp_path / "reports").glob("artefact-*.md")).read_text()
+    assert "artefact ships" in report and values["content"] in report
+    assert json.loads(next((tmp_path / "reports").glob("*.json")).read_text()) == values
+
+
+@pytest.mark.parametrize(
+    ("text", "gate", "said"),
+    [("limits: {kl_mean: 0.0000001}\n", "kl_mean", "at most 1e-07"),
+     ("tensor_parallel: 3\n", "tensor parallel", "cannot be dealt to 3 devices"),
+     ("licences: [apache-2.0]\n", "licence", "not among those allowed"),
+     ("engine: spaceship\n", "smoke test in spaceship", "unknown engine")],
+)  # fmt: skip
+def test_each_gate_can_fail(written, release, text, gate, said):
+    (written / "README.md").write_text("---\nlicense: mit\n---\n")
+    code, values = release(written, "reproduce: false\n" + text)
+    failed = {each["name"]: each["found"] for each in values["gates"] if not each["passed"]}
+    assert code == 1 and list(failed) == [gate] and said in failed[gate]
+
+
+def test_one_byte_of_the_weights_overwritten_is_refused(refused, written):
+    weights = next(written.glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert "is not what its record describes" in refused("ship", written)
+
+
+def test_a_record_without_the_hash_is_refused(refused, written):
+    values = json.loads((written / "recipe.json").read_text())
+    del values["content"]
+    (written / "recipe.json").write_text(json.dumps(values))
+    assert "holds no hash of its content" in refused("ship", written)
+
+
+def test_what_is_not_remade_byte_for_byte_does_not_ship(written, release):
+    """The weights and their record agree, and another seed's codes are in the file."""
+    from safetensors.torch import load_file, save_file
+
+    from qcourse.recipe.record import read_record, write_record
+
+    weights = next(written.glob("*.safetensors"))
+    tensors = load_file(weights)
+    name = next(name for name, tensor in tensors.items() if not tensor.is_floating_point())
+    tensors[name] = tensors[name] ^ 1
+    save_file(tensors, weights, {"format": "pt"})
+    write_record(written, read_record(written))
+    _, values = release(written, "")
+    failed = {each["name"]: each["found"] for each in values["gates"] if not each["passed"]}
+    assert "quantized again it hashes to" in failed["reproducible"]
+
+
+def test_a_folder_that_holds_one_gguf_is_recognised_by_the_files_record(cli, llama_gqa, tmp_path):
+    require("gguf")
+    folder = tmp_path / "gguf-q8_0-gguf"
+    folder.mkdir()
+    assert cli("quantize", llama_gqa, "--method", "gguf-q8_0", "--output", folder / "model.gguf").code == 0
+    found = cli("ship", folder)
+    assert found.code == 0 and "gguf-q8_0 as gguf" in found.out and "llama-server --model" in found.out
+
+
+def test_half_a_release_is_refused(refused, written):
+    assert "give both or neither" in refused("ship", written, "--baseline", "pico")
