@@ -114,7 +114,7 @@ def test_heavy_libraries_are_imported_where_they_are_used():
         for path in (repository() / "qcourse").rglob("*.py")
         # programs of their own, and what runs in another environment
         if path.parent.name not in ("peers", "inside_vllm")
-        and not path.stem.endswith("_worker")
+        and not path.stem.endswith(("_worker", "llama_cpp_engine"))
         and (heavy := top_level_imports(ast.parse(path.read_text())) & LATE)
     }
     assert not found
