@@ -66,7 +66,8 @@ def test_a_stream_brings_tokens_while_the_engine_makes_more(llama_server):
     key = {"Authorization": f"Bearer {llama_server.api_key}"}
     address = f"{llama_server.url}/v1/completions"
     with httpx.stream("POST", address, json=body, headers=key, timeout=60) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()
+        next(lines)
         found = serve.metrics(llama_server.url, llama_server.api_key)
         assert found.value("llamacpp:requests_processing") == 1
 
