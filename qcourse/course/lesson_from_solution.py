@@ -1,7 +1,7 @@
 """Derive each lesson from its solution notebook: `python -m qcourse.course.lesson_from_solution`.
 
 The marks are nbgrader's: the lines from `### BEGIN SOLUTION` to `### END SOLUTION`
-become `raise NotImplementedError`, and outputs do not travel.
+become `raise NotImplementedError`, and outputs do not travel: `stored_outputs` puts a run's own in.
 """
 
 import re
@@ -22,24 +22,37 @@ def derived(solution: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             cell.source = SOLUTION.sub(r"\1raise NotImplementedError", cell.source)
             cell.outputs, cell.execution_count = [], None
-    lesson.metadata.pop("widgets", None)
+    for key in ("widgets", "qcourse"):
+        lesson.metadata.pop(key, None)
     return lesson
 
 
 def derive(repository_folder: Path | None = None) -> list[Path]:
     """Write notebooks/NN_name.ipynb from every notebooks/solutions/NN_name.ipynb; return what was written.
 
-    A solution notebook without the cell that prepares Colab is given it first.
+    A solution notebook without the cell that prepares Colab is given it first. A lesson whose cells stay as
+    they are keeps its stored outputs.
     """
     folder = (repository_folder or repository()) / "notebooks"
     colab.put(folder / "solutions")
     written = []
     for source in sorted((folder / "solutions").glob("*.ipynb")):
         lesson = derived(nbformat.read(source, as_version=4))
+        if is_current(folder / source.name, lesson):
+            continue
         with atomic_path(folder / source.name) as temporary:
             nbformat.write(lesson, temporary)
         written.append(folder / source.name)
     return written
+
+
+def is_current(path: Path, lesson: nbformat.NotebookNode) -> bool:
+    """Return whether the file holds these cells already, with outputs or without."""
+    if not path.exists():
+        return False
+    pairs = [[(cell.cell_type, cell.source, cell.id) for cell in notebook.cells]
+             for notebook in (nbformat.read(path, as_version=4), lesson)]  # fmt: skip
+    return pairs[0] == pairs[1]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from qcourse.common import repository
 from qcourse.course.check import identifiers
 from qcourse.course.claims import ledger
 from qcourse.course.lesson_from_solution import derived
+from qcourse.course.stored_outputs import STAMP, code_hash
 
 FOLDER = repository() / "notebooks"
 LESSONS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
@@ -77,6 +78,18 @@ def test_every_name_is_defined_and_every_import_used(path):
         capture_output=True,
     )
     assert found.returncode == 0, found.stdout
+
+
+@pytest.mark.parametrize("path", BOTH, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_stored_outputs_are_those_of_the_code_beside_them(path):
+    notebook = read(path)
+    stamp, code = notebook.metadata.get(STAMP), [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if stamp is None:
+        assert not any(cell.outputs for cell in code), "outputs without a stamp: nobody knows of what"
+        return
+    assert stamp["code"] == code_hash(notebook), "the code changed since: execute and store again"
+    assert stamp["date"] and stamp["machine"] and stamp["versions"]["torch"]
+    assert all(cell.execution_count for cell in code) and any(cell.outputs for cell in code)
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)

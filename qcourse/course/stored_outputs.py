@@ -1,0 +1,79 @@
+"""Lessons with the outputs of one run: `python -m qcourse.course.stored_outputs [FOLDER of executed copies]`.
+
+Readers of a forge or of the site see results before they install anything. A stamp in the file's metadata
+says of which code, when, on which machine and by which versions; a lesson whose code changed loses both.
+"""
+
+import hashlib
+import json
+import re
+import sys
+from datetime import date
+from pathlib import Path
+
+import nbformat
+
+from qcourse.common import QCourseError, atomic_path, repository, results_folder
+from qcourse.common.machine import cpu_name
+from qcourse.common.provenance import versions
+
+STAMP = "qcourse"
+LARGEST = 500_000  # bytes of a stored file
+FOLDERS = re.compile(r"/[^\s'\"<>]*?/home(?=/)")
+
+
+def code_hash(notebook: nbformat.NotebookNode) -> str:
+    """Return the SHA-256 of the code cells, in order."""
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
+
+
+def store(executed: Path, lesson: Path) -> Path:
+    """Put the outputs of an executed copy into the lesson, stamped; return the lesson's path.
+
+    Raises QCourseError where the copy ran other code, a cell was not run or failed, or the file is too large.
+    """
+    copy, notebook = (nbformat.read(path, as_version=4) for path in (executed, lesson))
+    if code_hash(copy) != code_hash(notebook):
+        raise QCourseError(f"{executed} ran other code than {lesson.name} holds now; execute it again")
+    run = {cell.id: cell for cell in copy.cells if cell.cell_type == "code"}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = clean(run[cell.id]), run[cell.id].execution_count
+    notebook.metadata[STAMP] = {
+        "code": code_hash(notebook),
+        "date": date.fromtimestamp(executed.stat().st_mtime).isoformat(),
+        "machine": cpu_name(),
+        "versions": versions(),
+    }
+    text = FOLDERS.sub("work", nbformat.writes(notebook))
+    if len(text) > LARGEST:
+        raise QCourseError(f"{lesson.name} with outputs has {len(text):,} characters, more than {LARGEST:,}")
+    with atomic_path(lesson) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return lesson
+
+
+def clean(cell: nbformat.NotebookNode) -> list:
+    """Return a cell's outputs without widgets, whose state is not kept: their text form stays.
+
+    Raises QCourseError for a cell that was not run, or failed where its tags do not expect it.
+    """
+    failed = any(output.output_type == "error" for output in cell.outputs)
+    if cell.execution_count is None or (failed and "raises-exception" not in cell.metadata.get("tags", [])):
+        raise QCourseError(f"cell {cell.id} was not run to its end; execute the lesson again")
+    for output in cell.outputs:
+        output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    return cell.outputs
+
+
+def main() -> None:
+    """Store the outputs of every executed copy in a folder, build/notebooks unless another is named."""
+    folder = Path(sys.argv[1]) if sys.argv[1:] else results_folder() / "notebooks"
+    for lesson in sorted((repository() / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        if (folder / lesson.name).exists():
+            print(store(folder / lesson.name, lesson).name)
+
+
+if __name__ == "__main__":
+    main()
