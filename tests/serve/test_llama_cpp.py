@@ -153,3 +153,10 @@ def test_a_missing_engine_names_the_command(small_gguf, monkeypatch):
     monkeypatch.setattr(llama_cpp_server.util, "find_spec", lambda name: None)
     with pytest.raises(QCourseError, match="not installed; `make main`"):
         serve.llama_cpp(small_gguf / "small-bf16.gguf")
+
+
+def test_a_grammar_lets_only_its_own_texts_through(llama_server):
+    body = {"model": llama_server.model, "prompt": "the scale", "max_tokens": 12, "temperature": 0}
+    bound = body | {"grammar": 'root ::= "yes" | "no"'}
+    assert llama_server.post("/v1/completions", **bound).json()["choices"][0]["text"] in ("yes", "no")
+    assert llama_server.post("/v1/completions", **body).json()["choices"][0]["text"] not in ("yes", "no")
