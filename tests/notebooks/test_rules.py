@@ -18,7 +18,7 @@ FOLDER = repository() / "notebooks"
 LESSONS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
 MACHINE_PATH = re.compile(r"/(?:home|root|Users|work|tmp|var|mnt)/\w+")
 LARGEST = 500_000
-LADDERS = tuple(f"{number:02}" for number in range(11))  # lessons with three exercises or more
+LADDERS = tuple(f"{number:02}" for number in range(13))  # lessons with three exercises or more
 BOTH = LESSONS + sorted((FOLDER / "solutions").glob("*.ipynb"))
 
 
