@@ -77,6 +77,8 @@ class Engine:
                     if body.get(name) is not None}  # fmt: skip
         settings |= {"stream": bool(body.get("stream")), "model": self.options.name}
         settings.setdefault("max_tokens", 128)
+        if body.get("grammar"):
+            settings["grammar"] = self.grammar(body["grammar"])
         answer = self.generator.create_chat_completion(body["messages"], **settings)
         for event in answer if settings["stream"] else [answer]:
             self.counts["tokens_predicted_total"] += event.get("usage", {}).get("completion_tokens", 1)
@@ -118,11 +120,22 @@ class Engine:
         settings = {name: body[name] for name in SAMPLING if body.get(name) is not None}
         if body.get("seed") is not None:
             self.generator.set_seed(body["seed"])
+        if body.get("grammar"):
+            settings["grammar"] = self.grammar(body["grammar"])
         if body.get("ignore_eos"):
             settings["logits_processor"] = llama_cpp.LogitsProcessorList([self.without_end])
         temperature = body.get("temperature", 0.8)
         limit = min(room, body.get("max_tokens") or 128)
         return islice(self.generator.generate(prompt, temp=temperature, **settings), limit)
+
+    def grammar(self, text: str) -> llama_cpp.LlamaGrammar:
+        """Return a GBNF grammar; ValueError for one that llama.cpp cannot read: used, it ends the process."""
+        vocabulary = llama_cpp.llama_model_get_vocab(self.generator.model)
+        sampler = llama_cpp.llama_sampler_init_grammar(vocabulary, text.encode(), b"root")
+        if not sampler:
+            raise ValueError("the grammar is no GBNF with a rule named root")
+        llama_cpp.llama_sampler_free(sampler)
+        return llama_cpp.LlamaGrammar.from_string(text, verbose=False)
 
     def without_end(self, tokens: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Forbid the end of the answer."""

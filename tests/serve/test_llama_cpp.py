@@ -160,3 +160,11 @@ def test_a_grammar_lets_only_its_own_texts_through(llama_server):
     bound = body | {"grammar": 'root ::= "yes" | "no"'}
     assert llama_server.post("/v1/completions", **bound).json()["choices"][0]["text"] in ("yes", "no")
     assert llama_server.post("/v1/completions", **body).json()["choices"][0]["text"] not in ("yes", "no")
+
+
+@pytest.mark.parametrize("grammar", ["root ::= (((", 'other ::= "a"', "root ::= unknown"])
+def test_a_grammar_that_cannot_be_read_is_refused_and_the_server_lives(llama_server, grammar):
+    body = {"model": llama_server.model, "prompt": "the scale", "max_tokens": 4, "grammar": grammar}
+    with pytest.raises(QCourseError, match="no GBNF with a rule named root"):
+        llama_server.post("/v1/completions", **body)
+    assert llama_server.healthy()
