@@ -1,5 +1,6 @@
 """The Hugging Face configuration that a GGUF's metadata and tensors describe."""
 
+import math
 from typing import Any
 
 import torch
@@ -113,6 +114,8 @@ def rotary(reader: Any, arch: str) -> dict[str, Any]:
     if kind == "yarn":
         scaled["original_max_position_embeddings"] = field(
             reader, f"{arch}.rope.scaling.original_context_length")  # fmt: skip
+        if (times := value(reader, f"{arch}.rope.scaling.attn_factor", 1.0)) != 1.0:
+            scaled["attention_factor"] = times * (1 + 0.1 * math.log(factor))
     return scaled
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import random
 import struct
 from unittest.mock import MagicMock
@@ -9,7 +10,7 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 
-from qcourse import export
+from qcourse import export, gguf_reader
 from qcourse.common import QCourseError, content_hash
 from qcourse.export import folder as folder_module
 from qcourse.export.gguf import tokenizer
@@ -155,7 +156,7 @@ def test_a_weight_too_large_for_float16_scales_is_told_as_such(small, tmp_path):
 def test_llama3_rotary_factors_match_transformers(small):
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    from qcourse.export.gguf.write import rotary, rotary_factors
+    from qcourse.export.gguf.rope import rotary, rotary_factors
 
     config = type(small("llama_gqa")[0].config)(**small("llama_gqa")[0].config.to_dict())
     config.rope_parameters = {
@@ -165,9 +166,85 @@ def test_llama3_rotary_factors_match_transformers(small):
     scaled = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")[0]
     plain = 500000.0 ** -(torch.arange(0, 64, 2).float() / 64)
     torch.testing.assert_close(plain / rotary_factors(config)["rope_freqs.weight"], scaled, rtol=1e-5, atol=0)
-    config.rope_parameters = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}
-    with pytest.raises(QCourseError, match="yarn"):
-        rotary(config)
+    for refused in ({"rope_type": "dynamic"}, {"rope_type": "yarn", "beta_slow": 2.0}):
+        config.rope_parameters = {"rope_theta": 1e4, "factor": 4.0, **refused}
+        with pytest.raises(QCourseError, match=refused["rope_type"]):
+            rotary(config)
+
+
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 128}
+
+
+def reconfigured(model, **changes):
+    """Return the model with a configuration of its own; its weights are shared."""
+    changed = copy.copy(model)
+    changed.config = type(model.config)(**(model.config.to_dict() | changes))
+    return changed
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"attention_factor": 1.3}, {"mscale": 1.0, "mscale_all_dim": 0.5}],
+    ids=["usual", "own", "mscale"],
+)
+def test_yarn_is_written_with_llama_cpps_keys(more, small, tmp_path):
+    """llama.cpp multiplies attn_factor by 1 + 0.1 ln(factor); transformers states the product."""
+    from gguf import GGUFReader
+    from transformers import AutoConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    model, tokenizer = small("qwen3")
+    model = reconfigured(model, rope_parameters=YARN | more)
+    reader = GGUFReader(export.gguf.write(model, tokenizer, tmp_path / "a.gguf"))
+    keys = ("type", "factor", "original_context_length", "attn_factor")
+    kind, factor, context, times = (reader.get_field(f"qwen3.rope.scaling.{key}").contents() for key in keys)
+    assert (kind, factor, context) == ("yarn", 4.0, 128)
+    wanted = ROPE_INIT_FUNCTIONS["yarn"](model.config, "cpu")[1]
+    assert times * (1 + 0.1 * math.log(4)) == pytest.approx(wanted, rel=1e-6)
+    folder = gguf_reader.convert(tmp_path / "a.gguf", tmp_path / "folder")
+    back = AutoConfig.from_pretrained(folder)
+    found, attention = ROPE_INIT_FUNCTIONS["yarn"](back, "cpu")
+    assert attention == pytest.approx(wanted, rel=1e-6)
+    torch.testing.assert_close(found, ROPE_INIT_FUNCTIONS["yarn"](model.config, "cpu")[0])
+
+
+@pytest.mark.parametrize("kind", ["mistral", "qwen2"])
+def test_a_sliding_window_shorter_than_the_context_is_refused(kind, small, tmp_path):
+    """llama.cpp attends to everything in these architectures: KL 1.5 and 1.3 beyond a window of 16."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    _, tokenizer = small("llama_gqa")
+    shape = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+             "num_key_value_heads": 1, "vocab_size": 512, "max_position_embeddings": 64}  # fmt: skip
+    own = {"use_sliding_window": True, "max_window_layers": 1} if kind == "qwen2" else {}
+    for window, written in ((16, False), (64, True), (None, True)):
+        config = AutoConfig.for_model(kind, **shape, **own, sliding_window=window)
+        model, path = AutoModelForCausalLM.from_config(config), tmp_path / f"{window}.gguf"
+        if written:
+            assert export.gguf.write(model, tokenizer, path).exists()
+            continue
+        with pytest.raises(QCourseError, match=f"looks back 16 of 64 tokens, .* no window for {kind}"):
+            export.gguf.write(model, tokenizer, path)
+        assert not path.exists()
+
+
+def test_a_turn_that_ends_with_another_token_than_a_text_is_told(small, tmp_path):
+    from gguf import GGUFReader
+
+    model, tokenizer = small("llama_tied")
+    tokenizer = copy.deepcopy(tokenizer)
+    plain = GGUFReader(export.gguf.write(model, tokenizer, tmp_path / "plain.gguf"))
+    assert plain.get_field("tokenizer.ggml.eot_token_id") is None
+    tokenizer.add_special_tokens({"additional_special_tokens": [tokenizer.convert_ids_to_tokens(2)]})
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['content'] }}" + tokenizer.convert_ids_to_tokens(2) + "{% endfor %}"
+    )
+    made = GGUFReader(export.gguf.write(model, tokenizer, tmp_path / "a.gguf"))
+    assert made.get_field("tokenizer.ggml.eot_token_id").contents() == 2
+    assert made.get_field("tokenizer.ggml.eos_token_id").contents() == tokenizer.eos_token_id != 2
+    tokenizer.chat_template = "{{ messages[-1]['content'] }}" + tokenizer.eos_token
+    same = GGUFReader(export.gguf.write(model, tokenizer, tmp_path / "b.gguf"))
+    assert same.get_field("tokenizer.ggml.eot_token_id") is None
 
 
 BPE = {"type": "BPE", "vocab": {"a": 0}, "merges": []}

@@ -172,3 +172,21 @@ def test_same_tokens_as_transformers(bf16_file, source):
     tokenizer = AutoTokenizer.from_pretrained(source)
     expected = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     assert json.loads(done.stdout.splitlines()[-1]) == expected
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("more", [{}, {"attention_factor": 1.3}], ids=["usual", "own factor"])
+def test_yarn_turns_as_in_transformers(more, tmp_path, monkeypatch, small_tokens):
+    require("llama.cpp", "gguf bf16")
+    from transformers import AutoTokenizer
+
+    from tests.small_models import SMALL, write_small_model
+
+    yarn = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16}
+    monkeypatch.setitem(SMALL, "yarn", ("qwen2", {"rope_parameters": yarn | more}))
+    folder = write_small_model(tmp_path / "yarn", "yarn")
+    path = export.gguf.write(full(folder), AutoTokenizer.from_pretrained(folder), tmp_path / "yarn.gguf")
+    wanted = full(folder)(small_tokens).logits.log_softmax(-1)
+    with serve.llama_cpp(path, "f32", context=512, progress=False) as server:
+        found = server.logits(small_tokens).log_softmax(-1)
+    assert (wanted.exp() * (wanted - found)).sum(-1).mean() < 1e-3

@@ -48,9 +48,23 @@ def add_specials(writer: Any, tokenizer: Any, vocab_size: int) -> None:
     for kind in ("bos", "eos", "pad", "unk"):
         if (number := getattr(tokenizer, f"{kind}_token_id", None)) is not None and number < vocab_size:
             getattr(writer, f"add_{kind}_token_id")(number)
+    end = end_of_turn(tokenizer)
+    if end is not None and end != tokenizer.eos_token_id and end < vocab_size:
+        writer.add_eot_token_id(end)
     ids = tokenizer("a")["input_ids"]
     writer.add_add_bos_token(tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id])
     writer.add_add_eos_token(tokenizer.eos_token_id is not None and ids[-1:] == [tokenizer.eos_token_id])
+
+
+def end_of_turn(tokenizer: Any) -> int | None:
+    """Return the id of the added token that the chat template puts after an answer; None without one."""
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "last words"}]
+    try:
+        after = tokenizer.apply_chat_template(chat, tokenize=False).rpartition("last words")[2]
+    except Exception:  # no template, or one that refuses this chat in words of its own
+        return None
+    ids = tokenizer(after, add_special_tokens=False)["input_ids"]
+    return next((number for number in ids if number in tokenizer.added_tokens_decoder), None)
 
 
 def add_byte_level(writer: Any, state: dict[str, Any], tokens: list[str]) -> None:

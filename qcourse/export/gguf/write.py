@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qcourse.common import QCourseError, atomic_path, record_path
+from qcourse.common import atomic_path, record_path
 from qcourse.export.exact import is_exact
 from qcourse.export.folder import check_room, dense_tensors, disk_error
+from qcourse.export.gguf.rope import add_rope, check_window, head_dim, rotary_factors
 from qcourse.export.gguf.tokenizer import add_tokenizer
-from qcourse.gguf_reader.config import llama3_factors
 from qcourse.gguf_reader.names import ROTARY, architecture, gguf_name, name_map, permute_rotary
 from qcourse.recipe import Recipe
 from qcourse.recipe.record import new_record, write_record
@@ -28,12 +28,13 @@ def write(
     Matrices are stored as BF16 (F16 or F32 where BF16 would round them), norms
     and biases as F32. With a recipe or a manifest, a record is written beside
     the file, as PATH.recipe.json. The same model gives the same bytes. Raises
-    QCourseError for another architecture, tokenizer or rotary scaling, and for
-    a full disk.
+    QCourseError for another architecture, tokenizer or rotary scaling, for
+    sliding windows, and for a full disk.
     """
     path = Path(path)
     tensors = dense_tensors(model, set())
     arch = architecture(model.config)
+    check_window(model.config)
     check_room(path, sum(4 * tensor.numel() for tensor in tensors.values()))
     try:
         with atomic_path(path) as temporary:
@@ -100,42 +101,14 @@ def add_tensor(writer: Any, name: str, tensor: Tensor, kind: str) -> None:
 
 def add_shape(writer: Any, config: Any) -> None:
     """Write the numbers that llama.cpp builds the network from."""
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(head_dim)
-    writer.add_value_length(head_dim)
+    writer.add_key_length(head_dim(config))
+    writer.add_value_length(head_dim(config))
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_dimension_count(head_dim)
-    writer.add_rope_freq_base(rotary(config)["rope_theta"])
     writer.add_vocab_size(config.vocab_size)
-    if rotary(config)["rope_type"] == "linear":
-        import gguf
-
-        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(rotary(config)["factor"])
-
-
-def rotary(config: Any) -> dict[str, Any]:
-    """Return rope_type, rope_theta and the scaling of a config. Raises QCourseError for another scaling."""
-    given = getattr(config, "rope_parameters", None) or {}
-    found = {"rope_type": "default", "rope_theta": getattr(config, "rope_theta", 10000.0), **given}
-    if found["rope_type"] not in ("default", "linear", "llama3"):
-        raise QCourseError(
-            f"rotary scaling {found['rope_type']!r} is not written to GGUF; default, linear "
-            "and llama3 are: remove the scaling or use llama.cpp's convert_hf_to_gguf.py"
-        )
-    return found
-
-
-def rotary_factors(config: Any) -> dict[str, Tensor]:
-    """Return llama3's divisor for each rotary frequency, {"rope_freqs.weight": [head_dim / 2]}, or {}."""
-    given = rotary(config)
-    if given["rope_type"] != "llama3":
-        return {}
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return {"rope_freqs.weight": llama3_factors(given, head_dim)}
+    add_rope(writer, config)
