@@ -2,7 +2,7 @@
 
 from qcourse.export import gguf
 from qcourse.export.kv_scales import add_kv_scales, read_kv_scales
-from qcourse.export.reader import quantization_config, read, read_layers
+from qcourse.export.reader import misread_by_transformers, quantization_config, read, read_layers
 from qcourse.export.save import check_format, save
 from qcourse.recipe.record import read_record
 from qcourse.recipe.vocabulary import FOLDER_FORMATS
@@ -12,6 +12,7 @@ __all__ = [
     "add_kv_scales",
     "check_format",
     "gguf",
+    "misread_by_transformers",
     "quantization_config",
     "read",
     "read_kv_scales",

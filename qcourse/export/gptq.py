@@ -20,6 +20,7 @@ from qcourse.numerics import QuantizedWeight
 from qcourse.numerics.packing import pack_gptq, pack_gptq_zeros, unpack_gptq, unpack_gptq_zeros, unpack_words
 
 BITS = (2, 3, 4, 8)
+told: set[Path] = set()  # folders whose label was corrected already
 VERSIONS = {"gptq": 1, "gptq_v2": 2}
 PARTS = ("qweight", "qzeros", "scales", "g_idx")
 
@@ -86,8 +87,10 @@ def as_meant(folder: Path, settings: dict[str, Any], tensors: dict[str, Tensor])
     if len(shown) != 1 or not shown <= {1, 2} or shown == {said}:
         return settings
     (version,) = shown
-    print(f"{folder} says checkpoint_format {list(VERSIONS)[said - 1]!r}, but its symmetric zero points are "
-          f"stored as version {version} does; they are read so", file=sys.stderr)  # fmt: skip
+    if folder not in told:
+        told.add(folder)
+        print(f"{folder} says checkpoint_format {list(VERSIONS)[said - 1]!r}, but its symmetric zero points "
+              f"are stored as version {version} does; they are read so", file=sys.stderr)  # fmt: skip
     return settings | {"checkpoint_format": list(VERSIONS)[version - 1]}
 
 

@@ -38,6 +38,21 @@ def read_layers(folder: Path | str) -> dict[str, QuantizedWeight]:
     return _split(Path(folder))[0]
 
 
+def misread_by_transformers(folder: Path | str) -> bool:
+    """Say whether transformers loads a GPTQ folder wrongly that is read rightly here.
+
+    It knows no `dynamic` (layers left dense or of other widths are drawn at random, or fail), takes the
+    label's word for how zero points are stored, and does not look into AutoGPTQ's quantize_config.json.
+    Raises QCourseError for a layout that is not read.
+    """
+    settings = quantization_config(folder)
+    if settings.get("quant_method") != "gptq":
+        return False
+    meant = gptq.as_meant(Path(folder), settings, tensor_file.load_folder(folder))
+    apart = not read_json(Path(folder) / "config.json").get("quantization_config")
+    return bool(settings.get("dynamic")) or meant != settings or apart
+
+
 def quantization_config(folder: Path | str) -> dict[str, Any]:
     """Return the quantization_config of a checkpoint folder, {} for a dense one.
 

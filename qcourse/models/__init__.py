@@ -1,8 +1,8 @@
 """Models in: by name, folder or hub id; their linears, their layers, and their shapes without weights."""
 
 from qcourse.models.checkpoint import check_checkpoint
-from qcourse.models.load import LoadedModel, load, loaded
-from qcourse.models.mapped import mapped_model
+from qcourse.models.load import LoadedModel, choose_device, load, load_tokenizer, loaded
+from qcourse.models.mapped import filled, mapped_model
 from qcourse.models.modules import (
     SUPPORTED,
     check_architecture,
@@ -23,11 +23,14 @@ __all__ = [
     "check_architecture",
     "check_checkpoint",
     "check_finite",
+    "choose_device",
     "decoder_layers",
+    "filled",
     "fused_groups",
     "known_models",
     "linears",
     "load",
+    "load_tokenizer",
     "loaded",
     "mapped_model",
     "public_name",

@@ -61,8 +61,8 @@ def load(
         model, found = AutoModelForCausalLM.from_pretrained(
             place, config=config, dtype=torch_dtype, use_safetensors=True,
             ignore_mismatched_sizes=quantization is None, output_loading_info=True)  # fmt: skip
+    check_complete(folder, found)
     if quantization is None:
-        check_complete(folder, found)
         check_all_read(folder, found["unexpected_keys"])
         config.tie_word_embeddings = model.config.tie_word_embeddings = is_tied(model)
     model.qcourse_folder = str(folder)

@@ -24,11 +24,19 @@ def mapped_model(folder: Path) -> Any:
     Writing to a parameter changes private memory, never the file.
     Raises QCourseError for a damaged checkpoint, a missing tensor, or one that is not F32, F16 or BF16.
     """
+    return filled(
+        folder,
+        {name: tensor for path in check_checkpoint(folder) for name, tensor in mapped_tensors(path).items()},
+    )
+
+
+def filled(folder: Path, tensors: dict[str, torch.Tensor]) -> Any:
+    """Return the model of a folder's config.json with these tensors as its parameters, in eval mode.
+
+    Raises QCourseError for a missing tensor, one of another shape, and one that no part of the model reads.
+    """
     from qcourse.models.products import widen
 
-    tensors = {
-        name: tensor for path in check_checkpoint(folder) for name, tensor in mapped_tensors(path).items()
-    }
     model = skeleton(folder)
     config = model.config
     head, embedding = tensors.get("lm_head.weight"), tensors.get("model.embed_tokens.weight")
@@ -41,9 +49,9 @@ def mapped_model(folder: Path) -> Any:
             place(model, name, tensors[name])
         elif not (name == "lm_head.weight" and config.tie_word_embeddings):
             raise QCourseError(f"{folder} lacks the tensor {name} {list(parameter.shape)}; download it again")
-    check_all_read(
-        folder, set(tensors) - {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    )
+    known = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    check_all_read(folder, [name for name, tensor in tensors.items() if name not in known
+                            and not (name.endswith(".bias") and not tensor.any())])  # fmt: skip
     if config.tie_word_embeddings:
         model.tie_weights()
     model.qcourse_folder = str(folder)

@@ -1,5 +1,6 @@
 """From what a user names to measured values: a folder, a hub id, a GGUF file, or a running server."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -49,7 +50,7 @@ def source(
     model: str, baseline: str | None, api_key: str | None = None
 ) -> Iterator[tuple["LogitSource", Any]]:
     """Yield (logit source, tokenizer) of what was named; servers started for it are stopped."""
-    from qcourse import models, serve
+    from qcourse import serve
     from qcourse.measure import as_source
 
     if model.startswith(("http://", "https://")):
@@ -61,8 +62,23 @@ def source(
         with serve.llama_cpp(model) as server:
             yield server, tokenizer
     else:
-        loaded = models.load(model)
+        loaded = load(model)
         yield as_source(loaded), loaded.tokenizer
+
+
+def load(model: str) -> Any:
+    """Load a model for evaluation: by its library, or by our reader where the library reads it wrongly."""
+    from qcourse import export, models
+    from qcourse.common import content_hash
+
+    folder = models.resolve(model)
+    if not export.misread_by_transformers(folder):
+        return models.load(model)
+    print(f"transformers would read {folder} wrongly; its weights are decoded here", file=sys.stderr)
+    weights = {name: tensor.bfloat16() for name, tensor in export.read(folder).items()}
+    made = models.filled(folder, weights).to(models.choose_device())
+    made.config.__dict__.pop("quantization_config", None)
+    return models.LoadedModel(made, models.load_tokenizer(folder), model, folder, content_hash(folder))
 
 
 def tokenizer_of(model: str, baseline: str | None) -> Any:

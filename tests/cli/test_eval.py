@@ -109,3 +109,61 @@ def test_skills_carry_their_interval_or_say_that_they_do_not_apply(cli, llama_gq
     low, high = skills["code"]["interval"]
     assert low <= skills["code"]["accuracy"] <= high and high - low > 0.5
     assert "% n=1" not in (people := cli("eval", "pico", *options).out) and "%] n=1" in people
+
+
+def changed(folder, target, settings, tensors=None):
+    """Copy an artefact as others would have left it: no record, other settings, other tensors."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(folder, target)
+    (target / "recipe.json").unlink()
+    config = json.loads((target / "config.json").read_text())
+    config["quantization_config"] |= settings
+    (target / "config.json").write_text(json.dumps(config))
+    if tensors:
+        stored = {name: value.clone() for name, value in load_file(target / "model.safetensors").items()}
+        save_file(tensors(stored), target / "model.safetensors", {"format": "pt"})
+    return target
+
+
+@pytest.mark.parametrize("case", ["a layer left dense", "layers of two widths", "version 2 labelled 1"])
+def test_gptq_files_that_transformers_reads_wrongly_are_read_here(case, llama_gqa, text, tmp_path, cli):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from qcourse import export
+    from qcourse.models import linears
+    from qcourse.numerics.affine import quantize_affine
+
+    model = AutoModelForCausalLM.from_pretrained(llama_gqa, dtype=torch.bfloat16).requires_grad_(False)
+    layers = {name: quantize_affine(linear.weight, 4, 64) for name, linear in linears(model).items()}
+    name = "model.layers.1.mlp.down_proj"
+    if case == "a layer left dense":
+        del layers[name]
+    elif case == "layers of two widths":
+        layers[name] = quantize_affine(model.get_submodule(name).weight, 8, 64)
+    form = "gptq_v2" if case.startswith("version") else "gptq"
+    made = export.save(layers, model, AutoTokenizer.from_pretrained(llama_gqa), tmp_path / "made", form)
+    folder = changed(made, tmp_path / "found", {"checkpoint_format": "gptq"})
+    dense = export.save(layers, model, AutoTokenizer.from_pretrained(llama_gqa), tmp_path / "dense", "merged")
+    options = ("--baseline", dense, "--text", text, "--items", 0, "--windows", 1, "--json")
+    found = cli("eval", folder, *options)
+    assert found.code == 0, found.err
+    assert json.loads(found.out)["kl_mean"] < 1e-6
+    assert "its weights are decoded here" in found.err
+
+
+def test_a_quantized_folder_that_lacks_a_tensor_is_refused(llama_gqa, tmp_path, cli, text):
+    require("compressed-tensors", lane="compressed-tensors")
+    artefact = tmp_path / "a"
+    made = cli("quantize", llama_gqa, "--method", "w8a8-int8", "--output", artefact)
+    assert made.code == 0, made.err
+
+    def without(stored):
+        return {name: value for name, value in stored.items() if "0.input_layernorm" not in name}
+
+    folder = changed(artefact, tmp_path / "b", {}, without)
+    found = cli("eval", folder, "--text", text, "--items", 0, "--windows", 1)
+    assert found.code != 0 and "lacks the tensor model.layers.0.input_layernorm" in found.err

@@ -16,6 +16,7 @@ NAMES = {
     "nf4": {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
     "llm-int8": {"quant_method": "bitsandbytes", "load_in_8bit": True},
     "compressed-tensors-w8a8": {"quant_method": "compressed-tensors", "config_groups": {"group_0": INT8}},
+    "fp8": {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]},
     "hqq": {"quant_method": "hqq"},
 }
 
