@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qcourse.common.errors import QCourseError
+from qcourse.common.gguf_files import gguf_files
 
 ABOUT_A_MODEL = {"recipe.json", "metrics.json", "subject.json"}
 
@@ -78,14 +79,14 @@ def is_about_a_model(file: Path) -> bool:
 
 
 def content_hash(path: Path | str) -> str:
-    """Return the SHA-256 of a file, or of a folder's files in name order (names included).
+    """Return the SHA-256 of a file, of a GGUF's shards, or of a folder's files in name order with names.
 
     For a model folder only weights, configuration and tokenizer count, so that
     a README or a manifest beside them does not change the model's identity.
     """
     path = Path(path)
     files = (
-        [path]
+        gguf_files(path)
         if path.is_file()
         else sorted(
             file

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from qcourse.common import QCourseError
-from qcourse.common.gguf_header import check_gguf_header
+from qcourse.common.gguf_files import open_gguf as _open
 from qcourse.gguf_reader.names import ROTARY, hf_names, unpermute_rotary
 
 
@@ -50,16 +50,6 @@ def layer_count(reader: Any, arch: str) -> int:
             "download or write it again"
         )
     return layers
-
-
-def _open(path: Path | str) -> Any:
-    import gguf
-
-    check_gguf_header(path)
-    try:
-        return gguf.GGUFReader(path)
-    except Exception as error:  # gguf-py raises whatever its arithmetic on a damaged file comes to
-        raise QCourseError(f"{path} is damaged: {str(error)[:120]}; download or write it again") from error
 
 
 def places(reader: Any) -> dict[str, Any]:

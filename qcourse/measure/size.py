@@ -6,7 +6,7 @@ from typing import Any
 
 from qcourse.common import QCourseError
 from qcourse.common.checkpoint_files import checkpoint_files
-from qcourse.common.gguf_header import check_gguf_header
+from qcourse.common.gguf_files import gguf_files, open_gguf
 from qcourse.common.kv_names import is_of_a_cache
 from qcourse.common.tensor_header import read_header
 from qcourse.models import shape
@@ -110,13 +110,9 @@ def memory_size(model: Any, layers: dict[str, Any]) -> Size:
 
 def gguf_size(file: Path) -> Size:
     """Return the Size of a GGUF file, by gguf-py's own table of block sizes."""
-    from gguf import GGMLQuantizationType, GGUFReader
+    from gguf import GGMLQuantizationType
 
-    check_gguf_header(file)
-    try:
-        tensors = GGUFReader(file).tensors
-    except (OSError, ValueError, IndexError, KeyError) as error:
-        raise QCourseError(f"{file} is no readable GGUF file; write or download it again") from error
+    tensors = open_gguf(file).tensors
     plain = {GGMLQuantizationType.F32, GGMLQuantizationType.F16, GGMLQuantizationType.BF16}
     blocks = [t for t in tensors if t.name.startswith("blk.") and t.tensor_type not in plain]
     parameters = sum(int(t.n_elements) for t in tensors)
@@ -124,6 +120,6 @@ def gguf_size(file: Path) -> Size:
     return Size(
         8 * sum(int(t.n_bytes) for t in tensors) / parameters,
         8 * sum(int(t.n_bytes) for t in blocks) / weights if weights else None,
-        file.stat().st_size,
+        sum(each.stat().st_size for each in gguf_files(file)),
         parameters,
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from qcourse.common import QCourseError, content_hash, record_path
 from qcourse.common.checkpoint_files import checkpoint_files
+from qcourse.common.gguf_files import gguf_files
 
 
 @dataclass(frozen=True)
@@ -87,5 +88,5 @@ def check_files(path: Path) -> None:
 
 def total_bytes(path: Path) -> int:
     """Return the bytes of the weights' files."""
-    files = [path] if path.is_file() else [*checkpoint_files(path), *path.glob("*.gguf")]
+    files = gguf_files(path) if path.is_file() else [*checkpoint_files(path), *path.glob("*.gguf")]
     return sum(file.stat().st_size for file in files)

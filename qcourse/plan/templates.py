@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qcourse.common import QCourseError
+from qcourse.common.gguf_files import open_gguf
 
 SYSTEM, PROMPT, RESPONSE = "{{ .System }}", "{{ .Prompt }}", "{{ .Response }}"
 
@@ -31,12 +32,7 @@ def modelfile(gguf: Path | str, context: int = 4096, tokenizer: Path | str | Non
 @functools.lru_cache(maxsize=4)
 def gguf_metadata(path: Path, changed: float) -> dict[str, Any]:
     """Return the metadata that a launch needs; `changed`, the file's time, keeps the cache honest."""
-    from gguf import GGUFReader
-
-    try:
-        fields = GGUFReader(path).fields
-    except Exception as error:  # gguf-py raises whatever its arithmetic on a damaged file comes to
-        raise QCourseError(f"{path} is damaged: {str(error)[:120]}; download or write it again") from error
+    fields = open_gguf(path).fields
     wanted = ("general.architecture", "tokenizer.chat_template", "tokenizer.ggml.eos_token_id",
               "tokenizer.ggml.bos_token_id")  # fmt: skip
     found = {name: fields[name].contents() for name in wanted if name in fields}

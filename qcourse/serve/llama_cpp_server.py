@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qcourse.common import QCourseError, cache_folder
+from qcourse.common.gguf_files import gguf_files
 from qcourse.common.gguf_header import check_gguf_header
 from qcourse.common.latency import Latency
 from qcourse.serve.engine_report import EngineReport, check_kv_cache, llama_report
@@ -108,8 +109,10 @@ def llama_cpp(
     api_key: default a random one, "" for none.
     Raises QCourseError: no GGUF file, port taken, llama-cpp-python not installed, a file it cannot load.
     """
-    path = Path(gguf).resolve()
-    check_gguf_header(path)
+    files = gguf_files(Path(gguf).absolute())
+    for file in files:
+        check_gguf_header(file)
+    path = files[0] if len(files) > 1 else files[0].resolve()
     if kv_cache_dtype not in KV_TYPES:
         raise QCourseError(
             f"llama.cpp has no KV cache of {kv_cache_dtype} here; choose {', '.join(KV_TYPES)}"
