@@ -4,6 +4,8 @@ The paper re-runs a layer for each candidate scale. For the squared error of a l
 not needed: it is tr(D H D^T), with D the change of the weight and H the mean of x x^T, collected once.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -12,7 +14,9 @@ from torch import Tensor
 from qcourse.numerics.affine import fake_quantize
 from qcourse.numerics.checks import columns_of_a_group
 from qcourse.numerics.energy import output_energy, thin_rows
-from qcourse.transforms.fold import Link, fold, links, pool_query_heads
+from qcourse.transforms.fold import Link, fold, held, links, pool_query_heads
+
+LIVE = 1e-3  # of the largest column: what a column must have to decide on the scales
 
 
 class RoundingSettings(Protocol):
@@ -38,30 +42,34 @@ def transform(layer: Any, statistics: list, grids: dict[str, RoundingSettings | 
         if all(grid is None for _, grid in weights):
             record[link.producer] = {"skipped": "its readers are not quantized"}
             continue
-        scale, found = search_scale(weights, item.hessian, item.mean_abs, link)
+        scale, found = search_scale(weights, item.hessian, item.mean_abs, link, partial(held, layer, link))
         item.rescale(fold(layer, link, scale))
         record[link.producer] = found
     return record
 
 
 def search_scale(
-    weights: list[tuple[Tensor, RoundingSettings | None]], hessian: Tensor, mean_abs: Tensor, link: Link
+    weights: list[tuple[Tensor, RoundingSettings | None]],
+    hessian: Tensor,
+    mean_abs: Tensor,
+    link: Link,
+    settle: Callable[[Tensor], Tensor] = torch.clone,
 ) -> tuple[Tensor, dict[str, Any]]:
     """Return the scale [in] with the least output error after rounding, and its record.
 
     Tried: s = mean|x|**a / mean|w|**(1 - a) and s = mean|x|**a for a = 0.1, 0.2, ... 1 and then twentieths
-    beside the best, each normalised to a geometric centre of 1. No scale at all is among them, so the error
-    never exceeds that of plain rounding.
+    beside the best, each normalised to a geometric centre of 1 and then moved by `settle` to what the
+    producer can hold. No scale at all is among them, so the error never exceeds that of plain rounding.
     """
     chosen = [(thin_rows(weight.float()), grid) for weight, grid in weights if grid is not None]
-    activation = pool_query_heads(mean_abs, link).clamp(min=1e-8)
-    magnitude = pool_query_heads(mean_magnitude(chosen), link).clamp(min=1e-8)
+    activation = pool_query_heads(mean_abs, link)
+    magnitude = pool_query_heads(mean_magnitude(chosen), link)
     best = torch.ones_like(activation)
     plain = best_error = rounding_error(chosen, best, hessian)
     found: dict[str, Any] = {"exponent": 0.0, "by_weight": False}
     for coarse in (True, False):
         for exponent, by_weight in exponents(coarse, found):
-            scale = candidate(activation, magnitude, exponent, by_weight)
+            scale = settle(candidate(activation, magnitude, exponent, by_weight))
             error = rounding_error(chosen, scale, hessian)
             if error < best_error:
                 best, best_error = scale, error
@@ -78,11 +86,18 @@ def exponents(coarse: bool, found: dict[str, Any]) -> list[tuple[float, bool]]:
 
 
 def candidate(activation: Tensor, magnitude: Tensor, exponent: float, by_weight: bool) -> Tensor:
-    """Return one candidate scale, its largest and smallest value symmetric about 1 in logarithm."""
-    scale = activation**exponent
+    """Return one candidate scale, its largest and smallest value symmetric about 1 in logarithm.
+
+    Columns below a thousandth of the largest, dead ones mostly, follow the others: they neither move the
+    centre nor leave its range, so scales stay within 32 of 1 and a file's fp16 scales normal numbers.
+    """
+    lowest = [(LIVE * values.max()).clamp(min=1e-30) for values in (activation, magnitude)]
+    live = (activation >= lowest[0]) & (magnitude >= lowest[1])
+    scale = activation.clamp(min=lowest[0]) ** exponent
     if by_weight:
-        scale = scale / magnitude ** (1 - exponent)
-    return scale / (scale.max() * scale.min()).sqrt()
+        scale = scale / magnitude.clamp(min=lowest[1]) ** (1 - exponent)
+    low, high = (scale[live] if live.any() else scale).aminmax()
+    return scale.clamp(low, high) / (low * high).sqrt()
 
 
 def rounding_error(weights: list[tuple[Tensor, RoundingSettings]], scale: Tensor, hessian: Tensor) -> float:

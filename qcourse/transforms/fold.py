@@ -46,7 +46,7 @@ def fold(layer: Any, link: Link, scale: Tensor) -> Tensor:
         if producer.bias is not None:
             producer.bias.data = (producer.bias.data.float() / rows).to(producer.bias.dtype)
     else:
-        scale = exact_scale(producer.weight.data, scale)
+        scale = held(layer, link, scale)
         producer.weight.data = (producer.weight.data.float() / scale).to(producer.weight.dtype)
     for name in link.consumers:
         weight = layer.get_submodule(name).weight
@@ -54,10 +54,20 @@ def fold(layer: Any, link: Link, scale: Tensor) -> Tensor:
     return scale
 
 
+def held(layer: Any, link: Link, scale: Tensor) -> Tensor:
+    """Return the scale that `fold` uses where it is asked for `scale`: one that the producer holds."""
+    producer = layer.get_submodule(link.producer)
+    return scale if isinstance(producer, nn.Linear) else exact_scale(producer.weight.data, scale)
+
+
 def exact_scale(norm: Tensor, scale: Tensor) -> Tensor:
-    """Return the scale nearest to `scale` by which the norm's weight divides without rounding error."""
+    """Return the scale nearest to `scale` by which the norm's weight divides without rounding error.
+
+    A weight of 0 divides by any.
+    """
     moved = (norm.float() / scale).to(norm.dtype).float()
-    return torch.where(moved == 0, torch.ones_like(scale), norm.float() / moved)
+    lost = torch.where(norm == 0, scale, torch.ones_like(scale))
+    return torch.where(moved == 0, lost, norm.float() / moved)
 
 
 def shared_scale(scale: Tensor, link: Link) -> Tensor:

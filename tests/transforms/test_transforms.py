@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from qcourse.calibrate import walk
+from qcourse.numerics.affine import fake_quantize, quantize_affine
 from qcourse.recipe import Recipe
 from qcourse.transforms import awq, fold, links, outliers, rotation, smoothquant
 from qcourse.transforms.clip import clip
@@ -152,3 +153,41 @@ def test_rotation_spreads_planted_outliers(small_model, llama_tied, small_tokens
     flat = next(iter(walk(model, small_tokens))).collect(gram=False)[0]
     assert flat.absmax.max() / flat.mean_abs.mean() < 0.3 * spiky.absmax.max() / spiky.mean_abs.mean()
     assert not model.config.tie_word_embeddings
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_dead_columns_move_no_scale_and_cost_nothing(symmetric, dtype, small_model, llama_gqa, small_tokens):
+    """A column that is always zero, a norm weight of 0, negative ones, and columns that no weight reads."""
+    model = small_model(llama_gqa, dtype)
+    layer, recipe = model.model.layers[0], Recipe("rtn", bits=4, group_size=64, symmetric=symmetric)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:, 9] = 0
+        for norm in (layer.input_layernorm, layer.post_attention_layernorm):
+            norm.weight[3] = 0
+            norm.weight[64:128] *= -1
+        for linear in (layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj):
+            linear.weight[:, 7] = 0
+        layer.mlp.up_proj.weight[5] = 0
+    step = next(iter(walk(model, small_tokens)))
+    statistics = step.collect()
+    plain = {name: module.weight.detach().float().clone() for name, module in step.linears().items()}
+    grams = {name: item.hessian.float().clone() for item in statistics for name in item.names}
+    record = awq.transform(step.layer, statistics, dict.fromkeys(step.linears(), recipe))
+    after = {name: item.hessian.float() for item in statistics for name in item.names}
+
+    def error(weights, gram):
+        return sum(float(((d := fake_quantize(w, 4, 64, symmetric) - w) @ gram[name] * d).sum())
+                   for name, w in weights.items())  # fmt: skip
+
+    for link in links(step.layer):
+        names, found = link.consumers, record[link.producer]
+        now = {name: step.linears()[name].weight.detach().float() for name in names}
+        before = error({name: plain[name] for name in names}, grams)
+        assert found["error_ratio"] <= 1
+        assert error(now, after) <= before * (1.001 if dtype == torch.float32 else 1.05)
+        for name in names:
+            scales = quantize_affine(now[name], 4, 64, symmetric).scale
+            assert scales[scales > 0].min() > 2**-14  # the smallest normal number of fp16
+    for norm in (step.layer.input_layernorm, step.layer.post_attention_layernorm):
+        assert norm.weight.abs().max() < 64 and norm.weight[3] == 0
