@@ -1,5 +1,6 @@
 """qcourse convert: a GGUF file in, a Hugging Face folder out."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -15,4 +16,6 @@ def command(
     from qcourse.pipeline.convert import convert
 
     made = convert(source, output_place(target, "merged"))
-    print(f"{made}: the weights of {source.name} in bf16; qcourse eval {made} measures them")
+    print(
+        f"{made}: the weights of {source.name} in bf16; qcourse eval {shlex.quote(str(made))} measures them"
+    )

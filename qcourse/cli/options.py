@@ -64,7 +64,14 @@ def chosen_format(recipe: "Recipe", asked: str | None) -> str:
 
 
 def output_place(path: Path, form: str) -> Path:
-    """Return a path to write a format to; QCourseError if something else than such an artefact is there."""
+    """Return a path to write a format to, a link followed.
+
+    Raises QCourseError if something else than such an artefact is there, and where nothing can be written.
+    """
+    from qcourse.export.folder import writable_place
+
+    path = path.resolve() if path.is_symlink() else path
+    writable_place(path)
     if form == "gguf" and path.is_dir():
         raise QCourseError(
             f"{path} is a folder and a GGUF is a file; name one, such as {path / 'model.gguf'}"

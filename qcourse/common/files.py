@@ -17,8 +17,11 @@ ABOUT_A_MODEL = {"recipe.json", "metrics.json", "subject.json"}
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it into place when the block ends without an error."""
-    path = Path(path)
+    """Yield a temporary path beside `path`; rename it into place when the block ends without an error.
+
+    Where `path` is a link, what it leads to is replaced.
+    """
+    path = target_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -33,8 +36,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; it replaces `path` only when the block ends without error."""
-    path = Path(path)
+    """Yield a temporary folder beside `path`; it replaces `path` only when the block ends without error.
+
+    Where `path` is a link, what it leads to is replaced.
+    """
+    path = target_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
@@ -43,6 +49,11 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         replace_folder(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def target_of(path: Path | str) -> Path:
+    """Return a path, or where it leads if it is a link."""
+    return Path(path).resolve() if Path(path).is_symlink() else Path(path)
 
 
 def replace_folder(made: Path, path: Path) -> None:

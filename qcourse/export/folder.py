@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -88,15 +89,22 @@ def write_config(folder: Path, model: nn.Module, quantization: dict[str, Any] | 
 
 def check_room(path: Path | str, needed: int) -> None:
     """Raise QCourseError if the disk of `path` has less than `needed` bytes (and 16 MiB) free."""
-    place = Path(path).absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(writable_place(path)).free
     if free < needed + (16 << 20):
         raise QCourseError(
             f"{path} needs {needed / 1e6:,.0f} MB and the disk has {free / 1e6:,.0f} MB free; "
             "free some space or choose another folder"
         )
+
+
+def writable_place(path: Path | str) -> Path:
+    """Return the folder, there already, in which `path` would be made; QCourseError where it cannot be."""
+    place = Path(path).absolute().parent
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK) or not os.statvfs(place).f_blocks:
+        raise QCourseError(f"{path} cannot be written: {place} takes no files; choose another folder")
+    return place
 
 
 def disk_error(path: Path | str, error: Exception) -> Exception:

@@ -5,6 +5,7 @@ import math
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,32 @@ def checked(folder: Path, recipe: Recipe, form: str, allow_fallback: bool = Fals
               if (fitted.group_size or 0) > 0 else f"no usual group fits, one scale a row: {fitted.name}",
               file=sys.stderr)  # fmt: skip
     check_recipe(model, fitted)
+    if form in ("gptq", "awq", "compressed-tensors"):
+        fitted = with_fused_parts(fitted, list(models.linears(model)))
     grids = {
         name: (module.weight.shape, fitted.for_layer(name)) for name, module in models.linears(model).items()
     }
     check_format(grids, form)
     return fitted
+
+
+def with_fused_parts(recipe: Recipe, names: list[str]) -> Recipe:
+    """Keep, with a linear that stays in 16 bits, those that engines store in one matrix with it; said once.
+
+    names: of all linears. vLLM refuses a checkpoint that has only some of q, k, v or of gate, up quantized.
+    """
+    from qcourse.models import fused_groups
+
+    kept = {name for name in names if recipe.for_layer(name) is None}
+    more = {name for group in fused_groups(names) if kept & set(group) for name in group} - kept
+    if not more:
+        return recipe
+    leaves = sorted({name.rpartition(".")[2] for name in more})
+    whole = [leaf for leaf in leaves if {n for n in names if n.endswith(f".{leaf}")} <= more | kept]
+    patterns = [*whole, *sorted(name for name in more if name.rpartition(".")[2] not in whole)]
+    print(f"engines store {', '.join(leaves)} in one matrix with a linear that is kept: kept in 16 bits too",
+          file=sys.stderr)  # fmt: skip
+    return replace(recipe, overrides=recipe.overrides | {name: {"bits": 16} for name in patterns})
 
 
 def check_options(recipe: Recipe, form: str, calibration: Calibration | None, stream: bool,

@@ -1,5 +1,6 @@
 """An artefact looked at before it is shipped: recipe, tensors that can be read, size, engines, hash."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def check(path: Path) -> Artefact:
     from qcourse.recipe.record import read_record
 
     if not path.exists():
-        raise QCourseError(f"{path} does not exist; qcourse quantize MODEL --output {path} makes one")
+        raise QCourseError(
+            f"{path} does not exist; qcourse quantize MODEL --output {shlex.quote(str(path))} makes one"
+        )
     path = artefact_of(path)
     record = read_record(path)
     if record.recipe is None:

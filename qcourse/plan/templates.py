@@ -22,7 +22,7 @@ def modelfile(gguf: Path | str, context: int = 4096, tokenizer: Path | str | Non
     if not template:
         template, stop, beginning = gguf_template(gguf)
     context = min(context, gguf_context(gguf) or context)
-    lines = [f"FROM {gguf.resolve()}", f"PARAMETER num_ctx {context}"]
+    lines = [f'FROM "{gguf.resolve()}"', f"PARAMETER num_ctx {context}"]
     if template:
         lines.append(f'TEMPLATE """{go_template(template, stop, beginning)}"""')
         lines += [f"PARAMETER stop {json.dumps(stop)}"] if stop else []

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from qcourse import models
+from qcourse import export, models
 from qcourse.recipe import named
 from qcourse.recipe.record import read_record
 from tests.engines import require
@@ -407,3 +407,48 @@ def test_an_unknown_field_in_a_record_is_one_sentence(cli, refused, llama_gqa, t
     (output / "recipe.json").write_text(json.dumps(record))
     for command in ("ship", "serve"):
         assert "unknown fields: colour" in refused(command, output)
+
+
+KEPT = [("k_proj", "q_proj v_proj k_proj"), ("1.mlp.up_proj", "gate_proj up_proj"), ("o_proj", "o_proj")]
+
+
+@pytest.mark.parametrize("kept, alike", KEPT)
+@pytest.mark.parametrize("form", ["gptq", "compressed-tensors"])
+def test_a_module_kept_in_16_bits_keeps_those_it_is_fused_with(kept, alike, form, cli, llama_gqa, tmp_path):
+    """vLLM stores q, k, v in one matrix, and refuses a file in which some of them are quantized."""
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(
+        json.dumps({"method": "rtn", "group_size": 64, "overrides": {f"*{kept}": {"bits": 16}}})
+    )
+    output = tmp_path / "artefact"
+    made = cli("quantize", llama_gqa, "--recipe", recipe, "--format", form, "--output", output)
+    assert made.code == 0, made.err
+    layers = set(export.read_layers(output))
+    for index in (0, 1):
+        for part in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                     "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"):  # fmt: skip
+            here = part.split(".")[1] in alike.split() and (index == 1 or "." not in kept)
+            assert (f"model.layers.{index}.{part}" in layers) == (not here)
+    assert ("in one matrix" in made.err) == (kept != "o_proj")
+
+
+def test_output_that_is_a_link_is_written_through_and_stays_a_link(cli, llama_gqa, tmp_path):
+    elsewhere = tmp_path / "a disk with room"
+    elsewhere.mkdir()
+    for target, options in (("empty", ("rtn",)), ("new", ("rtn", "--stream"))):
+        link = tmp_path / f"link to {target}"
+        link.symlink_to(elsewhere / target)
+        if target == "empty":
+            (elsewhere / target).mkdir()
+        made = cli("quantize", llama_gqa, "--method", *options, "--output", link)
+        assert made.code == 0, made.err
+        assert link.is_symlink() and (elsewhere / target / "model.safetensors").is_file()
+        assert f"qcourse ship '{elsewhere / target}'" in made.out
+
+
+@pytest.mark.parametrize("place", ["/proc/artefact", "a file/artefact"])
+def test_a_place_that_takes_no_files_is_named_before_any_work(refused, llama_gqa, tmp_path, place):
+    (tmp_path / "a file").touch()
+    for method in ("rtn", "gguf-bf16"):
+        sentence = refused("quantize", llama_gqa, "--method", method, "--output", tmp_path / place)
+        assert "cannot be written" in sentence and "takes no files" in sentence

@@ -64,7 +64,7 @@ def test_modelfile_renders_as_the_chat_template(tmp_path, template, system):
         messages=messages, add_generation_prompt=True, bos_token="", eos_token="<|im_end|>"
     )
     assert go(body, system, "Hi {x}") == rendered
-    assert 'PARAMETER stop "<|im_end|>"' in text and f"FROM {tmp_path}" in text
+    assert 'PARAMETER stop "<|im_end|>"' in text and f'FROM "{tmp_path}' in text
 
 
 def test_a_folder_without_a_template_gives_a_modelfile_without_one(tmp_path):
