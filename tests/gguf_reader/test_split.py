@@ -20,9 +20,10 @@ def files(request, written, llama_gqa, tmp_path, monkeypatch):
 
     model = AutoModelForCausalLM.from_pretrained(llama_gqa, dtype=torch.bfloat16).requires_grad_(False)
     split = functools.partial(gguf.GGUFWriter, split_max_tensors=8, small_first_shard=request.param)
-    monkeypatch.setattr(gguf, "GGUFWriter", split)
     tokenizer = AutoTokenizer.from_pretrained(llama_gqa)
-    _write(tmp_path / "model.gguf", "llama", model.config, dict(model.state_dict()), tokenizer)
+    with monkeypatch.context() as patch:
+        patch.setattr(gguf, "GGUFWriter", split)
+        _write(tmp_path / "model.gguf", "llama", model.config, dict(model.state_dict()), tokenizer)
     found = sorted(tmp_path.glob("*.gguf"))
     assert found[0].name.startswith("model-00001-of-0000") and len(found) > 2
     return found
