@@ -1,5 +1,6 @@
 """qcourse ship: check an artefact and say how to serve it."""
 
+import shlex
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -39,7 +40,8 @@ def command(
     context = shape(found.path).context if found.path.is_dir() else 4096
     launches = commands(found.path.resolve(), found.format, context=min(4096, context or 4096),
                         gpus=rules.tensor_parallel if rules else 1)  # fmt: skip
-    text = [str(found), *(f"\n{launch}" for launch in launches)]
+    here = f"\n# here\nqcourse serve {shlex.quote(str(found.path))}"
+    text = [str(found), here, *(f"\n{launch}" for launch in launches)]
     if rules is None:
         return answer(asdict(found) | {"path": str(artefact)}, json, "\n".join(text))
     record = read_record(found.path)

@@ -150,6 +150,20 @@ def test_a_folder_that_holds_one_gguf_is_recognised_by_the_files_record(cli, lla
     assert cli("quantize", llama_gqa, "--method", "gguf-q8_0", "--output", folder / "model.gguf").code == 0
     found = cli("ship", folder)
     assert found.code == 0 and "gguf-q8_0 as gguf" in found.out and "llama-server --model" in found.out
+    assert f"# here\nqcourse serve {folder / 'model.gguf'}" in found.out
+
+
+def test_serve_refuses_a_model_that_the_devices_cannot_share(refused, tmp_path):
+    from qcourse.recipe import named
+    from qcourse.recipe.record import new_record, write_record
+
+    shape = {"model_type": "llama", "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 2,
+             "num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 512}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(shape))
+    write_record(tmp_path, new_record(named("gptq-w4g128"), "gptq", {}))
+    said = refused("serve", tmp_path, "--tensor-parallel", 4)
+    assert "256 columns in groups of 128 on 4 devices: 64 columns each" in said
+    assert "runs on one device" in refused("serve", "x.gguf", "--tensor-parallel", 2)
 
 
 def test_half_a_release_is_refused(refused, written):
