@@ -102,7 +102,7 @@ def canary(loaded: Any, window: Any) -> tuple[list[int], str] | None:
     return None
 
 
-def watch(url: str, known: Reference, threshold: float = 0.9, *, api_key: str | None = None,
+def watch(url: str, known: Reference, threshold: float = 0.95, *, api_key: str | None = None,
           traffic: Sequence[str] = (), usual: Sequence[str] = (), window: int = 50) -> Watched:  # fmt: skip
     """Look at a server once: QCourseError if it does not answer, alarms in the result.
 

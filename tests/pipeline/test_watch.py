@@ -76,7 +76,7 @@ def test_another_artefact_behind_the_same_address_raises_an_alarm(cli, files, tm
         assert values["canaries"] >= 32 and values["metrics"]["tokens made"] >= 32
         assert f"qcourse_canary_agreement {values['agreement']}" in page.read_text()
         shares.append(values["agreement"])
-    assert shares[0] >= 0.95 and shares[1] < 0.9 and values["alarms"]
+    assert shares[0] >= 0.95 > shares[1] and values["alarms"]
     with pytest.raises(QCourseError, match="does not answer as an OpenAI server"):
         serve.connect(f"http://127.0.0.1:{port}")
 
