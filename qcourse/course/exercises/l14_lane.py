@@ -1,0 +1,103 @@
+"""Exercise 14.lane: the fastest way of shipping that fits and is good enough, for five workloads."""
+
+from collections.abc import Callable
+
+from qcourse.course.check import Exercise, Misconception
+
+LANES = [  # weights in bytes, cache in bytes a token, top-1 agreement with bf16, products a second
+    (16.1e9, 131_072, 1.000, 200e12),
+    (8.6e9, 65_536, 0.985, 400e12),
+    (5.7e9, 131_072, 0.955, 200e12),
+    (4.4e9, 131_072, 0.900, 150e12),
+]
+PARAMETERS, BANDWIDTH = 8e9, 1e12
+
+
+def cases() -> list[tuple]:
+    """Return (lanes, parameters, bandwidth, memory, context, batch, floor) of five workloads."""
+    return [
+        (LANES, PARAMETERS, BANDWIDTH, 21.6e9, 4096, 1, 0.95),  # one user, a good 4-bit file is enough
+        (LANES, PARAMETERS, BANDWIDTH, 21.6e9, 2048, 8, 0.98),  # code: 4 bits are not good enough
+        (LANES, PARAMETERS, BANDWIDTH, 43.2e9, 32_768, 4, 0.85),  # long context: the cache decides
+        (LANES, PARAMETERS, BANDWIDTH, 72e9, 64, 256, 0.85),  # a large batch: arithmetic decides
+        (LANES, PARAMETERS, BANDWIDTH, 5.4e9, 8192, 1, 0.85),  # a small device: nothing fits
+    ]
+
+
+def choose(
+    workload: tuple, seconds: Callable | None = None, bytes_of: Callable | None = None, floor: bool = True
+) -> int:
+    """Return the first index of the least seconds among the lanes that fit and are good enough, or -1."""
+    lanes, parameters, bandwidth, memory, context, batch, lowest = workload
+    whole = bytes_of or (lambda lane: lane[0] + lane[1] * context * batch)
+    speed = seconds or (lambda lane: max(whole(lane) / bandwidth, 2 * parameters * batch / lane[3]))
+    allowed = [
+        index for index, lane in enumerate(lanes)
+        if whole(lane) <= memory and (lane[2] >= lowest or not floor)
+    ]  # fmt: skip
+    return min(allowed, key=lambda index: speed(lanes[index]), default=-1)
+
+
+def reference(*workload: object) -> int:
+    """Decide by the time of one decode step: bytes over bandwidth, or arithmetic, whichever is longer."""
+    return choose(workload)
+
+
+def any_quality(*workload: object) -> int:
+    """Wrong: ignores the floor."""
+    return choose(workload, floor=False)
+
+
+def weights_only(*workload: object) -> int:
+    """Wrong: leaves the cache out."""
+    return choose(workload, bytes_of=lambda lane: lane[0])
+
+
+def one_request(*workload: object) -> int:
+    """Wrong: the cache of one request."""
+    return choose(workload, bytes_of=lambda lane: lane[0] + lane[1] * workload[4])
+
+
+def bytes_only(*workload: object) -> int:
+    """Wrong: never bound by arithmetic."""
+    context, batch = workload[4], workload[5]
+    return choose(workload, seconds=lambda lane: lane[0] + lane[1] * context * batch)
+
+
+def best_quality(*workload: object) -> int:
+    """Wrong: the best lane that fits, not the fastest that is good enough."""
+    return choose(workload, seconds=lambda lane: -lane[2])
+
+
+EXERCISE = Exercise(
+    cases=cases,
+    reference=reference,
+    misconceptions=(
+        Misconception(
+            "no floor",
+            any_quality,
+            "A lane below the floor is no candidate, however fast: see the agreement.",
+        ),
+        Misconception(
+            "weights only",
+            weights_only,
+            "The cache is missing: context x batch x bytes a token. It must fit, and each step reads it.",
+        ),
+        Misconception(
+            "one request", one_request, "Each request of the batch has its own cache: multiply by `batch`."
+        ),
+        Misconception(
+            "bytes only",
+            bytes_only,
+            "A step takes the longer of two times: bytes / bandwidth and 2 x parameters x batch / products a "
+            "second. In a large batch the second decides.",
+        ),
+        Misconception(
+            "best quality",
+            best_quality,
+            "The floor says what is good enough; among those lanes the fastest is asked for, not the best.",
+        ),
+    ),
+    praise="Memory excludes, the floor excludes, and the roofline ranks what is left: in this order.",
+    tolerance=0,
+)
