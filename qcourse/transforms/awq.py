@@ -16,7 +16,8 @@ from qcourse.numerics.checks import columns_of_a_group
 from qcourse.numerics.energy import output_energy, thin_rows
 from qcourse.transforms.fold import Link, fold, held, links, pool_query_heads
 
-LIVE = 1e-3  # of the largest column: what a column must have to decide on the scales
+LIVE = 1e-6  # of the largest column: what a column must have to decide on the scales
+BOUND = 128.0  # of a scale and of its inverse: fp16 holds the scales of codes that it makes smaller
 
 
 class RoundingSettings(Protocol):
@@ -88,8 +89,8 @@ def exponents(coarse: bool, found: dict[str, Any]) -> list[tuple[float, bool]]:
 def candidate(activation: Tensor, magnitude: Tensor, exponent: float, by_weight: bool) -> Tensor:
     """Return one candidate scale, its largest and smallest value symmetric about 1 in logarithm.
 
-    Columns below a thousandth of the largest, dead ones mostly, follow the others: they neither move the
-    centre nor leave its range, so scales stay within 32 of 1 and a file's fp16 scales normal numbers.
+    Columns below a millionth of the largest, dead ones, follow the others: they neither move the centre nor
+    leave its range. No scale leaves 1 / BOUND .. BOUND.
     """
     lowest = [(LIVE * values.max()).clamp(min=1e-30) for values in (activation, magnitude)]
     live = (activation >= lowest[0]) & (magnitude >= lowest[1])
@@ -97,7 +98,7 @@ def candidate(activation: Tensor, magnitude: Tensor, exponent: float, by_weight:
     if by_weight:
         scale = scale / magnitude.clamp(min=lowest[1]) ** (1 - exponent)
     low, high = (scale[live] if live.any() else scale).aminmax()
-    return scale.clamp(low, high) / (low * high).sqrt()
+    return (scale.clamp(low, high) / (low * high).sqrt()).clamp(1 / BOUND, BOUND)
 
 
 def rounding_error(weights: list[tuple[Tensor, RoundingSettings]], scale: Tensor, hessian: Tensor) -> float:
