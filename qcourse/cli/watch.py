@@ -14,7 +14,7 @@ def command(
     url: Annotated[str, typer.Argument(help="an OpenAI-compatible address, such as http://127.0.0.1:8000")],
     baseline: Annotated[str, typer.Option(help="the unquantized model; its answers are stored once")],
     canaries: Annotated[int, typer.Option(help="prompts whose next token is compared")] = 64,
-    agreement: Annotated[float, typer.Option(help="lowest share of them without an alarm, 0 to 1")] = 0.9,
+    agreement: Annotated[float, typer.Option(help="lowest share of them without an alarm, 0 to 1")] = 0.95,
     items: Annotated[int, typer.Option(help="questions a skill; 0: none")] = 0,
     traffic: Annotated[Path | None, typer.Option(help='late requests, JSONL of {"text": ...}')] = None,
     usual: Annotated[Path | None, typer.Option(help="ordinary requests of the same kind")] = None,

@@ -1,6 +1,7 @@
 """Canaries, skills and traffic of a served model: quiet for a good artefact, an alarm for a bad one."""
 
 import json
+import random
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_shifted_traffic_raises_an_alarm(cli, files, tmp_path, monkeypatch):  # 
     monkeypatch.setenv("QCOURSE_HOME", str(tmp_path))
     questions = [f"What is {a} plus {b}? Write the steps." for a in range(10, 30) for b in range(11, 21)]
     usual = lines(tmp_path / "usual.jsonl", questions)
-    same = lines(tmp_path / "same.jsonl", questions[::4])
+    same = lines(tmp_path / "same.jsonl", random.Random(0).sample(questions, 50))
     other = lines(tmp_path / "other.jsonl", [f"def area_{n}(x): return x ** {n}" for n in range(50)])
     with serve.llama_cpp(files[0], progress=False) as server:
         options = ("--baseline", "pico", "--usual", usual, "--api-key", server.api_key, "--json")
