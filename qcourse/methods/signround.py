@@ -7,6 +7,8 @@ or that one's neighbour. The layer's output error tr(D H D^T), D = quantized - o
 codes in few steps.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -39,7 +41,8 @@ def quantize_layer(
     check_finite(hessian)
     importance = hessian.diagonal() if search else None
     found = quantize_affine(weight, bits, group_size, symmetric, search=search, importance=importance)
-    grid = Grid(found.scale, found.zero_point.to(found.scale.dtype), bits, symmetric)[..., None]
+    zero_point = cast(Tensor, found.zero_point).to(found.scale.dtype)
+    grid = Grid(found.scale, zero_point, bits, symmetric)[..., None]
     codes = learn(split_groups(weight.float(), group_size), grid, hessian, steps)
     found.codes = codes.reshape(weight.shape).to(torch.uint8)
     return found

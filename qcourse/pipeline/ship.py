@@ -4,6 +4,7 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +134,7 @@ def evaluated(path: Path, baseline: str, policy: Policy) -> list[Gate]:
     from qcourse.pipeline.evaluate import measure
 
     row = measure(str(path), baseline, None, policy.items, policy.windows, policy.context)
-    return [gate(name, lambda name=name, limit=limit: kept(name, limit, row))
-            for name, limit in policy.limits.items()]  # fmt: skip
+    return [gate(name, partial(kept, name, limit, row)) for name, limit in policy.limits.items()]
 
 
 def kept(name: str, limit: float, row: Mapping[str, Any]) -> str:

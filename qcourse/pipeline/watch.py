@@ -82,7 +82,8 @@ def reference(baseline: str, canaries: int = 64, items: int = 0) -> Reference:
     pairs = [pair for window in windows if (pair := canary(loaded, window))]
     asked = asked_of(baseline, bool(loaded.tokenizer.chat_template))
     marks = skill_scores(loaded, asked, items)["marks"] if items else {}
-    made = Reference(baseline, loaded.hash, *map(list, zip(*pairs, strict=True)), marks)
+    prompts, expected = [prompt for prompt, _ in pairs], [text for _, text in pairs]
+    made = Reference(baseline, loaded.hash, prompts, expected, marks)
     write_json(path, asdict(made))
     return made
 
