@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import rel_entr
 
 from qcourse.common import QCourseError
 
@@ -74,11 +75,11 @@ def counts(request: Sequence[int], vocabulary: int) -> np.ndarray:
 
 
 def shares(total: np.ndarray) -> np.ndarray:
-    """Return counts as shares, each count raised by a half so that none is zero."""
-    return (total + 0.5) / (total + 0.5).sum()
+    """Return counts as shares, nothing added: a constant a token would weigh more in a short window."""
+    return total / max(total.sum(), 1)
 
 
 def js_divergence(p: np.ndarray, q: np.ndarray) -> float:
     """Return the Jensen-Shannon divergence of two distributions in nats, 0 to log 2."""
     middle = (p + q) / 2
-    return float((p * np.log(p / middle) + q * np.log(q / middle)).sum() / 2)
+    return float((rel_entr(p, middle) + rel_entr(q, middle)).sum() / 2)

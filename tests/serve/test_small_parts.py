@@ -301,6 +301,15 @@ def test_drift_is_seen_and_ordinary_variety_is_not():
     assert report.drifted and "DRIFT" in str(report) and report.distance < np.log(2)
 
 
+def test_a_window_of_the_reference_itself_is_near_however_few_its_tokens():
+    """Most of a large vocabulary never occurs: no count may be invented for it."""
+    draw = np.random.default_rng(0)
+    usual = [list(draw.integers(0, 30, 10)) for _ in range(200)]
+    for start in range(0, 200, 50):
+        report = serve.DriftMonitor(usual, 50_000, window=50).observe(usual[start : start + 50])
+        assert not report.drifted, str(report)
+
+
 def test_drift_needs_enough_reference():
     with pytest.raises(QCourseError, match="too few for a window of 50"):
         serve.DriftMonitor([[1, 2]] * 60, 10, window=50)
