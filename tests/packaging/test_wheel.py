@@ -39,7 +39,8 @@ def imported() -> set[str]:
             if isinstance(node, ast.Import):
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                names.add(node.module.split(".")[0])
+                if not (path.parent / f"{node.module}.py").exists():  # a program's own file beside it
+                    names.add(node.module.split(".")[0])
     return names - sys.stdlib_module_names - {"qcourse"}
 
 
