@@ -147,5 +147,6 @@ class Server:
 
 def served_name(path: Path) -> str:
     """Return an artefact's name: its folder's, or a GGUF file's unless that is only "model.gguf"."""
-    return path.stem if path.suffix == ".gguf" and path.stem != "model" else (
-        path.parent.name if path.suffix == ".gguf" else path.name)  # fmt: skip
+    if path.suffix != ".gguf":
+        return path.name
+    return path.parent.name if path.stem == "model" else path.stem
