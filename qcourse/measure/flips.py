@@ -1,7 +1,8 @@
 """Answers that change: flips in either direction, the exact test of them, and many tests at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 LEVEL = 0.05
 
@@ -57,3 +58,12 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * value))
         adjusted[name] = largest
     return {name: adjusted[name] for name in p_values}
+
+
+def flips_by_skill(
+    before: Mapping[str, Sequence[bool]], after: Mapping[str, Sequence[bool]]
+) -> dict[str, dict[str, Any]]:
+    """Return {skill: {lost, gained, n, p}} for each skill of `before`; p is adjusted by Holm for all."""
+    found = {skill: flips(marks, after[skill]) for skill, marks in before.items()}
+    adjusted = holm({skill: each.p_value for skill, each in found.items()})
+    return {skill: asdict(each) | {"p": adjusted[skill]} for skill, each in found.items()}

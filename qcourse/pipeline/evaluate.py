@@ -36,13 +36,11 @@ def flips_of(reference: Any, source: Any, asked: tuple[str, ...], n: int, tokeni
     p: McNemar's exact test, adjusted by Holm; smallest_loss: what n questions could show at 5%.
     """
     from qcourse.measure import skill_scores
-    from qcourse.measure.flips import flips, holm, smallest_loss
+    from qcourse.measure.flips import flips_by_skill, smallest_loss
 
     before, after = (skill_scores(model, asked, n, tokenizer)["marks"] for model in (reference, source))
-    found = {skill: flips(before[skill], after[skill]) for skill in before}
-    adjusted = holm({skill: each.p_value for skill, each in found.items()})
-    return {skill: {"lost": each.lost, "gained": each.gained, "n": each.n, "p": adjusted[skill],
-                    "smallest_loss": smallest_loss(each.n)} for skill, each in found.items()}  # fmt: skip
+    found = flips_by_skill(before, after)
+    return {skill: each | {"smallest_loss": smallest_loss(each["n"])} for skill, each in found.items()}
 
 
 @contextmanager

@@ -131,14 +131,12 @@ def next_token(server: Any, prompt: list[int]) -> str:
 def changed(server: Any, known: Reference) -> dict[str, dict[str, float]]:
     """Return, by skill, the answers lost and gained against the reference, p adjusted for all of them."""
     from qcourse.measure import skill_scores
-    from qcourse.measure.flips import flips, holm
+    from qcourse.measure.flips import flips_by_skill
 
     if not known.marks:
         return {}
     marks = skill_scores(server, tuple(known.marks), len(next(iter(known.marks.values()))))["marks"]
-    found = {skill: flips(before, marks[skill]) for skill, before in known.marks.items()}
-    p = holm({skill: each.p_value for skill, each in found.items()})
-    return {skill: asdict(each) | {"p": p[skill]} for skill, each in found.items()}
+    return flips_by_skill(known.marks, marks)
 
 
 def drift(model: str, traffic: Sequence[str], usual: Sequence[str], window: int) -> dict[str, float]:
