@@ -4,9 +4,10 @@ The sources of the Sphinx build are written to build/site-source. Nothing is fet
 reading: lessons are shown as stored, formulas are MathML.
 """
 
-import io
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -52,8 +53,10 @@ SETTINGS = {
     "html_css_files": ["site.css"],
     "default_role": "code",
     "suppress_warnings": ["docutils"],  # docstrings are prose: its lists and hanging lines are no errors
-    # Libraries of other environments, and those that print while they are imported.
-    "autodoc_mock_imports": ["auto_gptq", "awq", "gptqmodel", "llama_cpp", "ray", "starlette", "vllm"],
+    # Of other environments, found by path, or printing while imported.
+    "autodoc_mock_imports": [
+        *("auto_gptq", "awq", "gptqmodel", "llama_cpp", "llama_cpp_engine", "ray", "starlette", "vllm")
+    ],
 }
 
 
@@ -152,18 +155,15 @@ def build() -> Path:
 
     Raises QCourseError, with Sphinx's first warning, for failed imports, dead links and the like.
     """
-    from sphinx.application import Sphinx
-    from sphinx.util.docutils import docutils_namespace, patch_docutils
-
     source, target = results_folder() / "site-source", results_folder() / "site"
     write_sources(source)
-    said = io.StringIO()
-    with patch_docutils(), docutils_namespace():
-        site = Sphinx(str(source), None, str(target), str(target / ".doctrees"), "html", SETTINGS,
-                      status=None, warning=said, freshenv=True, warningiserror=True)  # fmt: skip
-        site.build()
-    if site.statuscode:
-        lines = re.sub(r"\x1b\[[\d;]*m", "", said.getvalue()).splitlines() or ["no reason given"]
+    conf = "".join(f"{name} = {value!r}\n" for name, value in SETTINGS.items())
+    (source / "conf.py").write_text(conf, encoding="utf-8")
+    # In a process of its own: autodoc imports every module anew and with mocked libraries.
+    command = [sys.executable, "-m", "sphinx", "-q", "-E", "-W", "--keep-going", "-b", "html", source, target]
+    run = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if run.returncode:
+        lines = re.sub(r"\x1b\[[\d;]*m", "", run.stderr).splitlines() or ["no reason given"]
         raise QCourseError(
             f"Sphinx warns {len(lines)} times of what it built from {source}; first: {lines[0]}"
         )
