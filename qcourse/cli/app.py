@@ -24,6 +24,7 @@ COMMANDS = (
     "sweep",
     "ship",
     "convert",
+    "progress",
 )
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
 

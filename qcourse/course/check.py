@@ -5,10 +5,12 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 
 from qcourse.common import QCourseError
 from qcourse.common.display import show_markdown
 from qcourse.course.answers import describe, first_difference, same, same_all
+from qcourse.course.progress import Records
 
 MARKS = {"passed": "**Passed.**", "failed": "**Not yet.**", "not tried": "*Not tried yet.*"}
 RETURNS_NOTHING = "The function returns nothing: end it with `return`; printing is not returning."
@@ -51,8 +53,10 @@ class Verdict:
 
 
 def check(identifier: str, function: Callable) -> None:
-    """Examine the learner's function and show the outcome; never raises."""
+    """Examine the learner's function, show the outcome and keep it if passed; never raises."""
     verdict = examine(find(identifier), function)
+    if verdict.state == "passed":
+        Records().note(identifier, passed=date.today().isoformat())
     plain = f"{identifier} {verdict.state}: {verdict.message}"
     show_markdown(f"{MARKS[verdict.state]} {verdict.message}", plain)
 

@@ -1,20 +1,16 @@
 """Predictions: entered before a measurement, kept in the learner's own folder, compared after it."""
 
-import json
 from datetime import date
 
-from qcourse.common import home_folder, write_json
 from qcourse.common.display import in_notebook
+from qcourse.course.progress import Records
 
 
 class Predictions:
-    """Predictions by id, stored as predictions.json in `home_folder()`; nothing here raises at a learner.
-
-    A folder that cannot be written keeps the predictions of this session in memory and says so.
-    """
+    """Predictions by id among the learner's records."""
 
     def __init__(self) -> None:
-        self.session: dict[str, dict] = {}
+        self.records = Records()
 
     def __call__(self, identifier: str, question: str, value: float | None = None) -> None:
         """Ask for a number: a box in a notebook, one line elsewhere; `value` enters it directly."""
@@ -28,20 +24,14 @@ class Predictions:
 
     def value(self, identifier: str) -> float | None:
         """Return the stored number, or None."""
-        entry = {**self._read(), **self.session}.get(identifier)
-        return None if entry is None else entry["value"]
+        return self.records.all().get(identifier, {}).get("value")
 
     def store(self, identifier: str, question: str, value: float) -> None:
         """Keep one prediction, in this session and on disk."""
-        entry = {"value": float(value), "question": question, "date": date.today().isoformat()}
-        self.session[identifier] = entry
-        try:
-            write_json(home_folder() / "predictions.json", {**self._read(), identifier: entry})
-        except OSError as error:
-            print(f"Kept for this session only: {home_folder()} cannot be written ({error.strerror}).")
+        self.records.note(identifier, value=float(value), question=question, date=date.today().isoformat())
 
     def compare(self, identifier: str, measured: float | None) -> None:
-        """Print the prediction beside the measurement, and their ratio; None: not measured here."""
+        """Print and keep the prediction beside the measurement, with their ratio; None: not measured here."""
         predicted = self.value(identifier)
         found = "not measured on this machine" if measured is None else f"measured {measured:.4g}"
         if predicted is None:
@@ -50,15 +40,9 @@ class Predictions:
         if measured is None:
             print(f"you predicted {predicted:.4g}; {found}")
             return
+        self.records.note(identifier, measured=float(measured))
         ratio = f", measured / predicted = {measured / predicted:.3g}" if predicted else ""
         print(f"you predicted {predicted:.4g}, measured {measured:.4g}{ratio}")
-
-    def _read(self) -> dict[str, dict]:
-        try:
-            stored = json.loads((home_folder() / "predictions.json").read_text())
-        except (OSError, ValueError):
-            return {}
-        return stored if isinstance(stored, dict) else {}
 
     def _show_box(self, identifier: str, question: str, known: float | None) -> None:
         import ipywidgets as widgets

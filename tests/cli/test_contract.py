@@ -25,6 +25,7 @@ CONTRACT = {
               "--every", "--api-key", "--json"},
     "ship": {"--baseline", "--policy", "--report", "--json"},
     "convert": set(),
+    "progress": {"--json"},
 }  # fmt: skip
 
 

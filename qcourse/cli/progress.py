@@ -1,0 +1,15 @@
+"""qcourse progress: what a learner has predicted, and which exercises are passed."""
+
+from typing import Annotated
+
+import typer
+
+from qcourse.cli.options import Answer, answer
+
+
+def command(json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False) -> Answer:
+    """List by lesson the exercises passed and the predictions beside what was measured, from QCOURSE_HOME."""
+    from qcourse.course import progress
+
+    rows = progress.by_lesson()
+    return answer(rows, json, "\n".join(map(progress.told, rows)))
