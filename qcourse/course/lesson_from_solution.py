@@ -11,19 +11,17 @@ import nbformat
 
 from qcourse.common import atomic_path, repository
 from qcourse.course import colab
+from qcourse.course.stored_outputs import cleared
 
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION", re.DOTALL | re.MULTILINE)
 
 
 def derived(solution: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Return the lesson of a solution notebook: stubs for solutions, no outputs, no execution counts."""
-    lesson = nbformat.from_dict(solution)
+    lesson = cleared(solution)
     for cell in lesson.cells:
         if cell.cell_type == "code":
             cell.source = SOLUTION.sub(r"\1raise NotImplementedError", cell.source)
-            cell.outputs, cell.execution_count = [], None
-    for key in ("widgets", "qcourse"):
-        lesson.metadata.pop(key, None)
     return lesson
 
 

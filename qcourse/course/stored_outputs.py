@@ -54,6 +54,17 @@ def store(executed: Path, lesson: Path) -> Path:
     return lesson
 
 
+def cleared(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return a copy without outputs, execution counts and stamp: what a learner starts from."""
+    copy = nbformat.from_dict(notebook)
+    for cell in copy.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    for key in ("widgets", STAMP):
+        copy.metadata.pop(key, None)
+    return copy
+
+
 def clean(cell: nbformat.NotebookNode) -> list:
     """Return a cell's outputs without widgets, whose state is not kept: their text form stays.
 

@@ -1,9 +1,22 @@
-"""make lab: the learner's copies are made once and never written again."""
+"""make lab: the learner's copies are made once, without outputs, and never written again."""
 
+import nbformat
 import pytest
 
 from qcourse.cli import lab
 from qcourse.common import QCourseError
+
+
+def write(path, source):
+    """Write a lesson of one cell that was executed and stamped."""
+    printed = nbformat.v4.new_output("stream", text="the result")
+    cell = nbformat.v4.new_code_cell(source, outputs=[printed], execution_count=1)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata={"qcourse": {"code": "hash"}}), path)
+
+
+def texts(folder):
+    """Return the first cell of every notebook of a folder by name."""
+    return {path.stem: nbformat.read(path, as_version=4).cells[0].source for path in folder.iterdir()}
 
 
 @pytest.fixture
@@ -11,7 +24,7 @@ def home(tmp_path, monkeypatch):
     """A repository with two lessons, and a learner's folder elsewhere."""
     (tmp_path / "checkout" / "notebooks" / "solutions").mkdir(parents=True)
     for name in ("00_setup", "01_baseline"):
-        (tmp_path / "checkout" / "notebooks" / f"{name}.ipynb").write_text("first version")
+        write(tmp_path / "checkout" / "notebooks" / f"{name}.ipynb", "first version")
     monkeypatch.setattr(lab, "repository", lambda: tmp_path / "checkout")
     monkeypatch.setenv("QCOURSE_HOME", str(tmp_path / "mine"))
     return tmp_path / "mine"
@@ -19,12 +32,26 @@ def home(tmp_path, monkeypatch):
 
 def test_what_a_learner_wrote_survives_an_update(home, tmp_path):
     assert lab.prepare() == home and len(list(home.iterdir())) == 2
-    (home / "00_setup.ipynb").write_text("my answers")
-    (tmp_path / "checkout" / "notebooks" / "01_baseline.ipynb").write_text("second version")
-    (tmp_path / "checkout" / "notebooks" / "02_rounding.ipynb").write_text("new lesson")
+    write(home / "00_setup.ipynb", "my answers")
+    mine = (home / "00_setup.ipynb").read_bytes()
+    write(tmp_path / "checkout" / "notebooks" / "01_baseline.ipynb", "second version")
+    write(tmp_path / "checkout" / "notebooks" / "02_rounding.ipynb", "new lesson")
     lab.prepare()
-    texts = {path.stem: path.read_text() for path in home.iterdir()}
-    assert texts == {"00_setup": "my answers", "01_baseline": "first version", "02_rounding": "new lesson"}
+    assert texts(home) == {
+        "00_setup": "my answers",
+        "01_baseline": "first version",
+        "02_rounding": "new lesson",
+    }
+    assert (home / "00_setup.ipynb").read_bytes() == mine
+
+
+def test_a_copy_shows_no_result_before_the_prediction_and_the_lesson_keeps_its_own(home, tmp_path):
+    lab.prepare()
+    mine = nbformat.read(home / "00_setup.ipynb", as_version=4)
+    assert mine.cells[0].outputs == [] and mine.cells[0].execution_count is None
+    assert "qcourse" not in mine.metadata
+    theirs = nbformat.read(tmp_path / "checkout" / "notebooks" / "00_setup.ipynb", as_version=4)
+    assert theirs.cells[0].outputs and theirs.metadata["qcourse"]
 
 
 def test_a_place_that_cannot_be_written_is_a_sentence(home, monkeypatch):
@@ -37,13 +64,13 @@ def test_a_place_that_cannot_be_written_is_a_sentence(home, monkeypatch):
 
 
 def test_an_interrupted_copy_leaves_nothing_and_is_made_again(home, monkeypatch):
-    def half(source, target):
+    def half(notebook, target):
         lab.Path(target).write_text("first ver")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
-        broken.setattr(lab.shutil, "copyfile", half)
+        broken.setattr(lab.nbformat, "write", half)
         lab.prepare()
     assert list(home.iterdir()) == []
     lab.prepare()
-    assert {path.read_text() for path in home.iterdir()} == {"first version"}
+    assert set(texts(home).values()) == {"first version"}
