@@ -10,6 +10,7 @@ from qcourse.cli.options import Answer, answer
 def command(json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False) -> Answer:
     """List by lesson the exercises passed and the predictions beside what was measured, from QCOURSE_HOME."""
     from qcourse.course import progress
+    from qcourse.course.check import identifiers
 
-    rows = progress.by_lesson()
+    rows = progress.by_lesson(identifiers())
     return answer(rows, json, "\n".join(map(progress.told, rows)))

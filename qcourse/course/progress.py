@@ -38,24 +38,22 @@ class Records:
         return {**{name: entry for name, entry in kept if isinstance(entry, dict)}, **self.session}
 
 
-def by_lesson() -> list[dict]:
-    """Return a row for each lesson: exercises passed and open, predictions with measurement and ratio.
+def by_lesson(exercises: list[str]) -> list[dict]:
+    """Return a row for each lesson: which of the exercises are passed and open, and its predictions.
 
     A ratio is measured over predicted; None before the measurement, or for a prediction of zero.
     """
-    from qcourse.course.check import identifiers
-
-    records, known = Records().all(), identifiers()
-    passed = {name for name in known if "passed" in records.get(name, {})}
+    records = Records().all()
+    passed = {name for name in exercises if "passed" in records.get(name, {})}
     predicted = [as_row(name, entry) for name, entry in sorted(records.items()) if "value" in entry]
     return [
         {
             "lesson": lesson,
-            "passed": [name for name in known if name[:2] == lesson and name in passed],
-            "open": [name for name in known if name[:2] == lesson and name not in passed],
+            "passed": [name for name in exercises if name[:2] == lesson and name in passed],
+            "open": [name for name in exercises if name[:2] == lesson and name not in passed],
             "predictions": [row for row in predicted if row["id"][:2] == lesson],
         }
-        for lesson in sorted({name[:2] for name in (*known, *records)})
+        for lesson in sorted({name[:2] for name in (*exercises, *records)})
     ]
 
 
