@@ -24,8 +24,8 @@ stands between `### BEGIN SOLUTION` and `### END SOLUTION` becomes
     figures.bars({"rtn": 0.2, "gptq": 0.1}, "KL (nats)")            # also lines, pareto, heatmap, histogram
 
 Exercises: the file `exercises/l06_feed_back.py` defines `EXERCISE = Exercise(...)` with cases,
-an independent reference and one wrong function with a hint for each known misconception; its id
-is then "06.feed_back", and tests/course/test_exercises.py covers it without another line.
+an independent reference and a wrong function for each known misconception, whose docstring is the hint;
+its id is then "06.feed_back", and tests/course/test_exercises.py covers it without another line.
 
 Claims: a row of data/claims.yaml has id, claim, sources, where, scope, measurement and a rule
 (thresholds on the figure, first match wins). A measurable row holds no verdict.

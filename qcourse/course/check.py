@@ -18,11 +18,19 @@ RETURNS_NOTHING = "The function returns nothing: end it with `return`; printing 
 
 @dataclass(frozen=True)
 class Misconception:
-    """A wrong function that learners write, and the hint it deserves."""
+    """A wrong function that learners write, and the hint it deserves: the function's own docstring."""
 
-    name: str
     wrong: Callable
-    hint: str
+
+    @property
+    def name(self) -> str:
+        """Return the function's name in words."""
+        return self.wrong.__name__.replace("_", " ")
+
+    @property
+    def hint(self) -> str:
+        """Return the docstring as one line."""
+        return " ".join((self.wrong.__doc__ or "").split())
 
 
 @dataclass(frozen=True)
@@ -31,16 +39,22 @@ class Exercise:
 
     cases: returns a list of argument tuples, small ones first, the same at each call.
     reference: the answer, written apart from the page that the lesson shows.
-    misconceptions: recognized by giving what the learner's function gives on every case.
+    wrong: functions that learners write, each with its hint for a docstring; one is recognized by giving
+    what the learner's function gives on every case.
     tolerance: absolute, on numbers and tensors; relative as well.
     praise: what a right answer has shown.
     """
 
     cases: Callable[[], list[tuple]]
     reference: Callable
-    misconceptions: tuple[Misconception, ...]
+    wrong: tuple[Callable, ...]
     praise: str
     tolerance: float = 1e-5
+
+    @property
+    def misconceptions(self) -> list[Misconception]:
+        """Return the wrong functions with their names and hints."""
+        return [Misconception(function) for function in self.wrong]
 
 
 @dataclass(frozen=True)

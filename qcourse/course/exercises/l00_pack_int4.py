@@ -1,11 +1,9 @@
 """Exercise 00.pack_int4: eight 4-bit codes in one 32-bit word."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -28,40 +26,34 @@ def packed(
 
 
 def signed(codes: Tensor) -> Tensor:
-    """Store code - 8 in two's complement."""
+    """The codes are stored as they are, 0 to 15: nothing is subtracted first."""
     return packed((codes - 8) & 15)
 
 
 def interleaved(codes: Tensor) -> Tensor:
-    """Use the order of AWQ's files."""
+    """That is the order of AWQ's files; here the codes keep theirs."""
     return packed(codes, (0, 4, 1, 5, 2, 6, 3, 7))
 
 
+def highest_first(codes: Tensor) -> Tensor:
+    """The first code belongs into the lowest four bits, as in GPTQ's files; yours lies in the highest."""
+    return packed(codes, order=tuple(range(7, -1, -1)))
+
+
+def bytes_each(codes: Tensor) -> Tensor:
+    """You shift by eight bits a code: that is a byte each. A 4-bit code moves by 4 * i."""
+    return packed(codes, width=8)
+
+
+def summed(codes: Tensor) -> Tensor:
+    """Code i must be moved up by 4 * i bits before it is added."""
+    return packed(codes, sum_=True)
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=packed,
-    misconceptions=(
-        Misconception(
-            "highest first",
-            partial(packed, order=tuple(range(7, -1, -1))),
-            "The first code belongs into the lowest four bits, as in GPTQ's files; yours lies in the "
-            "highest.",
-        ),
-        Misconception(
-            "bytes",
-            partial(packed, width=8),
-            "You shift by eight bits a code: that is a byte each. A 4-bit code moves by 4 * i.",
-        ),
-        Misconception(
-            "sum", partial(packed, sum_=True), "Code i must be moved up by 4 * i bits before it is added."
-        ),
-        Misconception(
-            "signed", signed, "The codes are stored as they are, 0 to 15: nothing is subtracted first."
-        ),
-        Misconception(
-            "AWQ's order", interleaved, "That is the order of AWQ's files; here the codes keep theirs."
-        ),
-    ),
+    cases,
+    packed,
+    (highest_first, bytes_each, summed, signed, interleaved),
     praise="Eight codes to a word: half a byte a weight, which is what makes the file small.",
     tolerance=0,
 )

@@ -1,6 +1,6 @@
 """Exercise 00.stored_bytes: what a quantized model takes on disk and in memory."""
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -22,60 +22,35 @@ def reference(quantized: int, kept: int, bits: int, group_size: int) -> float:
 
 
 def no_scales(quantized: int, kept: int, bits: int, group_size: int) -> float:
-    """Forget the scales."""
+    """Each group of `group_size` weights stores a scale in 16 bits: add 16 / group_size a weight."""
     return quantized * bits / 8 + kept * 2
 
 
 def everything_quantized(quantized: int, kept: int, bits: int, group_size: int) -> float:
-    """Take the embeddings to be quantized too."""
+    """Embeddings, norms and usually the head are not quantized: `kept` weights take 2 bytes each."""
     return (quantized + kept) * (bits + 16 / group_size) / 8
 
 
 def plain_product(quantized: int, kept: int, bits: int, group_size: int) -> float:
-    """Multiply all weights by the bits, as articles do."""
+    """That is the figure of the headlines. Two things are missing: a 16-bit scale for each group, and the
+    weights that stay in 16 bits.
+    """
     return (quantized + kept) * bits / 8
 
 
 def in_bits(quantized: int, kept: int, bits: int, group_size: int) -> float:
-    """Answer in bits."""
+    """Right in bits; the answer is asked in bytes: divide by 8."""
     return 8 * reference(quantized, kept, bits, group_size)
 
 
 def scale_per_weight(quantized: int, kept: int, bits: int, group_size: int) -> float:
-    """Give each weight a scale of its own."""
+    """A group of `group_size` weights shares one scale."""
     return quantized * (bits + 16) / 8 + kept * 2
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "weights x bits",
-            plain_product,
-            "That is the figure of the headlines. Two things are missing: a 16-bit scale for each "
-            "group, and the weights that stay in 16 bits.",
-        ),
-        Misconception(
-            "no scales",
-            no_scales,
-            "Each group of `group_size` weights stores a scale in 16 bits: add 16 / group_size a weight.",
-        ),
-        Misconception(
-            "everything quantized",
-            everything_quantized,
-            "Embeddings, norms and usually the head are not quantized: `kept` weights take 2 bytes each.",
-        ),
-        Misconception(
-            "bits for bytes",
-            in_bits,
-            "Right in bits; the answer is asked in bytes: divide by 8.",
-        ),
-        Misconception(
-            "a scale each",
-            scale_per_weight,
-            "A group of `group_size` weights shares one scale.",
-        ),
-    ),
+    cases,
+    reference,
+    (plain_product, no_scales, everything_quantized, in_bits, scale_per_weight),
     praise="Codes, scales and what stays in 16 bits: this is the file that you will see, to about 2%.",
 )

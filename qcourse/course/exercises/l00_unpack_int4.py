@@ -1,11 +1,9 @@
 """Exercise 00.unpack_int4: from packed words back to weights."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -33,33 +31,33 @@ def values(
 
 
 def codes_only(words: Tensor, scale: float, zero: int) -> Tensor:
-    """Return the codes."""
+    """Those are the codes: a weight is (code - zero_point) * scale."""
     return values(words, 1.0, 0)
 
 
+def highest_first(words: Tensor, scale: float, zero: int) -> Tensor:
+    """Start at the lowest four bits: shift by 4 * i, i = 0 to 7."""
+    return values(words, scale, zero, high=True)
+
+
+def no_mask(words: Tensor, scale: float, zero: int) -> Tensor:
+    """After the shift the higher codes are still there: keep four bits, & 15."""
+    return values(words, scale, zero, mask=-1)
+
+
+def zero_after_scale(words: Tensor, scale: float, zero: int) -> Tensor:
+    """The zero point is a code: subtract it before you multiply by the scale."""
+    return values(words, scale, zero, after=True)
+
+
+def one_bit_each(words: Tensor, scale: float, zero: int) -> Tensor:
+    """The codes lie four bits apart: shift by 4 * i."""
+    return values(words, scale, zero, shift=1)
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=values,
-    misconceptions=(
-        Misconception(
-            "highest first",
-            partial(values, high=True),
-            "Start at the lowest four bits: shift by 4 * i, i = 0 to 7.",
-        ),
-        Misconception(
-            "no mask",
-            partial(values, mask=-1),
-            "After the shift the higher codes are still there: keep four bits, & 15.",
-        ),
-        Misconception(
-            "zero after scale",
-            partial(values, after=True),
-            "The zero point is a code: subtract it before you multiply by the scale.",
-        ),
-        Misconception("codes", codes_only, "Those are the codes: a weight is (code - zero_point) * scale."),
-        Misconception(
-            "one bit each", partial(values, shift=1), "The codes lie four bits apart: shift by 4 * i."
-        ),
-    ),
+    cases,
+    values,
+    (highest_first, no_mask, zero_after_scale, codes_only, one_bit_each),
     praise="A kernel does this for every weight it reads: shift, mask, subtract, multiply.",
 )

@@ -1,11 +1,9 @@
 """Exercise 01.kl_divergence: how far a model's predictions moved from those of another."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -29,49 +27,41 @@ def divergence(
 
 
 def of_logits(original: Tensor, other: Tensor) -> float:
-    """Weight differences of logits, which are no log-probabilities yet."""
+    """Logits are no log-probabilities: take log_softmax of both before you subtract."""
     return float((original.softmax(-1) * (original - other)).sum(-1).mean())
 
 
 def cross_entropy(original: Tensor, other: Tensor) -> float:
-    """Forget the entropy of the original."""
+    """That is the cross entropy: it is not 0 for equal models. Subtract log q from log p."""
     return float(-(original.softmax(-1) * other.log_softmax(-1)).sum(-1).mean())
 
 
+def direction(original: Tensor, other: Tensor) -> float:
+    """The direction: average over what the original model predicts, KL(original || other). KL is not
+    symmetric.
+    """
+    return divergence(other, original)
+
+
+def in_bits(original: Tensor, other: Tensor) -> float:
+    """That is in bits: use the natural logarithm, for nats."""
+    return divergence(original, other, bits=True)
+
+
+def sum_over_positions(original: Tensor, other: Tensor) -> float:
+    """Average over the positions; you summed them."""
+    return divergence(original, other, total=True)
+
+
+def mean_over_vocabulary(original: Tensor, other: Tensor) -> float:
+    """Sum over the vocabulary: p already weighs the tokens. The mean is taken over positions only."""
+    return divergence(original, other, mean=True)
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=divergence,
-    misconceptions=(
-        Misconception(
-            "direction",
-            lambda original, other: divergence(other, original),
-            "The direction: average over what the original model predicts, KL(original || other). KL is not "
-            "symmetric.",
-        ),
-        Misconception(
-            "bits", partial(divergence, bits=True), "That is in bits: use the natural logarithm, for nats."
-        ),
-        Misconception(
-            "sum over positions",
-            partial(divergence, total=True),
-            "Average over the positions; you summed them.",
-        ),
-        Misconception(
-            "mean over vocabulary",
-            partial(divergence, mean=True),
-            "Sum over the vocabulary: p already weighs the tokens. The mean is taken over positions only.",
-        ),
-        Misconception(
-            "logits",
-            of_logits,
-            "Logits are no log-probabilities: take log_softmax of both before you subtract.",
-        ),
-        Misconception(
-            "cross entropy",
-            cross_entropy,
-            "That is the cross entropy: it is not 0 for equal models. Subtract log q from log p.",
-        ),
-    ),  # fmt: skip
+    cases,
+    divergence,
+    (direction, in_bits, sum_over_positions, mean_over_vocabulary, of_logits, cross_entropy),
     praise="0 where nothing moved, never below 0: it sees every change, also of tokens that did not come.",
     tolerance=1e-4,
 )

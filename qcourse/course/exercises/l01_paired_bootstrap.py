@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -28,44 +28,38 @@ def reference(a: Tensor, b: Tensor, drawn: Tensor) -> tuple[float, float]:
 
 
 def unpaired(a: Tensor, b: Tensor, drawn: Tensor) -> tuple[float, float]:
-    """Draw the windows of b on their own."""
+    """Draw the same windows for a and b: the pairing is the point."""
     return ends(a[drawn].mean(1) - b[drawn.roll(1, 0)].mean(1))
 
 
 def corners(a: Tensor, b: Tensor, drawn: Tensor) -> tuple[float, float]:
-    """Subtract separate intervals."""
+    """You took an interval of each and subtracted: what makes a window hard for both no longer cancels.
+    Subtract first, window by window.
+    """
     first, second = ends(a[drawn].mean(1)), ends(b[drawn].mean(1))
     return first[0] - second[1], first[1] - second[0]
 
 
+def windows_not_means(a: Tensor, b: Tensor, drawn: Tensor) -> tuple[float, float]:
+    """Those are quantiles of single windows; asked is how far the mean would move: average each
+    draw first.
+    """
+    return ends(a - b)
+
+
+def five_percent_at_each_end(a: Tensor, b: Tensor, drawn: Tensor) -> tuple[float, float]:
+    """95% inside leaves 2.5% at each end: quantiles 0.025 and 0.975."""
+    return ends((a - b)[drawn].mean(1), 0.05)
+
+
+def direction(a: Tensor, b: Tensor, drawn: Tensor) -> tuple[float, float]:
+    """The difference is a minus b, not b minus a."""
+    return reference(b, a, drawn)
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "separate intervals",
-            corners,
-            "You took an interval of each and subtracted: what makes a window hard for both no longer "
-            "cancels. "
-            "Subtract first, window by window.",
-        ),
-        Misconception("unpaired", unpaired, "Draw the same windows for a and b: the pairing is the point."),
-        Misconception(
-            "windows, not means",
-            lambda a, b, drawn: ends(a - b),
-            "Those are quantiles of single windows; asked is how far the mean would move: average each "
-            "draw first.",
-        ),
-        Misconception(
-            "5% at each end",
-            lambda a, b, drawn: ends((a - b)[drawn].mean(1), 0.05),
-            "95% inside leaves 2.5% at each end: quantiles 0.025 and 0.975.",
-        ),
-        Misconception(
-            "direction",
-            lambda a, b, drawn: reference(b, a, drawn),
-            "The difference is a minus b, not b minus a.",
-        ),
-    ),
+    cases,
+    reference,
+    (corners, unpaired, windows_not_means, five_percent_at_each_end, direction),
     praise="What makes a window hard for both cancels, so the interval of the difference is the narrow one.",
 )

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -35,71 +35,41 @@ def negative_log(logits: Tensor, ids: Tensor) -> Tensor:
 
 
 def not_shifted(logits: Tensor, ids: Tensor) -> float:
-    """Let each position predict itself."""
+    """The logits at position t predict token t + 1: compare logits[:-1] with ids[1:]."""
     return float(negative_log(logits, ids).mean().exp())
 
 
 def reversed_shift(logits: Tensor, ids: Tensor) -> float:
-    """Let each position predict the one before it."""
+    """You let a token predict the one before it: the logits at position t predict token t + 1."""
     return float(negative_log(logits[1:], ids[:-1]).mean().exp())
 
 
 def loss_only(logits: Tensor, ids: Tensor) -> float:
-    """Stop at the mean loss."""
+    """That is the mean negative log-likelihood; perplexity is its exponential."""
     return float(negative_log(logits[:-1], ids[1:]).mean())
 
 
 def in_bits(logits: Tensor, ids: Tensor) -> float:
-    """Raise 2 to a loss in nats."""
+    """The loss is in nats (natural logarithm), so take e to it, not 2."""
     return float(2 ** negative_log(logits[:-1], ids[1:]).mean())
 
 
 def mean_of_perplexities(logits: Tensor, ids: Tensor) -> float:
-    """Average 1/p instead of log p."""
+    """Average the logarithms first, exponentiate once at the end: a geometric mean."""
     return float(negative_log(logits[:-1], ids[1:]).exp().mean())
 
 
 def divided_by_all(logits: Tensor, ids: Tensor) -> float:
-    """Divide by the number of tokens, though the first one is never predicted."""
+    """n tokens hold n - 1 predictions: the first one has nothing before it."""
     return float((negative_log(logits[:-1], ids[1:]).sum() / len(ids)).exp())
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "not shifted",
-            not_shifted,
-            "The logits at position t predict token t + 1: compare logits[:-1] with ids[1:].",
-        ),
-        Misconception(
-            "reversed shift",
-            reversed_shift,
-            "You let a token predict the one before it: the logits at position t predict token t + 1.",
-        ),
-        Misconception(
-            "loss",
-            loss_only,
-            "That is the mean negative log-likelihood; perplexity is its exponential.",
-        ),
-        Misconception(
-            "bits",
-            in_bits,
-            "The loss is in nats (natural logarithm), so take e to it, not 2.",
-        ),
-        Misconception(
-            "mean outside",
-            mean_of_perplexities,
-            "Average the logarithms first, exponentiate once at the end: a geometric mean.",
-        ),
-        Misconception(
-            "count",
-            divided_by_all,
-            "n tokens hold n - 1 predictions: the first one has nothing before it.",
-        ),
+    cases,
+    reference,
+    (not_shifted, reversed_shift, loss_only, in_bits, mean_of_perplexities, divided_by_all),
+    praise=(
+        "A uniform guess over 8 words has perplexity 8: read it as the number of equally likely next tokens."
     ),
-    praise="A uniform guess over 8 words has perplexity 8: read it as the number of equally likely next "
-    "tokens.",
     tolerance=0.0001,
 )

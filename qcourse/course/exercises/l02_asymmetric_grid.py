@@ -1,11 +1,9 @@
 """Exercise 02.asymmetric_grid: scale, zero point and values of a grid that need not be centred on 0."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 Found = tuple[float, int, Tensor]
 
@@ -36,44 +34,37 @@ def grid(
 
 
 def zero_as_weight(group: Tensor, bits: int) -> Found:
-    """Return the minimum for the zero point."""
+    """The zero point is a code, the one that stands for 0: round(-low / scale)."""
     scale, zero, values = grid(group, bits)
     return scale, min(float(group.min()), 0.0), values
 
 
 def symmetric(group: Tensor, bits: int) -> Found:
-    """Centre the grid on 0."""
+    """That grid is centred on 0: take it from the smallest to the largest weight."""
     scale = float(group.abs().max()) * 2 / (2**bits - 1)
     zero = 2 ** (bits - 1)
     return scale, zero, (((group / scale).round() + zero).clamp(0, 2**bits - 1) - zero) * scale
 
 
+def range_without_0(group: Tensor, bits: int) -> Found:
+    """With all weights on one side of 0 your zero point is no code: let the range hold 0."""
+    return grid(group, bits, zero_in=False)
+
+
+def a_step_too_many(group: Tensor, bits: int) -> Found:
+    """2**bits levels have 2**bits - 1 steps between them."""
+    return grid(group, bits, levels=0)
+
+
+def codes_only(group: Tensor, bits: int) -> Found:
+    """Return weights, (code - zero_point) * scale, not codes."""
+    return grid(group, bits, codes=True)
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=grid,
-    misconceptions=(
-        Misconception(
-            "range without 0",
-            partial(grid, zero_in=False),
-            "With all weights on one side of 0 your zero point is no code: let the range hold 0.",
-        ),
-        Misconception(
-            "2**bits steps", partial(grid, levels=0), "2**bits levels have 2**bits - 1 steps between them."
-        ),
-        Misconception(
-            "codes", partial(grid, codes=True), "Return weights, (code - zero_point) * scale, not codes."
-        ),
-        Misconception(
-            "minimum",
-            zero_as_weight,
-            "The zero point is a code, the one that stands for 0: round(-low / scale).",
-        ),
-        Misconception(
-            "symmetric",
-            symmetric,
-            "That grid is centred on 0: take it from the smallest to the largest weight.",
-        ),
-    ),  # fmt: skip
+    cases,
+    grid,
+    (range_without_0, a_step_too_many, codes_only, zero_as_weight, symmetric),
     praise="All codes are used, also where a group lies to one side; the price is a stored zero point.",
     tolerance=1e-4,
 )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -29,43 +29,47 @@ def with_top(group: Tensor, scale: Tensor | float, low: int, high: int) -> Tenso
 
 
 def signed_maximum(group: Tensor, bits: int) -> Tensor:
-    """Take the largest value, not the largest magnitude."""
+    """Take the largest magnitude: when the extreme weight is negative, max() misses it and clips."""
     top = 2 ** (bits - 1) - 1
     return with_top(group, group.max() / top, -top, top)
 
 
 def too_many_levels(group: Tensor, bits: int) -> Tensor:
-    """Put 2**bits - 1 steps on each side."""
+    """b bits make 2**b codes for both signs together: 2**(b-1) - 1 steps on each side of zero."""
     top = 2**bits - 1
     return with_top(group, group.abs().max() / top, -top, top)
 
 
 def truncated(group: Tensor, bits: int) -> Tensor:
-    """Cut off instead of rounding."""
+    """Round to the nearest level; cutting off doubles the largest error."""
     top = 2 ** (bits - 1) - 1
     scale = group.abs().max() / top
     return (group / scale).trunc() * scale
 
 
 def codes_only(group: Tensor, bits: int) -> Tensor:
-    """Return the integers."""
+    """Those are the codes. Multiply by the scale to get weights again."""
     top = 2 ** (bits - 1) - 1
     return (group / (group.abs().max() / top)).round()
 
 
 def min_max(group: Tensor, bits: int) -> Tensor:
-    """Use an asymmetric grid from minimum to maximum."""
+    """That grid is asymmetric: it needs a zero point. Here the grid is centred on 0."""
     scale = (group.max() - group.min()) / (2**bits - 1)
     return ((group - group.min()) / scale).round() * scale + group.min()
 
 
-def other_steps(steps: Callable[[int], float], clipped: bool) -> Callable:
+def other_steps(name: str, steps: Callable[[int], float], clipped: bool) -> Callable:
     """Return a rounding that puts the absmax `steps(bits)` steps from 0, cut to 2**bits codes or not."""
 
     def rounding(group: Tensor, bits: int) -> Tensor:
+        """That is another convention (GPTQ's grid and two's complement use all 2**b codes): here the absmax
+        lies on the last of 2**(b-1) - 1 steps.
+        """
         scale, top = group.abs().max() / steps(bits), 2 ** (bits - 1)
         return with_top(group, scale, -top, top - 1 if clipped else top)
 
+    rounding.__name__ = name
     return rounding
 
 
@@ -79,45 +83,16 @@ def every_code(bits: int) -> float:
     return (2**bits - 1) / 2
 
 
-OTHER_CONVENTION = (
-    "That is another convention (GPTQ's grid and two's complement use all 2**b codes): here the absmax lies "
-    "on the last of 2**(b-1) - 1 steps."
+OTHER_CONVENTIONS = (
+    other_steps("half of the codes", twos_complement, False),
+    other_steps("half of the codes, clipped", twos_complement, True),
+    other_steps("grid of GPTQ", every_code, False),
+    other_steps("grid of GPTQ, clipped", every_code, True),
 )
 
-
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "signed maximum",
-            signed_maximum,
-            "Take the largest magnitude: when the extreme weight is negative, max() misses it and clips.",
-        ),
-        Misconception(
-            "too many levels",
-            too_many_levels,
-            "b bits make 2**b codes for both signs together: 2**(b-1) - 1 steps on each side of zero.",
-        ),
-        Misconception(
-            "truncation",
-            truncated,
-            "Round to the nearest level; cutting off doubles the largest error.",
-        ),
-        Misconception(
-            "codes",
-            codes_only,
-            "Those are the codes. Multiply by the scale to get weights again.",
-        ),
-        Misconception(
-            "min to max",
-            min_max,
-            "That grid is asymmetric: it needs a zero point. Here the grid is centred on 0.",
-        ),
-        Misconception("2**(b-1) steps", other_steps(twos_complement, False), OTHER_CONVENTION),
-        Misconception("2**(b-1) steps, clipped", other_steps(twos_complement, True), OTHER_CONVENTION),
-        Misconception("GPTQ's grid", other_steps(every_code, False), OTHER_CONVENTION),
-        Misconception("GPTQ's grid, clipped", other_steps(every_code, True), OTHER_CONVENTION),
-    ),
+    cases,
+    reference,
+    (signed_maximum, too_many_levels, truncated, codes_only, min_max, *OTHER_CONVENTIONS),
     praise="Every weight is now within half a step of where it was, and the step is set by the largest one.",
 )

@@ -1,11 +1,9 @@
 """Exercise 02.rounding_error: what rounding to an even grid costs, before anything is rounded."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -26,43 +24,42 @@ def expected(
 
 
 def mean_step(weight: Tensor, bits: int, size: int) -> float:
-    """Square the mean of the steps."""
+    """Average the squared steps: squaring the mean step misses the coarse groups."""
     return (expected(weight, bits, size, squared=False, over=1)) ** 2 / 12
 
 
+def worst_case(weight: Tensor, bits: int, size: int) -> float:
+    """(step / 2)**2 is the worst case. Errors spread evenly from -step/2 to step/2; average their square."""
+    return expected(weight, bits, size, over=4)
+
+
+def not_squared(weight: Tensor, bits: int, size: int) -> float:
+    """Square the step: the error is squared."""
+    return expected(weight, bits, size, squared=False)
+
+
+def step_squared(weight: Tensor, bits: int, size: int) -> float:
+    """step**2 is the square of a whole step; the mean square is smaller."""
+    return expected(weight, bits, size, over=1)
+
+
+def one_step_for_all(weight: Tensor, bits: int, size: int) -> float:
+    """Each group has its own absmax and so its own step: the largest weight of the matrix sets
+    one group's.
+    """
+    return expected(weight, bits, weight.numel())
+
+
+def steps_of_both_sides(weight: Tensor, bits: int, size: int) -> float:
+    """One side of zero has 2**(b-1) - 1 steps."""
+    return expected(weight, bits, size, top=True)
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=expected,
-    misconceptions=(
-        Misconception(
-            "worst case",
-            partial(expected, over=4),
-            "(step / 2)**2 is the worst case. Errors spread evenly from -step/2 to step/2; average "
-            "their square.",
-        ),
-        Misconception(
-            "not squared", partial(expected, squared=False), "Square the step: the error is squared."
-        ),
-        Misconception(
-            "step squared",
-            partial(expected, over=1),
-            "step**2 is the square of a whole step; the mean square is smaller.",
-        ),
-        Misconception(
-            "one step for all",
-            lambda weight, bits, size: expected(weight, bits, weight.numel()),
-            "Each group has its own absmax and so its own step: the largest weight of the matrix sets "
-            "one group's.",
-        ),
-        Misconception(
-            "mean step first",
-            mean_step,
-            "Average the squared steps: squaring the mean step misses the coarse groups.",
-        ),
-        Misconception(
-            "2**b - 1 steps", partial(expected, top=True), "One side of zero has 2**(b-1) - 1 steps."
-        ),
+    cases,
+    expected,
+    (worst_case, not_squared, step_squared, one_step_for_all, mean_step, steps_of_both_sides),
+    praise=(
+        "One bit more halves the step and quarters the squared error: a prediction without rounding anything."
     ),
-    praise="One bit more halves the step and quarters the squared error: a prediction without "
-    "rounding anything.",
 )

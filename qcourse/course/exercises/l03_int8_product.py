@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -33,79 +33,46 @@ def reference(x: Tensor, w: Tensor) -> Tensor:
 
 
 def weights_only(x: Tensor, w: Tensor) -> Tensor:
-    """Leave the activations alone."""
+    """You rounded the weights only. W8A8 rounds the activations too: that is what lets integers multiply."""
     scale = w.abs().amax(1, keepdim=True) / 127
     return x @ (codes(w, scale) * scale).float().T
 
 
 def per_tensor(x: Tensor, w: Tensor) -> Tensor:
-    """Use one scale for all tokens and one for all rows."""
+    """One scale for the whole tensor lets the largest token set everyone's step: one a token, one a row."""
     sx, sw = x.abs().max() / 127, w.abs().max() / 127
     return (codes(x, sx) @ codes(w, sw).T * sx * sw).float()
 
 
 def no_scales(x: Tensor, w: Tensor) -> Tensor:
-    """Return the int32 sums."""
+    """Those are the integer sums: multiply by the token's and the row's scale."""
     sx, sw = x.abs().amax(1, keepdim=True) / 127, w.abs().amax(1, keepdim=True) / 127
     return codes(x, sx) @ codes(w, sw).T
 
 
 def narrow_sum(x: Tensor, w: Tensor) -> Tensor:
-    """Sum int8 products in int8, which wraps around."""
+    """int8 sums overflow: the product needs a wider accumulator (int32, or float)."""
     sx, sw = x.abs().amax(1, keepdim=True) / 127, w.abs().amax(1, keepdim=True) / 127
     return codes(x, sx).to(torch.int8) @ codes(w, sw).to(torch.int8).T * sx * sw.T
 
 
 def one_scale_only(x: Tensor, w: Tensor) -> Tensor:
-    """Scale back by the tokens' steps alone."""
+    """The weight's scale is missing: both factors were divided."""
     return no_scales(x, w) * (x.abs().amax(1, keepdim=True) / 127)
 
 
 def per_feature(x: Tensor, w: Tensor) -> Tensor:
-    """Scale the inputs by column, which no integer product can factor out, and use their mean."""
+    """A scale for each input feature sits inside the sum and cannot be taken out of it: use one a token."""
     sx, sw = x.abs().amax(0, keepdim=True) / 127, w.abs().amax(1, keepdim=True) / 127
     return (codes(x, sx) @ codes(w, sw).T * sx.mean() * sw.T).float()
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "weights only",
-            weights_only,
-            "You rounded the weights only. W8A8 rounds the activations too: that is what lets integers "
-            "multiply.",
-        ),
-        Misconception(
-            "per tensor",
-            per_tensor,
-            "One scale for the whole tensor lets the largest token set everyone's step: one a token, "
-            "one a row.",
-        ),
-        Misconception(
-            "no scales",
-            no_scales,
-            "Those are the integer sums: multiply by the token's and the row's scale.",
-        ),
-        Misconception(
-            "int8 sums",
-            narrow_sum,
-            "int8 sums overflow: the product needs a wider accumulator (int32, or float).",
-        ),
-        Misconception(
-            "one scale",
-            one_scale_only,
-            "The weight's scale is missing: both factors were divided.",
-        ),
-        Misconception(
-            "per feature",
-            per_feature,
-            "A scale for each input feature sits inside the sum and cannot be taken out of it: use one "
-            "a token.",
-        ),
+    cases,
+    reference,
+    (weights_only, per_tensor, no_scales, narrow_sum, one_scale_only, per_feature),
+    praise=(
+        "Integers inside, one multiplication by two scales outside: this is the product that LLM.int8() runs."
     ),
-    praise="Integers inside, one multiplication by two scales outside: this is the product that "
-    "LLM.int8() runs.",
     tolerance=0.0001,
 )

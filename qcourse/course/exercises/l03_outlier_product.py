@@ -1,11 +1,9 @@
 """Exercise 03.outlier_product: LLM.int8()'s decomposition."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -37,51 +35,41 @@ def product(
 
 
 def by_entry(x: Tensor, w: Tensor, threshold: float) -> Tensor:
-    """Keep single entries instead of features."""
+    """Keep whole features (columns of x), for every token, once any token reaches it."""
     large = x.abs() >= threshold
     return x.masked_fill(~large, 0).double() @ w.double().T + int8(x.masked_fill(large, 0)) @ int8(w).T
 
 
 def steps_of_all(x: Tensor, w: Tensor, threshold: float) -> Tensor:
-    """Round before the split: the outlier still sets the step."""
+    """Split first: rounded together with the outlier, the other features still have its step."""
     large = (x.abs() >= threshold).any(0)
     return int8(x)[:, ~large] @ int8(w)[:, ~large].T + x[:, large].double() @ w[:, large].double().T
 
 
+def all_in_int8(x: Tensor, w: Tensor, threshold: float) -> Tensor:
+    """Nothing is kept apart: features whose magnitude reaches the threshold are multiplied as they are."""
+    return int8(x) @ int8(w).T
+
+
+def dropped(x: Tensor, w: Tensor, threshold: float) -> Tensor:
+    """The outlier features are left out: add their product."""
+    return product(x, w, threshold, apart=False)
+
+
+def signed_comparison(x: Tensor, w: Tensor, threshold: float) -> Tensor:
+    """Compare the magnitude: a feature may be large and negative."""
+    return product(x, w, threshold, signed=True)
+
+
+def weight_not_rounded(x: Tensor, w: Tensor, threshold: float) -> Tensor:
+    """The weight of the other features is int8 too."""
+    return product(x, w, threshold, round_w=False)
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=product,
-    misconceptions=(
-        Misconception(
-            "all in int8",
-            lambda x, w, threshold: int8(x) @ int8(w).T,
-            "Nothing is kept apart: features whose "
-            "magnitude reaches the threshold are multiplied as they are.",
-        ),
-        Misconception(
-            "dropped", partial(product, apart=False), "The outlier features are left out: add their product."
-        ),
-        Misconception(
-            "signed",
-            partial(product, signed=True),
-            "Compare the magnitude: a feature may be large and negative.",
-        ),
-        Misconception(
-            "step before the split",
-            steps_of_all,
-            "Split first: rounded together with the outlier, the other features still have its step.",
-        ),
-        Misconception(
-            "entries",
-            by_entry,
-            "Keep whole features (columns of x), for every token, once any token reaches it.",
-        ),
-        Misconception(
-            "weight not rounded",
-            partial(product, round_w=False),
-            "The weight of the other features is int8 too.",
-        ),
-    ),  # fmt: skip
+    cases,
+    product,
+    (all_in_int8, dropped, signed_comparison, steps_of_all, by_entry, weight_not_rounded),
     praise="The outliers no longer set anyone's step; a few columns are paid for in 16 bits.",
     tolerance=1e-4,
 )

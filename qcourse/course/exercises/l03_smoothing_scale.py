@@ -1,11 +1,9 @@
 """Exercise 03.smoothing_scale: SmoothQuant's equation 4."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -26,42 +24,42 @@ def scale(x: Tensor, w: Tensor, alpha: float, invert: bool = False, plus: bool =
     return (-logs if invert else logs).exp()
 
 
+def inverse(x: Tensor, w: Tensor, alpha: float) -> Tensor:
+    """Activations are divided by s: s must be large where x is large."""
+    return scale(x, w, alpha, invert=True)
+
+
+def product(x: Tensor, w: Tensor, alpha: float) -> Tensor:
+    """Divide by the weight's part: a column that is large already takes less."""
+    return scale(x, w, alpha, plus=True)
+
+
+def alpha_swapped(x: Tensor, w: Tensor, alpha: float) -> Tensor:
+    """alpha is the exponent of the activations, 1 - alpha that of the weights."""
+    return scale(x, w, 1 - alpha)
+
+
+def activations_alone(x: Tensor, w: Tensor, alpha: float) -> Tensor:
+    """The weights' maxima belong into the scale too."""
+    return largest(x) ** alpha
+
+
+def rows_of_w(x: Tensor, w: Tensor, alpha: float) -> Tensor:
+    """One maximum of the whole weight: take that of each input column, over the rows."""
+    return largest(x) ** alpha / float(largest(w).max()) ** (1 - alpha)
+
+
+def means(x: Tensor, w: Tensor, alpha: float) -> Tensor:
+    """Maxima, not means: the step of a grid is set by the largest value."""
+    return x.double().abs().mean(0) ** alpha / w.double().abs().mean(0) ** (1 - alpha)
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=scale,
-    misconceptions=(
-        Misconception(
-            "inverse",
-            partial(scale, invert=True),
-            "Activations are divided by s: s must be large where x is large.",
-        ),
-        Misconception(
-            "product",
-            partial(scale, plus=True),
-            "Divide by the weight's part: a column that is large already takes less.",
-        ),
-        Misconception(
-            "alpha swapped",
-            lambda x, w, alpha: scale(x, w, 1 - alpha),
-            "alpha is the exponent of the activations, 1 - alpha that of the weights.",
-        ),
-        Misconception(
-            "activations alone",
-            lambda x, w, alpha: largest(x) ** alpha,
-            "The weights' maxima belong into the scale too.",
-        ),
-        Misconception(
-            "rows of w",
-            lambda x, w, alpha: largest(x) ** alpha / float(largest(w).max()) ** (1 - alpha),
-            "One maximum of the whole weight: take that of each input column, over the rows.",
-        ),
-        Misconception(
-            "means",
-            lambda x, w, alpha: x.double().abs().mean(0) ** alpha / w.double().abs().mean(0) ** (1 - alpha),
-            "Maxima, not means: the step of a grid is set by the largest value.",
-        ),
+    cases,
+    scale,
+    (inverse, product, alpha_swapped, activations_alone, rows_of_w, means),
+    praise=(
+        "At alpha = 0.5, x / s and w * s have the same maximum in every channel: neither is hard to round."
     ),
-    praise="At alpha = 0.5, x / s and w * s have the same maximum in every channel: neither is hard "
-    "to round.",
     tolerance=1e-4,
 )

@@ -1,12 +1,11 @@
 """Exercise 04.code_book: NF4's levels from quantiles of the normal distribution."""
 
-from functools import partial
 from statistics import NormalDist
 
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -32,41 +31,34 @@ def book(bits: int, end: float | None = None, scaled: bool = True, swap: bool = 
 
 
 def equal_shares(bits: int) -> Tensor:
-    """Take the middles of 2**bits equal shares: no zero among them."""
+    """Those are the middles of equal shares, with no exact 0. Take the halves above and below 0 apart."""
     levels = torch.tensor([NormalDist().inv_cdf((i + 0.5) / 2**bits) for i in range(2**bits)])
     return levels / levels.max()
 
 
+def not_scaled(bits: int) -> Tensor:
+    """Divide by the largest magnitude, so that the ends are 1."""
+    return book(bits, scaled=False)
+
+
+def sides_swapped(bits: int) -> Tensor:
+    """The half above 0 has one level more than the half below."""
+    return book(bits, swap=True)
+
+
+def one_of_all_shares(bits: int) -> Tensor:
+    """The end is the mean of two tails: half a share of 2**bits, and half a share of 2**bits - 1."""
+    return book(bits, 1 / 2 ** (bits + 1))
+
+
+def a_whole_share(bits: int) -> Tensor:
+    """Half a share is left at the end, not a whole."""
+    return book(bits, 2 * tail(bits))
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=book,
-    misconceptions=(
-        Misconception(
-            "equal shares",
-            equal_shares,
-            "Those are the middles of equal shares, with no exact 0. Take the halves above and below 0 "
-            "apart.",
-        ),
-        Misconception(
-            "not scaled",
-            partial(book, scaled=False),
-            "Divide by the largest magnitude, so that the ends are 1.",
-        ),
-        Misconception(
-            "sides swapped",
-            partial(book, swap=True),
-            "The half above 0 has one level more than the half below.",
-        ),
-        Misconception(
-            "one of 2**b shares",
-            lambda bits: book(bits, 1 / 2 ** (bits + 1)),
-            "The end is the mean of two tails: half a share of 2**bits, and half a share of 2**bits - 1.",
-        ),
-        Misconception(
-            "a whole share",
-            lambda bits: book(bits, 2 * tail(bits)),
-            "Half a share is left at the end, not a whole.",
-        ),
-    ),
+    cases,
+    book,
+    (equal_shares, not_scaled, sides_swapped, one_of_all_shares, a_whole_share),
     praise="For 4 bits the end is at 1 - 0.0323 = 0.9677083: the constant in bitsandbytes is no magic.",
 )

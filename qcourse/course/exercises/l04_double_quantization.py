@@ -1,11 +1,9 @@
 """Exercise 04.double_quantization: the scales are numbers too, and can be rounded."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -27,32 +25,35 @@ def stored(absmax: Tensor, size: int, mean: bool = True, back: bool = True, of_b
     return (((blocks - offset) / step).round() * step + (offset if back else 0)).flatten()
 
 
+def no_mean(absmax: Tensor, size: int) -> Tensor:
+    """Maxima are all positive: without taking off their mean, half of the codes are never used."""
+    return stored(absmax, size, mean=False)
+
+
+def mean_not_added(absmax: Tensor, size: int) -> Tensor:
+    """Add the mean again at the end: it is stored."""
+    return stored(absmax, size, back=False)
+
+
+def one_block(absmax: Tensor, size: int) -> Tensor:
+    """Each block of block_size maxima has its own step; one outlier should not coarsen all."""
+    return stored(absmax, len(absmax))
+
+
+def mean_of_each_block(absmax: Tensor, size: int) -> Tensor:
+    """One mean is stored for all maxima, not one a block."""
+    return stored(absmax, size, of_block=True)
+
+
+def nothing(absmax: Tensor, size: int) -> Tensor:
+    """Nothing is rounded: these are still 32-bit maxima."""
+    return absmax
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=stored,
-    misconceptions=(
-        Misconception(
-            "no mean",
-            partial(stored, mean=False),
-            "Maxima are all positive: without taking off their mean, half of the codes are never used.",
-        ),
-        Misconception(
-            "mean not added", partial(stored, back=False), "Add the mean again at the end: it is stored."
-        ),
-        Misconception(
-            "one block",
-            lambda absmax, size: stored(absmax, len(absmax)),
-            "Each block of block_size maxima has its own step; one outlier should not coarsen all.",
-        ),
-        Misconception(
-            "mean of each block",
-            partial(stored, of_block=True),
-            "One mean is stored for all maxima, not one a block.",
-        ),
-        Misconception(
-            "nothing", lambda absmax, size: absmax, "Nothing is rounded: these are still 32-bit maxima."
-        ),
-    ),
+    cases,
+    stored,
+    (no_mean, mean_not_added, one_block, mean_of_each_block, nothing),
     praise="8 bits a scale instead of 32: from 0.5 to 0.127 bits a weight in blocks of 64.",
     tolerance=1e-6,
 )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 LEVELS = torch.tensor(
     [
@@ -50,55 +50,35 @@ def reference(block: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def signed_maximum(block: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-    """Wrong: divides by the largest value, which may be smaller than the largest magnitude."""
+    """Divide by the largest magnitude: a block whose extreme weight is negative is scaled by it too."""
     scale = block.max()
     return scale, (block[:, None] / scale - levels).abs().argmin(1)
 
 
 def by_deviation(block: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-    """Wrong: divides by the standard deviation, because the levels are normal quantiles."""
+    """The code book ends at -1 and 1, so the block must end there as well: divide by its absmax. The normal
+    distribution decides where the levels lie, not the scale.
+    """
     scale = block.std()
     return scale, (block[:, None] / scale - levels).abs().argmin(1)
 
 
 def even_steps(block: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-    """Wrong: rounds to 16 even steps between -1 and 1."""
+    """Those are the levels of an integer format. NF4's levels are uneven: compare with each of them."""
     scale = block.abs().max()
     return scale, ((block / scale + 1) / 2 * (len(levels) - 1)).round().long()
 
 
 def unscaled(block: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-    """Wrong: looks for the level nearest to the weight itself."""
+    """Divide the block by its absmax before you look for the nearest level."""
     return block.abs().max(), (block[:, None] - levels).abs().argmin(1)
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "signed maximum",
-            signed_maximum,
-            "Divide by the largest magnitude: a block whose extreme weight is negative is scaled by it too.",
-        ),
-        Misconception(
-            "standard deviation",
-            by_deviation,
-            "The code book ends at -1 and 1, so the block must end there as well: divide by its "
-            "absmax. "
-            "The normal distribution decides where the levels lie, not the scale.",
-        ),
-        Misconception(
-            "even steps",
-            even_steps,
-            "Those are the levels of an integer format. NF4's levels are uneven: compare with each of them.",
-        ),
-        Misconception(
-            "not scaled", unscaled, "Divide the block by its absmax before you look for the nearest level."
-        ),
-    ),
+    cases,
+    reference,
+    (signed_maximum, by_deviation, even_steps, unscaled),
     praise=(
         "A block becomes one absmax and the index of the nearest level for each weight: that is all of NF4."
     ),
-    tolerance=1e-5,
 )

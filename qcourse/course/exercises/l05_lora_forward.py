@@ -1,11 +1,9 @@
 """Exercise 05.lora_forward: a linear layer with an adapter beside it."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -25,34 +23,35 @@ def forward(
     return torch.stack(rows)
 
 
+def adapter_alone(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, alpha: float) -> Tensor:
+    """The frozen layer's own output is missing."""
+    return forward(x, weight, a, b, alpha, base=False)
+
+
+def alpha_alone(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, alpha: float) -> Tensor:
+    """The factor is alpha / rank; rank is the number of rows of a."""
+    return forward(x, weight, a, b, alpha, over_rank=False)
+
+
+def no_factor(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, alpha: float) -> Tensor:
+    """The adapter's output is multiplied by alpha / rank before it is added."""
+    return forward(x, weight, a, b, float(len(a)))
+
+
+def base_scaled(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, alpha: float) -> Tensor:
+    """Only the adapter is scaled by alpha / rank, not the frozen layer."""
+    return alpha / len(a) * forward(x, weight, a, b, float(len(a)))
+
+
+def no_adapter(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, alpha: float) -> Tensor:
+    """That is the frozen layer; the adapter is missing."""
+    return x @ weight.T
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=forward,
-    misconceptions=(
-        Misconception(
-            "adapter alone", partial(forward, base=False), "The frozen layer's own output is missing."
-        ),
-        Misconception(
-            "alpha alone",
-            partial(forward, over_rank=False),
-            "The factor is alpha / rank; rank is the number of rows of a.",
-        ),
-        Misconception(
-            "no factor",
-            lambda x, weight, a, b, alpha: forward(x, weight, a, b, float(len(a))),
-            "The adapter's output is multiplied by alpha / rank before it is added.",
-        ),
-        Misconception(
-            "base scaled",
-            lambda x, weight, a, b, alpha: alpha / len(a) * forward(x, weight, a, b, float(len(a))),
-            "Only the adapter is scaled by alpha / rank, not the frozen layer.",
-        ),
-        Misconception(
-            "no adapter",
-            lambda x, weight, a, b, alpha: x @ weight.T,
-            "That is the frozen layer; the adapter is missing.",
-        ),
-    ),
+    cases,
+    forward,
+    (adapter_alone, alpha_alone, no_factor, base_scaled, no_adapter),
     praise="Two thin products beside one wide one, and no weight of the base was touched.",
     tolerance=1e-4,
 )

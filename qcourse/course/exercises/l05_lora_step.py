@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -37,39 +37,45 @@ def stepped(
     return new_a, b - rate * grad.T @ (x @ (new_a if later else a).T)
 
 
+def uphill(
+    x: Tensor, weight: Tensor, a: Tensor, b: Tensor, alpha: float, grad: Tensor, rate: float
+) -> tuple[Tensor, Tensor]:
+    """Step against the gradient: subtract rate times it."""
+    return reference(x, weight, a, b, alpha, grad, -rate)
+
+
+def no_factor(
+    x: Tensor, weight: Tensor, a: Tensor, b: Tensor, alpha: float, grad: Tensor, rate: float
+) -> tuple[Tensor, Tensor]:
+    """The chain rule passes through the factor alpha / rank too: both gradients carry it."""
+    return stepped(x, a, b, grad, rate)
+
+
+def alpha_alone(
+    x: Tensor, weight: Tensor, a: Tensor, b: Tensor, alpha: float, grad: Tensor, rate: float
+) -> tuple[Tensor, Tensor]:
+    """The factor is alpha / rank; rank is the number of rows of a."""
+    return stepped(x, a, b, grad, rate * alpha)
+
+
+def one_after_the_other(
+    x: Tensor, weight: Tensor, a: Tensor, b: Tensor, alpha: float, grad: Tensor, rate: float
+) -> tuple[Tensor, Tensor]:
+    """Both gradients belong to the same point: take that of b from the old a."""
+    return stepped(x, a, b, grad, rate * alpha / len(a), later=True)
+
+
+def only_b(
+    x: Tensor, weight: Tensor, a: Tensor, b: Tensor, alpha: float, grad: Tensor, rate: float
+) -> tuple[Tensor, Tensor]:
+    """a is trained too, with the gradient b^T grad^T x. (It is 0 in the first step only, where b is 0.)"""
+    return (a, reference(x, weight, a, b, alpha, grad, rate)[1])
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "uphill",
-            lambda x, weight, a, b, alpha, grad, rate: reference(x, weight, a, b, alpha, grad, -rate),
-            "Step against the gradient: subtract rate times it.",
-        ),
-        Misconception(
-            "no factor",
-            lambda x, weight, a, b, alpha, grad, rate: stepped(x, a, b, grad, rate),
-            "The chain rule passes through the factor alpha / rank too: both gradients carry it.",
-        ),
-        Misconception(
-            "alpha alone",
-            lambda x, weight, a, b, alpha, grad, rate: stepped(x, a, b, grad, rate * alpha),
-            "The factor is alpha / rank; rank is the number of rows of a.",
-        ),
-        Misconception(
-            "one after the other",
-            lambda x, weight, a, b, alpha, grad, rate: stepped(
-                x, a, b, grad, rate * alpha / len(a), later=True
-            ),
-            "Both gradients belong to the same point: take that of b from the old a.",
-        ),
-        Misconception(
-            "only b",
-            lambda x, weight, a, b, alpha, grad, rate: (a, reference(x, weight, a, b, alpha, grad, rate)[1]),
-            "a is trained too, with the gradient b^T grad^T x. (It is 0 in the first step only, where "
-            "b is 0.)",
-        ),
-    ),
+    cases,
+    reference,
+    (uphill, no_factor, alpha_alone, one_after_the_other, only_b),
     praise="The base's weight appears in no gradient: it only passes the gradient on to the layers before.",
     tolerance=1e-4,
 )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -33,38 +33,26 @@ def reference(original: Tensor, dequantized: Tensor, a: Tensor, b: Tensor, alpha
 
 
 def into_original(original: Tensor, dequantized: Tensor, a: Tensor, b: Tensor, alpha: float) -> Tensor:
-    """Wrong: merges into weights that training never saw."""
+    """The adapter was trained on top of the dequantized weights and also learned to undo part of their error.
+    Add it to those, not to the original.
+    """
     return original + alpha / a.shape[0] * (b @ a)
 
 
 def unscaled(original: Tensor, dequantized: Tensor, a: Tensor, b: Tensor, alpha: float) -> Tensor:
-    """Wrong: leaves out alpha / rank."""
+    """The adapter's output is multiplied by alpha / rank before it is added."""
     return dequantized + b @ a
 
 
 def alpha_only(original: Tensor, dequantized: Tensor, a: Tensor, b: Tensor, alpha: float) -> Tensor:
-    """Wrong: scales by alpha and forgets the rank."""
+    """The factor is alpha / rank; rank is the number of rows of a."""
     return dequantized + alpha * (b @ a)
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "into the original",
-            into_original,
-            "The adapter was trained on top of the dequantized weights and also learned to undo "
-            "part of "
-            "their error. Add it to those, not to the original.",
-        ),
-        Misconception(
-            "no scaling", unscaled, "The adapter's output is multiplied by alpha / rank before it is added."
-        ),
-        Misconception(
-            "alpha alone", alpha_only, "The factor is alpha / rank; rank is the number of rows of a."
-        ),
-    ),
+    cases,
+    reference,
+    (into_original, unscaled, alpha_only),
     praise="One dense weight now computes what base and adapter computed together.",
     tolerance=1e-4,
 )

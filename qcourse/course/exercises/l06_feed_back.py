@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -37,63 +37,37 @@ def apply(w: Tensor, q: Tensor, j: int, step: Tensor, first: int) -> Tensor:
 
 
 def wrong_sign(w: Tensor, q: Tensor, j: int, h_inv: Tensor) -> Tensor:
-    """Add the correction."""
+    """The sign: subtract error * h_inv[j, k], or the error doubles."""
     return apply(w, q, j, -torch.outer((w[:, j] - q) / h_inv[j, j], h_inv[j]), j + 1)
 
 
 def not_divided(w: Tensor, q: Tensor, j: int, h_inv: Tensor) -> Tensor:
-    """Forget the diagonal entry."""
+    """Divide the error by h_inv[j, j] first (equation 2 of the paper)."""
     return apply(w, q, j, torch.outer(w[:, j] - q, h_inv[j]), j + 1)
 
 
 def all_columns(w: Tensor, q: Tensor, j: int, h_inv: Tensor) -> Tensor:
-    """Correct the columns that are rounded already, too."""
+    """Columns before j are on the grid already; changing them takes them off it. Only columns after j."""
     return apply(w, q, j, torch.outer((w[:, j] - q) / h_inv[j, j], h_inv[j]), 0)
 
 
 def hessian_for_inverse(w: Tensor, q: Tensor, j: int, h_inv: Tensor) -> Tensor:
-    """Use H where its inverse belongs."""
+    """The update uses the inverse: H says what hurts, its inverse says which change repairs."""
     h = torch.linalg.inv(h_inv)
     return apply(w, q, j, torch.outer((w[:, j] - q) / h[j, j], h[j]), j + 1)
 
 
 def only_rounded(w: Tensor, q: Tensor, j: int, h_inv: Tensor) -> Tensor:
-    """Round to nearest: no correction at all."""
+    """Column j is rounded, but nothing makes up for its error: that is plain rounding. If you did correct,
+    was column j overwritten before you took w[:, j] - q?
+    """
     return apply(w, q, j, torch.zeros_like(w), j + 1)
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "plain rounding",
-            only_rounded,
-            "Column j is rounded, but nothing makes up for its error: that is plain rounding. If you did "
-            "correct, was column j overwritten before you took w[:, j] - q?",
-        ),
-        Misconception(
-            "sign",
-            wrong_sign,
-            "The sign: subtract error * h_inv[j, k], or the error doubles.",
-        ),
-        Misconception(
-            "diagonal",
-            not_divided,
-            "Divide the error by h_inv[j, j] first (equation 2 of the paper).",
-        ),
-        Misconception(
-            "rounded columns",
-            all_columns,
-            "Columns before j are on the grid already; changing them takes them off it. Only columns "
-            "after j.",
-        ),
-        Misconception(
-            "H for its inverse",
-            hessian_for_inverse,
-            "The update uses the inverse: H says what hurts, its inverse says which change repairs.",
-        ),
-    ),
+    cases,
+    reference,
+    (only_rounded, wrong_sign, not_divided, all_columns, hessian_for_inverse),
     praise="The columns still free now carry what column j could not: the output moved as little as it can.",
     tolerance=0.0001,
 )

@@ -1,11 +1,9 @@
 """Exercise 06.gptq_loop: the whole of GPTQ, column by column."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -47,7 +45,9 @@ def loop(
 def inverse_kept(
     w: Tensor, h: Tensor, step: Tensor, damping: float, original: Tensor | None = None
 ) -> Tensor:
-    """Use the first inverse for all columns, or take the error of the original weights."""
+    """A rounded column must leave the problem: after column j, subtract outer(h_inv[:, j], h_inv[j]) /
+    h_inv[j, j] from h_inv, or invert what is left of H.
+    """
     w, steps = w.clone(), step[:, 0]
     inverse = torch.linalg.inv(h + damping * h.diagonal().mean() * torch.eye(len(h), dtype=h.dtype))
     for j in range(len(h)):
@@ -61,37 +61,32 @@ def inverse_kept(
     return w
 
 
+def plain_rounding(w: Tensor, h: Tensor, step: Tensor, damping: float) -> Tensor:
+    """This is plain rounding: no error is fed back."""
+    return loop(w, h, step, damping, back=False)
+
+
+def no_damping(w: Tensor, h: Tensor, step: Tensor, damping: float) -> Tensor:
+    """H is not damped: add damping times the mean of its diagonal."""
+    return loop(w, h, step, damping, damp="none")
+
+
+def damping_not_relative(w: Tensor, h: Tensor, step: Tensor, damping: float) -> Tensor:
+    """The damping is relative: multiply it by the mean of H's diagonal before you add it."""
+    return loop(w, h, step, damping, damp="plain")
+
+
+def error_of_the_original(w: Tensor, h: Tensor, step: Tensor, damping: float) -> Tensor:
+    """The error is that of column j as it is now, with the corrections it took in, not of the original
+    weight.
+    """
+    return inverse_kept(w, h, step, damping, original=w)
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=loop,
-    misconceptions=(
-        Misconception(
-            "plain rounding", partial(loop, back=False), "This is plain rounding: no error is fed back."
-        ),
-        Misconception(
-            "inverse kept",
-            inverse_kept,
-            "A rounded column must leave the problem: after column j, subtract outer(h_inv[:, j], "
-            "h_inv[j]) / "
-            "h_inv[j, j] from h_inv, or invert what is left of H.",
-        ),
-        Misconception(
-            "no damping",
-            partial(loop, damp="none"),
-            "H is not damped: add damping times the mean of its diagonal.",
-        ),
-        Misconception(
-            "damping not relative",
-            partial(loop, damp="plain"),
-            "The damping is relative: multiply it by the mean of H's diagonal before you add it.",
-        ),
-        Misconception(
-            "error of the original",
-            lambda w, h, step, damping: inverse_kept(w, h, step, damping, original=w),
-            "The error is that of column j as it is now, with the corrections it took in, not of the "
-            "original weight.",
-        ),
-    ),
+    cases,
+    loop,
+    (plain_rounding, inverse_kept, no_damping, damping_not_relative, error_of_the_original),
     praise="That is GPTQ. What libraries add is speed (one factorization, blocks) and the order of columns.",
     tolerance=1e-6,
 )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -31,39 +31,36 @@ def reference(h: Tensor, damping: float) -> Tensor:
 
 
 def of_h(h: Tensor, damping: float) -> Tensor:
-    """Factor H instead of its inverse."""
+    """That factors H: asked is the factor of the inverse of the damped H."""
     return torch.linalg.cholesky(damped(h, damping), upper=True)
 
 
+def lower(h: Tensor, damping: float) -> Tensor:
+    """That is the lower triangle: row j must reach the columns after j, so U is upper (upper=True)."""
+    return reference(h, damping).T
+
+
+def inverse_of_the_factor(h: Tensor, damping: float) -> Tensor:
+    """U U^T gives the inverse here, but U^T U must: invert H first, then factor."""
+    return torch.linalg.inv(of_h(h, damping))
+
+
+def not_a_factor(h: Tensor, damping: float) -> Tensor:
+    """That is the inverse itself: take its Cholesky factor."""
+    return torch.linalg.inv(damped(h, damping))
+
+
+def damping_not_relative(h: Tensor, damping: float) -> Tensor:
+    """The damping is relative: multiply it by the mean of H's diagonal."""
+    return reference(h + damping * (1 - h.diagonal().mean()) * torch.eye(len(h)), damping)
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception("H", of_h, "That factors H: asked is the factor of the inverse of the damped H."),
-        Misconception(
-            "lower",
-            lambda h, damping: reference(h, damping).T,
-            "That is the lower triangle: row j must reach the columns after j, so U is upper (upper=True).",
-        ),
-        Misconception(
-            "inverse of the factor",
-            lambda h, damping: torch.linalg.inv(of_h(h, damping)),
-            "U U^T gives the inverse here, but U^T U must: invert H first, then factor.",
-        ),
-        Misconception(
-            "not a factor",
-            lambda h, damping: torch.linalg.inv(damped(h, damping)),
-            "That is the inverse itself: take its Cholesky factor.",
-        ),
-        Misconception(
-            "damping not relative",
-            lambda h, damping: reference(
-                h + damping * (1 - h.diagonal().mean()) * torch.eye(len(h)), damping
-            ),
-            "The damping is relative: multiply it by the mean of H's diagonal.",
-        ),
+    cases,
+    reference,
+    (of_h, lower, inverse_of_the_factor, not_a_factor, damping_not_relative),
+    praise=(
+        "Row j over U[j, j] is what the loop computed by elimination: one factorization replaces them all."
     ),
-    praise="Row j over U[j, j] is what the loop computed by elimination: one factorization replaces "
-    "them all.",
     tolerance=1e-6,
 )

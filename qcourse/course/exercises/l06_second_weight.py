@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -21,32 +21,36 @@ def reference(w: Tensor, q: float, h: Tensor) -> float:
     return float(w[1]) + (float(w[0]) - q) * float(h[0, 1]) / float(h[1, 1])
 
 
+def sign(w: Tensor, q: float, h: Tensor) -> float:
+    """The sign: inputs that move together need changes in opposite directions to cancel."""
+    return 2 * float(w[1]) - reference(w, q, h)
+
+
+def first_diagonal(w: Tensor, q: float, h: Tensor) -> float:
+    """You divide by h[0, 0]. The derivative is taken with respect to d[1]: 2 (h[0, 1] d[0] +
+    h[1, 1] d[1]).
+    """
+    return float(w[1] + (w[0] - q) * h[0, 1] / h[0, 0])
+
+
+def all_of_the_error(w: Tensor, q: float, h: Tensor) -> float:
+    """That is right only if both inputs are always equal: weigh by how much they move together."""
+    return float(w[1] + w[0] - q)
+
+
+def the_change(w: Tensor, q: float, h: Tensor) -> float:
+    """That is the change d[1]: add it to w[1]."""
+    return reference(w, q, h) - float(w[1])
+
+
+def untouched(w: Tensor, q: float, h: Tensor) -> float:
+    """The second weight has not moved."""
+    return float(w[1])
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "sign",
-            lambda w, q, h: 2 * float(w[1]) - reference(w, q, h),
-            "The sign: inputs that move together need changes in opposite directions to cancel.",
-        ),
-        Misconception(
-            "first diagonal",
-            lambda w, q, h: float(w[1] + (w[0] - q) * h[0, 1] / h[0, 0]),
-            "You divide by h[0, 0]. The derivative is taken with respect to d[1]: 2 (h[0, 1] d[0] + "
-            "h[1, 1] d[1]).",
-        ),
-        Misconception(
-            "all of the error",
-            lambda w, q, h: float(w[1] + w[0] - q),
-            "That is right only if both inputs are always equal: weigh by how much they move together.",
-        ),
-        Misconception(
-            "the change",
-            lambda w, q, h: reference(w, q, h) - float(w[1]),
-            "That is the change d[1]: add it to w[1].",
-        ),
-        Misconception("untouched", lambda w, q, h: float(w[1]), "The second weight has not moved."),
-    ),
+    cases,
+    reference,
+    (sign, first_diagonal, all_of_the_error, the_change, untouched),
     praise="This is GPTQ in two variables; the rest of the lesson does it for a column among thousands.",
 )

@@ -1,11 +1,9 @@
 """Exercise 07.best_exponent: AWQ's search, on plain symmetric rows."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -33,33 +31,35 @@ def search(
     return errors.index(min(errors)) / 20
 
 
+def weight_error(x: Tensor, w: Tensor, bits: int) -> float:
+    """You compare weights. What counts is the output, x @ change.T: there a large input weighs its column."""
+    return search(x, w, bits, output=False)
+
+
+def not_undone(x: Tensor, w: Tensor, bits: int) -> float:
+    """Divide by s after rounding, or scaling itself counts as error."""
+    return search(x, w, bits, back=False)
+
+
+def divided(x: Tensor, w: Tensor, bits: int) -> float:
+    """Yours is always 0, plain rounding: is w scaled up where x is large, w * s, then / s?"""
+    return search(x, w, bits, sign=-1)
+
+
+def tenths(x: Tensor, w: Tensor, bits: int) -> float:
+    """Try 21 exponents, 0 to 1 in steps of 1/20: you stop at 0.5."""
+    return search(x, w, bits, tried=11)
+
+
+def always_one(x: Tensor, w: Tensor, bits: int) -> float:
+    """Nothing is searched: at 1 a column may set its row's step."""
+    return 1.0
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=search,
-    misconceptions=(
-        Misconception(
-            "weight error",
-            partial(search, output=False),
-            "You compare weights. What counts is the output, x @ change.T: there a large input weighs "
-            "its column.",
-        ),
-        Misconception(
-            "not undone",
-            partial(search, back=False),
-            "Divide by s after rounding, or scaling itself counts as error.",
-        ),
-        Misconception(
-            "divided",
-            partial(search, sign=-1),
-            "Yours is always 0, plain rounding: is w scaled up where x is large, w * s, then / s?",
-        ),
-        Misconception(
-            "tenths", partial(search, tried=11), "Try 21 exponents, 0 to 1 in steps of 1/20: you stop at 0.5."
-        ),
-        Misconception(
-            "always 1", lambda x, w, bits: 1.0, "Nothing is searched: at 1 a column may set its row's step."
-        ),
-    ),
+    cases,
+    search,
+    (weight_error, not_undone, divided, tenths, always_one),
     praise="One number a layer, no gradient, no inverse: this is AWQ's search.",
     tolerance=1e-6,
 )

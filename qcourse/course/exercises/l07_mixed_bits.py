@@ -1,8 +1,6 @@
 """Exercise 07.mixed_bits: what keeping a few columns in 16 bits costs."""
 
-from functools import partial
-
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -26,39 +24,37 @@ def bits_per_weight(
     return (rounded * bits + groups * (16 + zero * bits) + rows * kept * 16 + kept * index) / (rows * columns)
 
 
+def no_scales(rows: int, columns: int, kept: int, bits: int, size: int) -> float:
+    """Each group of the rounded columns stores a 16-bit scale and a zero point of `bits` bits."""
+    return bits_per_weight(rows, columns, kept, bits, 2**60)
+
+
+def no_zero_point(rows: int, columns: int, kept: int, bits: int, size: int) -> float:
+    """The grid is asymmetric: a zero point a group."""
+    return bits_per_weight(rows, columns, kept, bits, size, zero=False)
+
+
+def no_numbers(rows: int, columns: int, kept: int, bits: int, size: int) -> float:
+    """A reader must know which columns: 16 bits for each."""
+    return bits_per_weight(rows, columns, kept, bits, size, index=0)
+
+
+def kept_twice(rows: int, columns: int, kept: int, bits: int, size: int) -> float:
+    """A kept column needs no code: count columns - kept."""
+    return bits_per_weight(rows, columns, kept, bits, size, twice=True)
+
+
+def an_index_a_weight(rows: int, columns: int, kept: int, bits: int, size: int) -> float:
+    """Whole columns are kept: one number for each, not one for each weight."""
+    return bits_per_weight(rows, columns, kept, bits, size, 16 * rows)
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=bits_per_weight,
-    misconceptions=(
-        Misconception(
-            "no scales",
-            lambda rows, columns, kept, bits, size: bits_per_weight(rows, columns, kept, bits, 2**60),
-            "Each group of the rounded columns stores a 16-bit scale and a zero point of `bits` bits.",
-        ),
-        Misconception(
-            "no zero point",
-            partial(bits_per_weight, zero=False),
-            "The grid is asymmetric: a zero point a group.",
-        ),
-        Misconception(
-            "no numbers",
-            partial(bits_per_weight, index=0),
-            "A reader must know which columns: 16 bits for each.",
-        ),
-        Misconception(
-            "kept twice",
-            partial(bits_per_weight, twice=True),
-            "A kept column needs no code: count columns - kept.",
-        ),
-        Misconception(
-            "an index a weight",
-            lambda rows, columns, kept, bits, size: bits_per_weight(
-                rows, columns, kept, bits, size, 16 * rows
-            ),
-            "Whole columns are kept: one number for each, not one for each weight.",
-        ),
+    cases,
+    bits_per_weight,
+    (no_scales, no_zero_point, no_numbers, kept_twice, an_index_a_weight),
+    praise=(
+        "One column in a hundred costs about an eighth of a bit: compare at equal bits, not at equal width."
     ),
-    praise="One column in a hundred costs about an eighth of a bit: compare at equal bits, not at "
-    "equal width.",
     tolerance=1e-7,
 )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -36,69 +36,44 @@ def rounded(w: Tensor, bits: int, step: Tensor | None = None) -> Tensor:
 
 
 def never_back(w: Tensor, s: Tensor, bits: int) -> Tensor:
-    """Leave the scale in the weight."""
+    """The activations are divided by s; seen from the original input the weight must be divided by s."""
     return rounded(w * s, bits)
 
 
 def divided_first(w: Tensor, s: Tensor, bits: int) -> Tensor:
-    """Scale salient columns down."""
+    """The other way round: multiply before rounding, so that a salient column's error is divided by s."""
     return rounded(w / s, bits) * s
 
 
 def no_scale(w: Tensor, s: Tensor, bits: int) -> Tensor:
-    """Round as it is."""
+    """This is plain rounding: s is not used, or it scales whole rows, whose grid moves along. s belongs to
+    columns.
+    """
     return rounded(w, bits)
 
 
 def unscaled_step(w: Tensor, s: Tensor, bits: int) -> Tensor:
-    """Round w * s to the steps of w, without an end to the grid."""
+    """The step belongs to what is rounded: take the absmax of w * s."""
     step = w.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
     return (w * s / step).round() * step / s
 
 
 def unscaled_step_clipped(w: Tensor, s: Tensor, bits: int) -> Tensor:
-    """Round w * s to the grid of w."""
+    """The step belongs to what is rounded: take the absmax of w * s."""
     return rounded(w * s, bits, w.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)) / s
 
 
-STEP_OF_SCALED = "The step belongs to what is rounded: take the absmax of w * s."
-
-
 def kept_exact(w: Tensor, s: Tensor, bits: int) -> Tensor:
-    """Keep columns with a scale above 1 in full precision."""
+    """That keeps salient weights in 16 bits (the paper's motivating experiment); AWQ rounds every weight to
+    the same bits and only scales.
+    """
     return torch.where(s > 1, w, rounded(w, bits))
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "not undone",
-            never_back,
-            "The activations are divided by s; seen from the original input the weight must be divided by s.",
-        ),
-        Misconception(
-            "inverse",
-            divided_first,
-            "The other way round: multiply before rounding, so that a salient column's error is divided "
-            "by s.",
-        ),
-        Misconception(
-            "plain rounding",
-            no_scale,
-            "This is plain rounding: s is not used, or it scales whole rows, whose grid moves along. s "
-            "belongs to columns.",
-        ),
-        Misconception("unscaled step", unscaled_step, STEP_OF_SCALED),
-        Misconception("unscaled step, clipped", unscaled_step_clipped, STEP_OF_SCALED),
-        Misconception(
-            "kept exact",
-            kept_exact,
-            "That keeps salient weights in 16 bits (the paper's motivating experiment); AWQ rounds "
-            "every weight to the same bits and only scales.",
-        ),
-    ),
+    cases,
+    reference,
+    (never_back, divided_first, no_scale, unscaled_step, unscaled_step_clipped, kept_exact),
     praise="Same bits for every weight; the error of a column went down by its s, as long as the row's "
     "largest stayed.",
 )

@@ -1,8 +1,6 @@
 """Exercise 08.e5m2_value: the other FP8, for range instead of precision."""
 
-from functools import partial
-
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -24,34 +22,42 @@ def value(
     return -size if sign and byte & 128 else size
 
 
+def e4m3(byte: int) -> float:
+    """That is E4M3: here five bits are the exponent, two the mantissa."""
+    return value(byte, bias=7, mantissa=3)
+
+
+def bias_7(byte: int) -> float:
+    """Five exponent bits have a bias of 2**4 - 1 = 15."""
+    return value(byte, bias=7)
+
+
+def bias_16(byte: int) -> float:
+    """The bias is 2**4 - 1 = 15, one less than half of the codes."""
+    return value(byte, bias=16)
+
+
+def no_subnormals(byte: int) -> float:
+    """With exponent bits 00000 the leading one is gone."""
+    return value(byte, hidden=False)
+
+
+def subnormal_exponent(byte: int) -> float:
+    """Subnormals use the exponent 1 - 15 = -14, so that no gap is left."""
+    return value(byte, low=0)
+
+
+def no_sign(byte: int) -> float:
+    """The highest bit is the sign: bytes from 128 on are negative."""
+    return value(byte, sign=False)
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=value,
-    misconceptions=(
-        Misconception(
-            "E4M3",
-            partial(value, bias=7, mantissa=3),
-            "That is E4M3: here five bits are the exponent, two the mantissa.",
-        ),
-        Misconception("bias 7", partial(value, bias=7), "Five exponent bits have a bias of 2**4 - 1 = 15."),
-        Misconception(
-            "bias 16", partial(value, bias=16), "The bias is 2**4 - 1 = 15, one less than half of the codes."
-        ),
-        Misconception(
-            "no subnormals", partial(value, hidden=False), "With exponent bits 00000 the leading one is gone."
-        ),
-        Misconception(
-            "subnormal exponent",
-            partial(value, low=0),
-            "Subnormals use the exponent 1 - 15 = -14, so that no gap is left.",
-        ),
-        Misconception(
-            "no sign",
-            partial(value, sign=False),
-            "The highest bit is the sign: bytes from 128 on are negative.",
-        ),
+    cases,
+    value,
+    (e4m3, bias_7, bias_16, no_subnormals, subnormal_exponent, no_sign),
+    praise=(
+        "Up to 57,344, with only four values between powers of two: gradients need the range, weights do not."
     ),
-    praise="Up to 57,344, with only four values between powers of two: gradients need the range, "
-    "weights do not.",
     tolerance=1e-9,
 )

@@ -1,12 +1,11 @@
 """Exercise 08.mxfp4_block: four-bit floats under a scale that is a power of two."""
 
-from functools import partial
 from math import floor, log2
 
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 LEVELS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
@@ -34,37 +33,34 @@ def block_values(
 
 
 def per_weight_sign_lost(block: Tensor) -> tuple[float, Tensor]:
-    """Lose the signs."""
+    """The sign is a bit of its own: put it back."""
     scale, values = block_values(block)
     return scale, values.abs()
 
 
+def sixth_of_absmax(block: Tensor) -> tuple[float, Tensor]:
+    """The scale is stored as an exponent only: a power of two."""
+    return block_values(block, power="exact")
+
+
+def power_of_absmax(block: Tensor) -> tuple[float, Tensor]:
+    """The largest level, 6, has exponent 2: take 2 off the exponent of absmax, or most levels are unused."""
+    return block_values(block, largest=0.0)
+
+
+def integers(block: Tensor) -> tuple[float, Tensor]:
+    """E2M1's levels are 0, 0.5, 1, 1.5, 2, 3, 4, 6: closer together near 0."""
+    return block_values(block, levels=(0, 1, 2, 3, 4, 5, 6))
+
+
+def rounded_up(block: Tensor) -> tuple[float, Tensor]:
+    """One power too large: the exponent of absmax is rounded down before 2 is taken off."""
+    return block_values(block, largest=1.0)
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=block_values,
-    misconceptions=(
-        Misconception(
-            "absmax / 6",
-            partial(block_values, power="exact"),
-            "The scale is stored as an exponent only: a power of two.",
-        ),
-        Misconception(
-            "power of absmax",
-            partial(block_values, largest=0.0),
-            "The largest level, 6, has exponent 2: take 2 off the exponent of absmax, or most levels "
-            "are unused.",
-        ),
-        Misconception(
-            "integers",
-            partial(block_values, levels=(0, 1, 2, 3, 4, 5, 6)),
-            "E2M1's levels are 0, 0.5, 1, 1.5, 2, 3, 4, 6: closer together near 0.",
-        ),
-        Misconception(
-            "rounded up",
-            partial(block_values, largest=1.0),
-            "One power too large: the exponent of absmax is rounded down before 2 is taken off.",
-        ),
-        Misconception("signs", per_weight_sign_lost, "The sign is a bit of its own: put it back."),
-    ),  # fmt: skip
+    cases,
+    block_values,
+    (sixth_of_absmax, power_of_absmax, integers, rounded_up, per_weight_sign_lost),
     praise="4 bits a weight and 8 for 32 of them: 4.25 bits, and the scale is a shift, not a product.",
 )

@@ -1,11 +1,9 @@
 """Exercise 08.nvfp4_scales: FP8 scales for blocks of 16 under one number for the whole tensor."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -25,34 +23,36 @@ def scales(
 
 
 def undivided(weight: Tensor) -> tuple[float, Tensor]:
-    """Round absmax / 6 itself to FP8."""
+    """absmax / 6 of small weights falls among E4M3's subnormals: multiply by the divisor before rounding."""
     wanted = weight.abs().unflatten(1, (-1, 16)).amax(-1) / 6
     return scales(weight)[0], wanted.to(torch.float8_e4m3fn).float()
 
 
+def not_fp8(weight: Tensor) -> tuple[float, Tensor]:
+    """The scale of a block is stored in FP8: round it to E4M3."""
+    return scales(weight, fp8=False)
+
+
+def blocks_of_32(weight: Tensor) -> tuple[float, Tensor]:
+    """NVFP4's blocks have 16 weights; 32 is MXFP4."""
+    return scales(weight, size=32)
+
+
+def no_448(weight: Tensor) -> tuple[float, Tensor]:
+    """The largest scale should be FP8's largest: 448 * 6 / absmax."""
+    return scales(weight, top=1.0)
+
+
+def no_6(weight: Tensor) -> tuple[float, Tensor]:
+    """The largest level of E2M1 is 6: absmax / 6 meets it."""
+    return scales(weight, each=1.0)
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=scales,
-    misconceptions=(
-        Misconception(
-            "not FP8", partial(scales, fp8=False), "The scale of a block is stored in FP8: round it to E4M3."
-        ),
-        Misconception(
-            "without the divisor",
-            undivided,
-            "absmax / 6 of small weights falls among E4M3's subnormals: multiply by the divisor before "
-            "rounding.",
-        ),
-        Misconception(
-            "blocks of 32", partial(scales, size=32), "NVFP4's blocks have 16 weights; 32 is MXFP4."
-        ),
-        Misconception(
-            "no 448", partial(scales, top=1.0), "The largest scale should be FP8's largest: 448 * 6 / absmax."
-        ),
-        Misconception(
-            "no 6", partial(scales, each=1.0), "The largest level of E2M1 is 6: absmax / 6 meets it."
-        ),
+    cases,
+    scales,
+    (not_fp8, undivided, blocks_of_32, no_448, no_6),
+    praise=(
+        "Two levels of scales: one float32 sets the range, and E4M3 fits each 16 weights closely; 4.5 bits."
     ),
-    praise="Two levels of scales: one float32 sets the range, and E4M3 fits each 16 weights closely; "
-    "4.5 bits.",
 )

@@ -2,7 +2,7 @@
 
 from heapq import heappop, heappush
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -35,36 +35,35 @@ def reference(lengths: list[int], slots: int) -> tuple[int, int]:
     return static(lengths, slots), continuous(lengths, slots)
 
 
+def one_at_a_time(lengths: list[int], slots: int) -> tuple[int, int]:
+    """A step makes one token for every request in a slot, not for one request only."""
+    return (sum(lengths), sum(lengths))
+
+
+def perfect_packing(lengths: list[int], slots: int) -> tuple[int, int]:
+    """A request cannot be split over two slots: follow which slot becomes free first."""
+    return (static(lengths, slots), -(-sum(lengths) // slots))
+
+
+def static_twice(lengths: list[int], slots: int) -> tuple[int, int]:
+    """In the continuous batch a slot takes the next request as soon as its own is done."""
+    return (static(lengths, slots), static(lengths, slots))
+
+
+def swapped(lengths: list[int], slots: int) -> tuple[int, int]:
+    """The static batch comes first in the answer."""
+    return reference(lengths, slots)[::-1]
+
+
+def sorted_first(lengths: list[int], slots: int) -> tuple[int, int]:
+    """Requests start in the order of arrival: nobody knows their length beforehand."""
+    return reference(sorted(lengths, reverse=True), slots)
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "one at a time",
-            lambda lengths, slots: (sum(lengths), sum(lengths)),
-            "A step makes one token for every request in a slot, not for one request only.",
-        ),
-        Misconception(
-            "perfect packing",
-            lambda lengths, slots: (static(lengths, slots), -(-sum(lengths) // slots)),
-            "A request cannot be split over two slots: follow which slot becomes free first.",
-        ),
-        Misconception(
-            "static twice",
-            lambda lengths, slots: (static(lengths, slots), static(lengths, slots)),
-            "In the continuous batch a slot takes the next request as soon as its own is done.",
-        ),
-        Misconception(
-            "swapped",
-            lambda lengths, slots: reference(lengths, slots)[::-1],
-            "The static batch comes first in the answer.",
-        ),
-        Misconception(
-            "sorted first",
-            lambda lengths, slots: reference(sorted(lengths, reverse=True), slots),
-            "Requests start in the order of arrival: nobody knows their length beforehand.",
-        ),
-    ),
+    cases,
+    reference,
+    (one_at_a_time, perfect_packing, static_twice, swapped, sorted_first),
     praise="No request waits for the longest of its batch: that is where throughput under load comes from.",
     tolerance=0,
 )

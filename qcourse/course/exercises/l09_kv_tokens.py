@@ -1,6 +1,6 @@
 """Exercise 09.kv_tokens: how many tokens a KV cache of a given size holds."""
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -21,48 +21,34 @@ def reference(cache: int, layers: int, heads: int, kv_heads: int, head_dim: int,
 
 
 def one_tensor(cache: int, layers: int, heads: int, kv_heads: int, head_dim: int, width: int) -> int:
-    """Wrong: counts keys and forgets values."""
+    """Each layer stores a key and a value for each token: a factor of 2."""
     return cache // (layers * kv_heads * head_dim * width)
 
 
 def query_heads(cache: int, layers: int, heads: int, kv_heads: int, head_dim: int, width: int) -> int:
-    """Wrong: stores a key and a value for each query head."""
+    """With grouped attention several query heads share one key and value head: count kv_heads."""
     return cache // (2 * layers * heads * head_dim * width)
 
 
 def one_layer(cache: int, layers: int, heads: int, kv_heads: int, head_dim: int, width: int) -> int:
-    """Wrong: forgets that every layer has its own cache."""
+    """Every layer keeps its own keys and values: multiply by the layers."""
     return cache // (2 * kv_heads * head_dim * width)
 
 
 def bits(cache: int, layers: int, heads: int, kv_heads: int, head_dim: int, width: int) -> int:
-    """Wrong: takes bytes for bits."""
+    """`width` is in bytes already: 2 for bf16, 1 for FP8."""
     return 8 * cache // (2 * layers * kv_heads * head_dim * width)
 
 
 def fraction(cache: int, layers: int, heads: int, kv_heads: int, head_dim: int, width: int) -> float:
-    """Wrong: leaves a part of a token over."""
+    """A cache holds whole tokens: use //, not /."""
     return cache / (2 * layers * kv_heads * head_dim * width)
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "keys only", one_tensor, "Each layer stores a key and a value for each token: a factor of 2."
-        ),
-        Misconception(
-            "query heads",
-            query_heads,
-            "With grouped attention several query heads share one key and value head: count kv_heads.",
-        ),
-        Misconception(
-            "one layer", one_layer, "Every layer keeps its own keys and values: multiply by the layers."
-        ),
-        Misconception("bits for bytes", bits, "`width` is in bytes already: 2 for bf16, 1 for FP8."),
-        Misconception("fraction", fraction, "A cache holds whole tokens: use //, not /."),
-    ),
+    cases,
+    reference,
+    (one_tensor, query_heads, one_layer, bits, fraction),
     praise=(
         "Halve the width and the same memory holds twice the tokens, and each step reads half the bytes of "
         "cache."

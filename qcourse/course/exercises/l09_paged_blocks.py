@@ -1,8 +1,6 @@
 """Exercise 09.paged_blocks: how much of a paged cache is wasted, and of one reserved at full length."""
 
-from functools import partial
-
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -30,32 +28,30 @@ def blocks(
 
 
 def filled(lengths: list[int], size: int, longest: int) -> tuple[int, float, float]:
-    """Return the shares in use."""
+    """That is the share in use; asked is the share left empty."""
     taken, empty, reserved = blocks(lengths, size, longest)
     return taken, 1 - empty, 1 - reserved
 
 
+def rounded_down(lengths: list[int], size: int, longest: int) -> tuple[int, float, float]:
+    """A last block that is only begun is taken whole: round up."""
+    return blocks(lengths, size, longest, up=False)
+
+
+def shared_blocks(lengths: list[int], size: int, longest: int) -> tuple[int, float, float]:
+    """Two requests do not share a block here: round up for each request, then add."""
+    return blocks(lengths, size, longest, together=True)
+
+
+def share_of_the_tokens(lengths: list[int], size: int, longest: int) -> tuple[int, float, float]:
+    """Divide by the places held, not by the tokens in use."""
+    return blocks(lengths, size, longest, share_of="used")
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=blocks,
-    misconceptions=(
-        Misconception(
-            "rounded down",
-            partial(blocks, up=False),
-            "A last block that is only begun is taken whole: round up.",
-        ),
-        Misconception(
-            "shared blocks",
-            partial(blocks, together=True),
-            "Two requests do not share a block here: round up for each request, then add.",
-        ),
-        Misconception("filled share", filled, "That is the share in use; asked is the share left empty."),
-        Misconception(
-            "share of the tokens",
-            partial(blocks, share_of="used"),
-            "Divide by the places held, not by the tokens in use.",
-        ),
-    ),
+    cases,
+    blocks,
+    (rounded_down, shared_blocks, filled, share_of_the_tokens),
     praise="Paging wastes at most one block less a token a request; reserving wastes what nobody wrote.",
     tolerance=1e-9,
 )

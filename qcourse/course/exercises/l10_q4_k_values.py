@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -28,49 +28,31 @@ def _values(step: Tensor, low: Tensor, codes: Tensor) -> Tensor:
 
 
 def added(d: float, dmin: float, scales: Tensor, mins: Tensor, codes: Tensor) -> Tensor:
-    """Wrong: adds the minimum."""
+    """The minimum is stored as a positive number and subtracted: the lowest code 0 gives -dmin * min."""
     return _values(d * scales, dmin * mins, codes)
 
 
 def no_minimum(d: float, dmin: float, scales: Tensor, mins: Tensor, codes: Tensor) -> Tensor:
-    """Wrong: symmetric around code 8."""
+    """Q4_K is not symmetric: code 0 stands for the sub-block's own minimum, -dmin * min."""
     return _values(d * scales, -8 * d * scales, codes)
 
 
 def one_scale(d: float, dmin: float, scales: Tensor, mins: Tensor, codes: Tensor) -> Tensor:
-    """Wrong: the minimum with the scale's own factor."""
+    """Scales and minima have their own fp16 factors: d and dmin."""
     return _values(d * scales, -d * mins, codes)
 
 
 def as_zero_point(d: float, dmin: float, scales: Tensor, mins: Tensor, codes: Tensor) -> Tensor:
-    """Wrong: treats the minimum as a zero point in code units."""
+    """The minimum is in units of dmin, not in codes: subtract it after multiplying."""
     return _values(d * scales, -d * scales * mins, codes)
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "minimum added",
-            added,
-            "The minimum is stored as a positive number and subtracted: the lowest code 0 gives -dmin * min.",
-        ),
-        Misconception(
-            "symmetric",
-            no_minimum,
-            "Q4_K is not symmetric: code 0 stands for the sub-block's own minimum, -dmin * min.",
-        ),
-        Misconception("one factor", one_scale, "Scales and minima have their own fp16 factors: d and dmin."),
-        Misconception(
-            "zero point",
-            as_zero_point,
-            "The minimum is in units of dmin, not in codes: subtract it after multiplying.",
-        ),
-    ),
+    cases,
+    reference,
+    (added, no_minimum, one_scale, as_zero_point),
     praise=(
         "Eight sub-blocks share two fp16 numbers; each has its own 6-bit scale and minimum: 4.5 bits a "
         "weight."
     ),
-    tolerance=1e-5,
 )

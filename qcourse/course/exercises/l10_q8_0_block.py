@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -25,76 +25,50 @@ def _with(step: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def signed_maximum(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Wrong: the largest value instead of the largest magnitude."""
+    """Take the largest magnitude: in this block the extreme weight is negative and would be clipped."""
     return _with(block.max() / 127, block)
 
 
 def by_128(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Wrong: divides the range by 128."""
+    """Q8_0 divides absmax by 127, so that the code of the extreme weight, +127 or -127, exists
+    on both sides.
+    """
     return _with(block.abs().max() / 128, block)
 
 
 def full_range(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Wrong: spreads 256 codes between minimum and maximum, without a zero point to undo it."""
+    """Q8_0 has no zero point: the grid is centred on 0, its step is absmax / 127."""
     return _with((block.max() - block.min()) / 255, block)
 
 
 def truncated(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Wrong: cuts the fraction off."""
+    """Round to the nearest code; cutting off doubles the largest error."""
     step = block.abs().max() / 127
     return step.half().float(), (block / step).trunc()
 
 
 def inverse(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Wrong: returns the factor that is multiplied with, not the one that is stored."""
+    """What is stored is the step itself: weight = scale * code."""
     step = block.abs().max() / 127
     return (1 / step).half().float(), (block / step).round()
 
 
 def not_stored(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Wrong: returns the step in 32 bits."""
+    """The file holds 16 bits: return step.half(), as it is stored."""
     step = block.abs().max() / 127
     return step, (block / step).round()
 
 
 def codes_of_stored(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Wrong: divides by the step that was rounded to fp16."""
+    """Divide by the step before it is rounded to fp16."""
     step = (block.abs().max() / 127).half().float()
     return step, (block / step).round()
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "signed maximum",
-            signed_maximum,
-            "Take the largest magnitude: in this block the extreme weight is negative and would be clipped.",
-        ),
-        Misconception(
-            "128 steps",
-            by_128,
-            "Q8_0 divides absmax by 127, so that the code of the extreme weight, +127 or -127, "
-            "exists on both "
-            "sides.",
-        ),
-        Misconception(
-            "asymmetric range",
-            full_range,
-            "Q8_0 has no zero point: the grid is centred on 0, its step is absmax / 127.",
-        ),
-        Misconception(
-            "truncation", truncated, "Round to the nearest code; cutting off doubles the largest error."
-        ),
-        Misconception("inverse scale", inverse, "What is stored is the step itself: weight = scale * code."),
-        Misconception(
-            "scale in 32 bits", not_stored, "The file holds 16 bits: return step.half(), as it is stored."
-        ),
-        Misconception(
-            "codes of the stored scale", codes_of_stored, "Divide by the step before it is rounded to fp16."
-        ),
-    ),
+    cases,
+    reference,
+    (signed_maximum, by_128, full_range, truncated, inverse, not_stored, codes_of_stored),
     praise="34 bytes for 32 weights: one fp16 scale and 32 codes, 8.5 bits a weight.",
     tolerance=1e-6,
 )

@@ -1,11 +1,9 @@
 """Exercise 10.weighted_fit: scale and minimum of a Q4_K sub-block by least squares, with importance."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -32,41 +30,34 @@ def fit(block: Tensor, codes: Tensor, importance: Tensor, power: float = 0.5, mi
 
 
 def by_range(block: Tensor, codes: Tensor, importance: Tensor) -> tuple:
-    """Take the range from minimum to maximum."""
+    """That is the range from smallest to largest: fit scale and minimum to the codes."""
     return float(block.max() - block.min()) / 15, -float(block.min())
 
 
+def no_importance(block: Tensor, codes: Tensor, importance: Tensor) -> tuple:
+    """All errors count alike in yours: multiply each square by its importance."""
+    return fit(block, codes, importance, power=0)
+
+
+def importance_squared(block: Tensor, codes: Tensor, importance: Tensor) -> tuple:
+    """The importance weighs the squared error; if you scale rows of a system, scale by its root."""
+    return fit(block, codes, importance, power=1)
+
+
+def no_minimum(block: Tensor, codes: Tensor, importance: Tensor) -> tuple:
+    """Only the scale is fitted: the minimum is free as well."""
+    return fit(block, codes, importance, minimum=False)
+
+
+def sign_of_the_minimum(*case: object) -> tuple:
+    """The minimum is subtracted: weight = scale * code - minimum, so it is positive for a negative weight."""
+    return (fit(*case)[0], -fit(*case)[1])
+
+
 EXERCISE = Exercise(
-    cases=cases,
-    reference=fit,
-    misconceptions=(
-        Misconception(
-            "range",
-            by_range,
-            "That is the range from smallest to largest: fit scale and minimum to the codes.",
-        ),
-        Misconception(
-            "no importance",
-            partial(fit, power=0),
-            "All errors count alike in yours: multiply each square by its importance.",
-        ),
-        Misconception(
-            "importance squared",
-            partial(fit, power=1),
-            "The importance weighs the squared error; if you scale rows of a system, scale by its root.",
-        ),
-        Misconception(
-            "no minimum",
-            partial(fit, minimum=False),
-            "Only the scale is fitted: the minimum is free as well.",
-        ),
-        Misconception(
-            "sign of the minimum",
-            lambda *case: (fit(*case)[0], -fit(*case)[1]),
-            "The minimum is subtracted: weight = scale * code - minimum, so it is positive for a "
-            "negative weight.",
-        ),
-    ),
+    cases,
+    fit,
+    (by_range, no_importance, importance_squared, no_minimum, sign_of_the_minimum),
     praise="llama.cpp does this for 21 choices of codes and keeps the best: that is Q4_K's quantizer.",
     tolerance=1e-6,
 )

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 from qcourse.course.exercises.l11_kv_rounded import rounded
 
 
@@ -49,62 +49,42 @@ def cached(part: Tensor, bits: int, first: int, axis: int) -> Tensor:
 
 
 def stretched(query: Tensor, keys: Tensor, values: Tensor, bits: int, first: int) -> Tensor:
-    """Wrong: puts the first tokens back, but lets them stretch the scales."""
+    """The first tokens are exact in your cache, but they still set the scale of each channel: leave them out
+    of the maximum as well.
+    """
     all_keys = rounded(keys, bits, 0)
     return attend(query, torch.cat([keys[:first], all_keys[first:]]), cached(values, bits, first, 1))
 
 
 def nothing_exact(query: Tensor, keys: Tensor, values: Tensor, bits: int, first: int) -> Tensor:
-    """Wrong: rounds the first tokens too."""
+    """The first `first` tokens stay as they are, keys and values."""
     return attend(query, rounded(keys, bits, 0), rounded(values, bits, 1))
 
 
 def exchanged(query: Tensor, keys: Tensor, values: Tensor, bits: int, first: int) -> Tensor:
-    """Wrong: keys with a scale a token, values with a scale a channel."""
+    """Keys get a scale a channel (their outliers are channels), values a scale a token."""
     return attend(query, cached(keys, bits, first, 1), cached(values, bits, first, 0))
 
 
 def no_root(query: Tensor, keys: Tensor, values: Tensor, bits: int, first: int) -> Tensor:
-    """Wrong: forgets to divide the scores by sqrt(head_dim)."""
+    """Scores are divided by sqrt(head_dim) before the softmax."""
     return attend(query, cached(keys, bits, first, 0), cached(values, bits, first, 1), scaled=False)
 
 
 def keys_alone(query: Tensor, keys: Tensor, values: Tensor, bits: int, first: int) -> Tensor:
-    """Wrong: leaves the values exact."""
+    """The cache holds values as well: round them too."""
     return attend(query, cached(keys, bits, first, 0), values)
 
 
 def without_first(query: Tensor, keys: Tensor, values: Tensor, bits: int, first: int) -> Tensor:
-    """Wrong: drops the first tokens from the cache."""
+    """Exact is not absent: attention still reads the first tokens. Join them with the rounded others."""
     return attend(query, rounded(keys[first:], bits, 0), rounded(values[first:], bits, 1))
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "stretched scales",
-            stretched,
-            "The first tokens are exact in your cache, but they still set the scale of each channel: leave "
-            "them out of the maximum as well.",
-        ),
-        Misconception(
-            "nothing exact", nothing_exact, "The first `first` tokens stay as they are, keys and values."
-        ),
-        Misconception(
-            "exchanged",
-            exchanged,
-            "Keys get a scale a channel (their outliers are channels), values a scale a token.",
-        ),
-        Misconception("root", no_root, "Scores are divided by sqrt(head_dim) before the softmax."),
-        Misconception("keys alone", keys_alone, "The cache holds values as well: round them too."),
-        Misconception(
-            "first dropped",
-            without_first,
-            "Exact is not absent: attention still reads the first tokens. Join them with the rounded others.",
-        ),
-    ),
+    cases,
+    reference,
+    (stretched, nothing_exact, exchanged, no_root, keys_alone, without_first),
     praise="Few exact tokens cost nothing in a long cache, and their outliers stretch nobody's scale.",
     tolerance=1e-4,
 )

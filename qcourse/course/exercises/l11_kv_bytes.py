@@ -1,6 +1,6 @@
 """Exercise 11.kv_bytes: bytes of one sequence's KV cache, some layers of which look back a window only."""
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 Windows = list[int | None]
 
@@ -31,57 +31,35 @@ def kept(windows: Windows, tokens: int) -> int:
 
 
 def no_window(tokens: int, windows: Windows, kv_heads: int, head_dim: int, width: int) -> int:
-    """Wrong: keeps all tokens in all layers."""
+    """A layer with a window drops what lies further back: it keeps min(tokens, window) of them."""
     return len(windows) * tokens * 2 * kv_heads * head_dim * width
 
 
 def full_window(tokens: int, windows: Windows, kv_heads: int, head_dim: int, width: int) -> int:
-    """Wrong: counts a whole window although there are fewer tokens."""
+    """While there are fewer tokens than the window, only those are kept: min(tokens, window)."""
     return sum(window or tokens for window in windows) * 2 * kv_heads * head_dim * width
 
 
 def windows_only(tokens: int, windows: Windows, kv_heads: int, head_dim: int, width: int) -> int:
-    """Wrong: counts nothing for layers without a window."""
+    """None means no window: that layer keeps every token."""
     return sum(min(window or 0, tokens) for window in windows) * 2 * kv_heads * head_dim * width
 
 
 def keys_only(tokens: int, windows: Windows, kv_heads: int, head_dim: int, width: int) -> int:
-    """Wrong: forgets the values."""
+    """Each layer keeps a key and a value for each token: a factor of 2."""
     return kept(windows, tokens) * kv_heads * head_dim * width
 
 
 def shortest(tokens: int, windows: Windows, kv_heads: int, head_dim: int, width: int) -> int:
-    """Wrong: cuts the whole model off at the shortest window."""
+    """Windows are the layers' own: add the layers up one by one, each with its own window."""
     least = min([tokens, *(window for window in windows if window)])
     return len(windows) * least * 2 * kv_heads * head_dim * width
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "no window",
-            no_window,
-            "A layer with a window drops what lies further back: it keeps min(tokens, window) of them.",
-        ),
-        Misconception(
-            "full window",
-            full_window,
-            "While there are fewer tokens than the window, only those are kept: min(tokens, window).",
-        ),
-        Misconception(
-            "layers without a window", windows_only, "None means no window: that layer keeps every token."
-        ),
-        Misconception(
-            "keys only", keys_only, "Each layer keeps a key and a value for each token: a factor of 2."
-        ),
-        Misconception(
-            "one window for all",
-            shortest,
-            "Windows are the layers' own: add the layers up one by one, each with its own window.",
-        ),
-    ),
+    cases,
+    reference,
+    (no_window, full_window, windows_only, keys_only, shortest),
     praise="With five windows to one full layer, a long context costs hardly more than the full layers.",
     tolerance=0,
 )

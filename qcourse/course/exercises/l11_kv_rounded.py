@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -38,62 +38,42 @@ def axis_of(kind: str) -> int:
 
 
 def swapped(values: Tensor, bits: int, kind: str) -> Tensor:
-    """Wrong: takes a scale a channel for "token" and the reverse."""
+    """The axes are exchanged: "token" means that the numbers of one row share a scale, so the maximum goes
+    over the channels (axis 1).
+    """
     return rounded(values, bits, 1 - axis_of(kind))
 
 
 def one_scale(values: Tensor, bits: int, kind: str) -> Tensor:
-    """Wrong: one scale for the whole head."""
+    """One scale for all: take the maximum along one axis and keep the other."""
     return rounded(values, bits, None)
 
 
 def codes(values: Tensor, bits: int, kind: str) -> Tensor:
-    """Wrong: returns the integers."""
+    """Those are the codes: multiply them by their scale again."""
     return (values / values.abs().amax(axis_of(kind), keepdim=True) * (2 ** (bits - 1) - 1)).round()
 
 
 def unsigned(values: Tensor, bits: int, kind: str) -> Tensor:
-    """Wrong: 2**bits - 1 steps on each side of zero."""
+    """One bit is the sign: codes go from -(2**(bits - 1) - 1) to 2**(bits - 1) - 1."""
     return rounded(values, bits, axis_of(kind), 2**bits - 1)
 
 
 def power_of_two(values: Tensor, bits: int, kind: str) -> Tensor:
-    """Wrong: absmax becomes 2**(bits - 1), a code that signed integers do not have."""
+    """absmax must land on 2**(bits - 1) - 1: there is no code 2**(bits - 1)."""
     return rounded(values, bits, axis_of(kind), 2 ** (bits - 1))
 
 
 def signed_maximum(values: Tensor, bits: int, kind: str) -> Tensor:
-    """Wrong: takes the largest value, and not the largest magnitude."""
+    """Take the largest magnitude, not the largest value: a row may be negative."""
     largest = 2 ** (bits - 1) - 1
     step = values.amax(axis_of(kind), keepdim=True) / largest
     return (values / step).round().clamp(-largest, largest) * step
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "axes",
-            swapped,
-            'The axes are exchanged: "token" means that the numbers of one row share a scale, so the maximum '
-            "goes over the channels (axis 1).",
-        ),
-        Misconception(
-            "one scale", one_scale, "One scale for all: take the maximum along one axis and keep the other."
-        ),
-        Misconception("codes", codes, "Those are the codes: multiply them by their scale again."),
-        Misconception(
-            "sign", unsigned, "One bit is the sign: codes go from -(2**(bits - 1) - 1) to 2**(bits - 1) - 1."
-        ),
-        Misconception(
-            "128", power_of_two, "absmax must land on 2**(bits - 1) - 1: there is no code 2**(bits - 1)."
-        ),
-        Misconception(
-            "largest value",
-            signed_maximum,
-            "Take the largest magnitude, not the largest value: a row may be negative.",
-        ),
-    ),
+    cases,
+    reference,
+    (swapped, one_scale, codes, unsigned, power_of_two, signed_maximum),
     praise="The same bits, shared differently: which way is better depends on where the outliers lie.",
 )

@@ -1,6 +1,6 @@
 """Exercise 12.holm: p-values adjusted for being looked at together."""
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -35,27 +35,27 @@ def stepwise(p_values: list[float], factor, monotone: bool = True, most: float =
 
 
 def bonferroni(p_values: list[float]) -> list[float]:
-    """Wrong: multiplies all by their number."""
+    """That is Bonferroni: right, but too strict. After the smallest, one test fewer is left."""
     return [min(1.0, len(p_values) * value) for value in p_values]
 
 
 def not_monotone(p_values: list[float]) -> list[float]:
-    """Wrong: lets a larger p-value become smaller than the one before it."""
+    """A larger p-value must not end up below a smaller one: keep the largest adjusted value so far."""
     return stepwise(p_values, lambda rank, n: n - rank, monotone=False)
 
 
 def in_order(p_values: list[float]) -> list[float]:
-    """Wrong: returns the values sorted."""
+    """The values are right, but give them back in the order they came in."""
     return sorted(reference(p_values))
 
 
 def above_one(p_values: list[float]) -> list[float]:
-    """Wrong: probabilities above 1."""
+    """A probability is at most 1."""
     return stepwise(p_values, lambda rank, n: n - rank, most=float("inf"))
 
 
 def false_discovery(p_values: list[float]) -> list[float]:
-    """Wrong: Benjamini and Hochberg's adjustment, which controls another error."""
+    """That is Benjamini and Hochberg's: it bounds the share of false finds, Holm the chance of any."""
     found, least = [0.0] * len(p_values), 1.0
     ordered = sorted(range(len(p_values)), key=lambda index: p_values[index])
     for rank in reversed(range(len(p_values))):
@@ -65,39 +65,14 @@ def false_discovery(p_values: list[float]) -> list[float]:
 
 
 def from_the_top(p_values: list[float]) -> list[float]:
-    """Wrong: the smallest is multiplied by 1, the largest by n."""
+    """The smallest p-value is multiplied by the number of tests, the largest by 1."""
     return stepwise(p_values, lambda rank, n: rank + 1)
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "Bonferroni",
-            bonferroni,
-            "That is Bonferroni: right, but too strict. After the smallest, one test fewer is left.",
-        ),
-        Misconception(
-            "not monotone",
-            not_monotone,
-            "A larger p-value must not end up below a smaller one: keep the largest adjusted value so far.",
-        ),
-        Misconception(
-            "order", in_order, "The values are right, but give them back in the order they came in."
-        ),
-        Misconception("above one", above_one, "A probability is at most 1."),
-        Misconception(
-            "false discovery rate",
-            false_discovery,
-            "That is Benjamini and Hochberg's: it bounds the share of false finds, Holm the chance of any.",
-        ),
-        Misconception(
-            "wrong end",
-            from_the_top,
-            "The smallest p-value is multiplied by the number of tests, the largest by 1.",
-        ),
-    ),
+    cases,
+    reference,
+    (bonferroni, not_monotone, in_order, above_one, false_discovery, from_the_top),
     praise="Ask enough questions and one falls below 0.05 by luck: this keeps that chance at 5%.",
     tolerance=1e-9,
 )

@@ -3,7 +3,7 @@
 from fractions import Fraction
 from math import comb, erfc, sqrt
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -25,61 +25,35 @@ def tail(lost: int, gained: int) -> float:
 
 
 def one_sided(lost: int, gained: int, n: int) -> float:
-    """Wrong: counts one side."""
+    """That is one tail. A gain as uneven would have surprised you as much: count both tails."""
     return tail(lost, gained)
 
 
 def more_than_one(lost: int, gained: int, n: int) -> float:
-    """Wrong: doubles the tail where both tails share their middle."""
+    """Where as many were lost as gained the two tails overlap: a probability is at most 1."""
     return 2 * tail(lost, gained)
 
 
 def this_split(lost: int, gained: int, n: int) -> float:
-    """Wrong: the chance of exactly this split."""
+    """That is the chance of exactly this split. Add the splits that are at least as uneven."""
     return comb(lost + gained, lost) / 2 ** (lost + gained)
 
 
 def all_items(lost: int, gained: int, n: int) -> float:
-    """Wrong: takes unchanged items for coin flips as well."""
+    """Items that did not change say nothing about the direction: flip one coin for each changed item."""
     return min(1.0, 2 * sum(comb(n, k) for k in range(max(lost, gained), n + 1)) / 2**n)
 
 
 def unpaired(lost: int, gained: int, n: int) -> float:
-    """Wrong: the normal approximation."""
+    """Close, but with few flips the bell curve is off: add up the binomial probabilities."""
     changed = lost + gained
     return erfc(abs(lost - gained) / sqrt(changed) / sqrt(2)) if changed else 1.0
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "one side",
-            one_sided,
-            "That is one tail. A gain as uneven would have surprised you as much: count both tails.",
-        ),
-        Misconception(
-            "more than one",
-            more_than_one,
-            "Where as many were lost as gained the two tails overlap: a probability is at most 1.",
-        ),
-        Misconception(
-            "this split",
-            this_split,
-            "That is the chance of exactly this split. Add the splits that are at least as uneven.",
-        ),
-        Misconception(
-            "all items",
-            all_items,
-            "Items that did not change say nothing about the direction: flip one coin for each changed item.",
-        ),
-        Misconception(
-            "normal approximation",
-            unpaired,
-            "Close, but with few flips the bell curve is off: add up the binomial probabilities.",
-        ),
-    ),
+    cases,
+    reference,
+    (one_sided, more_than_one, this_split, all_items, unpaired),
     praise="Only flips count: 200 items with 5 flips tell as much as 20 items with the same 5.",
     tolerance=1e-9,
 )

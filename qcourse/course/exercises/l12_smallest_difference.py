@@ -2,7 +2,7 @@
 
 from math import comb
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 LEVEL = 0.05
 
@@ -34,60 +34,39 @@ def least(gained: int, level: float, sides: int = 2) -> int:
 
 
 def one_test(n: int, gained: int, tests: int) -> float:
-    """Wrong: forgets that several tests are looked at."""
+    """You look at `tests` tests: the smallest p-value is multiplied by their number before it counts."""
     return (least(gained, LEVEL) - gained) / n
 
 
 def one_sided(n: int, gained: int, tests: int) -> float:
-    """Wrong: halves the p-value."""
+    """The p-value counts both sides: a gain would have been reported too."""
     return (least(gained, LEVEL / tests, sides=1) - gained) / n
 
 
 def no_gain(n: int, gained: int, tests: int) -> float:
-    """Wrong: forgets what was gained."""
+    """`gained` items went the other way; they are flips too, and the lost ones must outnumber them."""
     return least(0, LEVEL / tests) / n
 
 
 def all_lost(n: int, gained: int, tests: int) -> float:
-    """Wrong: gives the share of lost items, and not the difference of accuracy."""
+    """Accuracy falls by what was lost minus what was gained, over n."""
     return least(gained, LEVEL / tests) / n
 
 
 def one_item_less(n: int, gained: int, tests: int) -> float:
-    """Wrong: the largest loss that does not show."""
+    """That loss does not show yet: one more item must be lost."""
     return (least(gained, LEVEL / tests) - 1 - gained) / n
 
 
 def items(n: int, gained: int, tests: int) -> float:
-    """Wrong: a number of items, and not a share."""
+    """Return a difference of accuracy: divide the items by n."""
     return float(least(gained, LEVEL / tests) - gained)
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "one test",
-            one_test,
-            "You look at `tests` tests: the smallest p-value is multiplied by their number before it counts.",
-        ),
-        Misconception(
-            "one side", one_sided, "The p-value counts both sides: a gain would have been reported too."
-        ),
-        Misconception(
-            "no gain",
-            no_gain,
-            "`gained` items went the other way; they are flips too, and the lost ones must outnumber them.",
-        ),
-        Misconception(
-            "share lost", all_lost, "Accuracy falls by what was lost minus what was gained, over n."
-        ),
-        Misconception(
-            "one item less", one_item_less, "That loss does not show yet: one more item must be lost."
-        ),
-        Misconception("items", items, "Return a difference of accuracy: divide the items by n."),
-    ),
+    cases,
+    reference,
+    (one_test, one_sided, no_gain, all_lost, one_item_less, items),
     praise="Know this number before you run: a loss below it cannot be found with these items, by anyone.",
     tolerance=1e-9,
 )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -33,58 +33,37 @@ def reference(w: Tensor, scale: float, hessian: Tensor, steps: int, rate: float)
 
 
 def plain(w: Tensor, scale: float, hessian: Tensor, steps: int, rate: float) -> Tensor:
-    """Wrong: offsets that never reach the codes."""
+    """These are the codes of plain rounding: are the offsets added before you round, in the last line too?"""
     return (w / scale).round()
 
 
 def uphill(w: Tensor, scale: float, hessian: Tensor, steps: int, rate: float) -> Tensor:
-    """Wrong: adds the sign of the gradient."""
+    """The error grows along the gradient: subtract its sign."""
     return learned(w, scale, hessian, steps, rate, lambda gradient, _: -gradient.sign())
 
 
 def unlimited(w: Tensor, scale: float, hessian: Tensor, steps: int, rate: float) -> Tensor:
-    """Wrong: offsets may grow beyond half a step."""
+    """Offsets beyond half a step let a weight end two levels away. Clamp them to [-0.5, 0.5]."""
     return learned(w, scale, hessian, steps, rate, lambda gradient, _: gradient.sign(), lambda value: value)
 
 
 def by_size(w: Tensor, scale: float, hessian: Tensor, steps: int, rate: float) -> Tensor:
-    """Wrong: the gradient itself, not its sign."""
+    """Use the sign of the gradient: its size depends on how strong the inputs of the layer are, and one rate
+    would not do for all columns.
+    """
     return learned(w, scale, hessian, steps, rate, lambda gradient, _: gradient)
 
 
 def each_alone(w: Tensor, scale: float, hessian: Tensor, steps: int, rate: float) -> Tensor:
-    """Wrong: only the diagonal of the Hessian."""
+    """You used the diagonal of H alone. Then each weight's best code is the nearest, and nothing is learned:
+    use change @ hessian.
+    """
     return reference(w, scale, hessian.diag().diag(), steps, rate)
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "plain rounding",
-            plain,
-            "These are the codes of plain rounding: are the offsets added before you round, in the last line "
-            "too?",
-        ),
-        Misconception("uphill", uphill, "The error grows along the gradient: subtract its sign."),
-        Misconception(
-            "no limit",
-            unlimited,
-            "Offsets beyond half a step let a weight end two levels away. Clamp them to [-0.5, 0.5].",
-        ),
-        Misconception(
-            "size of the gradient",
-            by_size,
-            "Use the sign of the gradient: its size depends on how strong the inputs of the layer are, and "
-            "one rate would not do for all columns.",
-        ),
-        Misconception(
-            "diagonal",
-            each_alone,
-            "You used the diagonal of H alone. Then each weight's best code is the nearest, and nothing is "
-            "learned: use change @ hessian.",
-        ),
-    ),
+    cases,
+    reference,
+    (plain, uphill, unlimited, by_size, each_alone),
     praise="No weight moved by more than a level, and yet the layer's output did: that is learned rounding.",
 )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -37,17 +37,21 @@ def reference(moment: Tensor, book: Tensor, block: int) -> Tensor:
 
 
 def one_absmax(moment: Tensor, book: Tensor, block: int) -> Tensor:
-    """Wrong: one absmax for all values."""
+    """One absmax for the whole tensor: its largest value then sets the step of all others. Cut it into blocks
+    first.
+    """
     return levels_of(moment, book)
 
 
 def still_scaled(moment: Tensor, book: Tensor, block: int) -> Tensor:
-    """Wrong: does not multiply by the absmax again."""
+    """These are levels between -1 and 1: multiply each block by its absmax again."""
     return by_block(moment, block, lambda part: levels_of(part, book) / part.abs().max())
 
 
 def next_level(moment: Tensor, book: Tensor, block: int) -> Tensor:
-    """Wrong: the next level upwards, as a search in the book gives it."""
+    """searchsorted finds the next level above. The nearest one changes at the middle between two levels:
+    search among the midpoints.
+    """
 
     def keep(part: Tensor) -> Tensor:
         absmax = part.abs().max()
@@ -57,7 +61,9 @@ def next_level(moment: Tensor, book: Tensor, block: int) -> Tensor:
 
 
 def signed_maximum(moment: Tensor, book: Tensor, block: int) -> Tensor:
-    """Wrong: divides by the largest value, not by the largest magnitude."""
+    """Divide by the largest magnitude: where the largest value is negative, max() misses it, and values leave
+    the range of the book.
+    """
 
     def keep(part: Tensor) -> Tensor:
         largest = part.max()
@@ -67,43 +73,14 @@ def signed_maximum(moment: Tensor, book: Tensor, block: int) -> Tensor:
 
 
 def linear_levels(moment: Tensor, book: Tensor, block: int) -> Tensor:
-    """Wrong: evenly spaced levels, as many as the book has."""
+    """Even steps were used instead of the book: small values of a block all fall on the same level."""
     even = torch.linspace(float(book[0]), float(book[-1]), len(book))
     return reference(moment, even, block)
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "one absmax",
-            one_absmax,
-            "One absmax for the whole tensor: its largest value then sets the step of all others. Cut it "
-            "into blocks first.",
-        ),
-        Misconception(
-            "not scaled back",
-            still_scaled,
-            "These are levels between -1 and 1: multiply each block by its absmax again.",
-        ),
-        Misconception(
-            "next, not nearest",
-            next_level,
-            "searchsorted finds the next level above. The nearest one changes at the middle between two "
-            "levels: search among the midpoints.",
-        ),
-        Misconception(
-            "signed maximum",
-            signed_maximum,
-            "Divide by the largest magnitude: where the largest value is negative, max() misses it, and "
-            "values leave the range of the book.",
-        ),
-        Misconception(
-            "linear levels",
-            linear_levels,
-            "Even steps were used instead of the book: small values of a block all fall on the same level.",
-        ),
-    ),
+    cases,
+    reference,
+    (one_absmax, still_scaled, next_level, signed_maximum, linear_levels),
     praise="One byte a value and one number a block: that is all that an 8-bit Adam keeps of each moment.",
 )

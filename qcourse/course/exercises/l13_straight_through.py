@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -41,64 +41,43 @@ def reference(w: Tensor, scale: float, x: Tensor, y: Tensor) -> Tensor:
 
 
 def true_gradient(w: Tensor, scale: float, x: Tensor, y: Tensor) -> Tensor:
-    """Wrong: what calculus says of a staircase, zero everywhere."""
+    """Your gradient is zero: a staircase is flat almost everywhere, and autograd knows it. Pretend in the
+    backward pass that rounding returned its input.
+    """
     return torch.zeros_like(w)
 
 
 def at_the_latent(w: Tensor, scale: float, x: Tensor, y: Tensor) -> Tensor:
-    """Wrong: the forward pass does not round."""
+    """The loss must be that of the rounded weight: only the backward pass pretends. If you wrote a + (b -
+    a).detach(), which of the two is the value, and which gets the gradient?
+    """
     return output_slope(w, x, y)
 
 
 def everywhere(w: Tensor, scale: float, x: Tensor, y: Tensor) -> Tensor:
-    """Wrong: also lets through what pushes a weight beyond the last level."""
+    """A weight beyond the last level is cut off there: moving it changes nothing, and it would drift on for
+    ever. Its gradient is 0.
+    """
     return output_slope(rounded(w, scale), x, y)
 
 
 def in_steps(w: Tensor, scale: float, x: Tensor, y: Tensor) -> Tensor:
-    """Wrong: the gradient in w / scale, not in w."""
+    """That is the gradient in w / scale. By the chain rule the factor `scale` of the forward pass and its
+    inverse cancel in w.
+    """
     return scale * reference(w, scale, x, y)
 
 
 def unclamped(w: Tensor, scale: float, x: Tensor, y: Tensor) -> Tensor:
-    """Wrong: uses codes that the grid does not have."""
+    """Three bits have eight codes, -4 to 3: clamp after rounding, or you train for a grid that
+    no file holds.
+    """
     return output_slope((w / scale).round() * scale, x, y)
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "the true gradient",
-            true_gradient,
-            "Your gradient is zero: a staircase is flat almost everywhere, and autograd knows it. Pretend in "
-            "the backward pass that rounding returned its input.",
-        ),
-        Misconception(
-            "latent forward pass",
-            at_the_latent,
-            "The loss must be that of the rounded weight: only the backward pass pretends. If you wrote "
-            "a + (b - a).detach(), which of the two is the value, and which gets the gradient?",
-        ),
-        Misconception(
-            "no end of the grid",
-            everywhere,
-            "A weight beyond the last level is cut off there: moving it changes nothing, and it would drift "
-            "on for ever. Its gradient is 0.",
-        ),
-        Misconception(
-            "steps",
-            in_steps,
-            "That is the gradient in w / scale. By the chain rule the factor `scale` of the forward pass and "
-            "its inverse cancel in w.",
-        ),
-        Misconception(
-            "more levels",
-            unclamped,
-            "Three bits have eight codes, -4 to 3: clamp after rounding, or you train for a grid that no "
-            "file holds.",
-        ),
-    ),
+    cases,
+    reference,
+    (true_gradient, at_the_latent, everywhere, in_steps, unclamped),
     praise="A gradient that calculus denies: right in direction inside the grid, and silent beyond its ends.",
 )

@@ -1,6 +1,6 @@
 """Exercise 14.concurrent_requests: how many requests a device holds at once."""
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -23,54 +23,34 @@ def reference(memory: int, kept: float, weights: int, kv_token: int, context: in
 
 
 def nothing_kept(memory: int, kept: float, weights: int, kv_token: int, context: int) -> int:
-    """Wrong: gives the engine's own memory to the cache."""
+    """The engine keeps the share `kept` of the memory for activations and graphs: it is not yours."""
     return max(0, int((memory - weights) // (kv_token * context)))
 
 
 def no_weights(memory: int, kept: float, weights: int, kv_token: int, context: int) -> int:
-    """Wrong: forgets the weights."""
+    """The weights are there all the time: take them off before you divide."""
     return int(memory * (1 - kept) // (kv_token * context))
 
 
 def tokens(memory: int, kept: float, weights: int, kv_token: int, context: int) -> int:
-    """Wrong: counts tokens."""
+    """You counted tokens; a request of `context` tokens takes that many at its end."""
     return max(0, int((memory * (1 - kept) - weights) // kv_token))
 
 
 def below_zero(memory: int, kept: float, weights: int, kv_token: int, context: int) -> int:
-    """Wrong: a number below zero where the weights alone do not fit."""
+    """Where the weights alone do not fit, no request does: 0, not less."""
     return int((memory * (1 - kept) - weights) // (kv_token * context))
 
 
 def weights_each(memory: int, kept: float, weights: int, kv_token: int, context: int) -> int:
-    """Wrong: a copy of the weights for each request."""
+    """All requests share one copy of the weights; only the cache is theirs."""
     return int(memory * (1 - kept) // (weights + kv_token * context))
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "nothing kept",
-            nothing_kept,
-            "The engine keeps the share `kept` of the memory for activations and graphs: it is not yours.",
-        ),
-        Misconception(
-            "no weights", no_weights, "The weights are there all the time: take them off before you divide."
-        ),
-        Misconception(
-            "tokens", tokens, "You counted tokens; a request of `context` tokens takes that many at its end."
-        ),
-        Misconception(
-            "below zero", below_zero, "Where the weights alone do not fit, no request does: 0, not less."
-        ),
-        Misconception(
-            "weights each",
-            weights_each,
-            "All requests share one copy of the weights; only the cache is theirs.",
-        ),
-    ),
+    cases,
+    reference,
+    (nothing_kept, no_weights, tokens, below_zero, weights_each),
     praise="Fewer bytes of weights leave room for more requests, and so do fewer bytes a token of cache.",
     tolerance=0,
 )

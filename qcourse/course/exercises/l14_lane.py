@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 LANES = [  # weights in bytes, cache in bytes a token, top-1 agreement with bf16, products a second
     (16.1e9, 131_072, 1.000, 200e12),
@@ -44,60 +44,37 @@ def reference(*workload: object) -> int:
 
 
 def any_quality(*workload: object) -> int:
-    """Wrong: ignores the floor."""
+    """A lane below the floor is no candidate, however fast: see the agreement."""
     return choose(workload, floor=False)
 
 
 def weights_only(*workload: object) -> int:
-    """Wrong: leaves the cache out."""
+    """The cache is missing: context x batch x bytes a token. It must fit, and each step reads it."""
     return choose(workload, bytes_of=lambda lane: lane[0])
 
 
 def one_request(*workload: object) -> int:
-    """Wrong: the cache of one request."""
+    """Each request of the batch has its own cache: multiply by `batch`."""
     return choose(workload, bytes_of=lambda lane: lane[0] + lane[1] * workload[4])
 
 
 def bytes_only(*workload: object) -> int:
-    """Wrong: never bound by arithmetic."""
+    """A step takes the longer of two times: bytes / bandwidth and 2 x parameters x batch / products a second.
+    In a large batch the second decides.
+    """
     context, batch = workload[4], workload[5]
     return choose(workload, seconds=lambda lane: lane[0] + lane[1] * context * batch)
 
 
 def best_quality(*workload: object) -> int:
-    """Wrong: the best lane that fits, not the fastest that is good enough."""
+    """The floor says what is good enough; among those lanes the fastest is asked for, not the best."""
     return choose(workload, seconds=lambda lane: -lane[2])
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "no floor",
-            any_quality,
-            "A lane below the floor is no candidate, however fast: see the agreement.",
-        ),
-        Misconception(
-            "weights only",
-            weights_only,
-            "The cache is missing: context x batch x bytes a token. It must fit, and each step reads it.",
-        ),
-        Misconception(
-            "one request", one_request, "Each request of the batch has its own cache: multiply by `batch`."
-        ),
-        Misconception(
-            "bytes only",
-            bytes_only,
-            "A step takes the longer of two times: bytes / bandwidth and 2 x parameters x batch / products a "
-            "second. In a large batch the second decides.",
-        ),
-        Misconception(
-            "best quality",
-            best_quality,
-            "The floor says what is good enough; among those lanes the fastest is asked for, not the best.",
-        ),
-    ),
+    cases,
+    reference,
+    (any_quality, weights_only, one_request, bytes_only, best_quality),
     praise="Memory excludes, the floor excludes, and the roofline ranks what is left: in this order.",
     tolerance=0,
 )

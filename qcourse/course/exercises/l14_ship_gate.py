@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, Misconception
+from qcourse.course.check import Exercise
 
 
 def cases() -> list[tuple]:
@@ -43,65 +43,42 @@ def reference(before: Tensor, after: Tensor, margin: float, draws: Tensor) -> tu
 
 
 def point_estimate(before: Tensor, after: Tensor, margin: float, draws: Tensor) -> tuple[bool, float]:
-    """Wrong: the difference itself."""
+    """That is the difference on these items. On others it would be another: the gate must hold for the low
+    end of the interval.
+    """
     return verdict(float((after - before).mean()), margin)
 
 
 def not_significant(before: Tensor, after: Tensor, margin: float, draws: Tensor) -> tuple[bool, float]:
-    """Wrong: ships whenever no loss is proved."""
+    """You ship when no loss is proved: with few items nothing is ever proved, and everything ships. The
+    burden of proof is on the new file: low end > -margin.
+    """
     found = differences(before, after, draws)
     return bool(found.quantile(0.975) >= 0), float(found.quantile(0.025))
 
 
 def upper_end(before: Tensor, after: Tensor, margin: float, draws: Tensor) -> tuple[bool, float]:
-    """Wrong: the end of the interval that hopes."""
+    """The upper end is the best that can be hoped for; the gate asks the lower."""
     return verdict(float(differences(before, after, draws).quantile(0.975)), margin)
 
 
 def unpaired(before: Tensor, after: Tensor, margin: float, draws: Tensor) -> tuple[bool, float]:
-    """Wrong: draws other items for the second model."""
+    """Draw the same items for both: what makes an item hard for both then cancels, and the interval is as
+    narrow as it can be.
+    """
     found = after[draws.roll(1, 0)].mean(1) - before[draws].mean(1)
     return verdict(float(found.quantile(0.025)), margin)
 
 
 def no_margin(before: Tensor, after: Tensor, margin: float, draws: Tensor) -> tuple[bool, float]:
-    """Wrong: asks for a proved gain."""
+    """Without the margin only a proved gain would ship. Compare with -margin, the loss you accept."""
     return verdict(float(differences(before, after, draws).quantile(0.025)), 0.0)
 
 
 EXERCISE = Exercise(
-    cases=cases,
-    reference=reference,
-    misconceptions=(
-        Misconception(
-            "point estimate",
-            point_estimate,
-            "That is the difference on these items. On others it would be another: the gate must hold for "
-            "the low end of the interval.",
-        ),
-        Misconception(
-            "no loss proved",
-            not_significant,
-            "You ship when no loss is proved: with few items nothing is ever proved, and everything ships. "
-            "The burden of proof is on the new file: low end > -margin.",
-        ),
-        Misconception(
-            "upper end",
-            upper_end,
-            "The upper end is the best that can be hoped for; the gate asks the lower.",
-        ),
-        Misconception(
-            "unpaired",
-            unpaired,
-            "Draw the same items for both: what makes an item hard for both then cancels, and the interval "
-            "is as narrow as it can be.",
-        ),
-        Misconception(
-            "no margin",
-            no_margin,
-            "Without the margin only a proved gain would ship. Compare with -margin, the loss you accept.",
-        ),
-    ),
+    cases,
+    reference,
+    (point_estimate, not_significant, upper_end, unpaired, no_margin),
     praise="Too few items now mean no, not yes: the gate asks for evidence that nothing is lost.",
     tolerance=1e-4,
 )
