@@ -1,4 +1,4 @@
-"""qcourse convert: a GGUF file in, a Hugging Face folder out."""
+"""qcourse convert: a GGUF file becomes a bf16 folder, a quantized folder one of another format."""
 
 import shlex
 from pathlib import Path
@@ -8,14 +8,21 @@ import typer
 
 
 def command(
-    source: Annotated[Path, typer.Argument(help="a .gguf file of a Llama, Mistral, Qwen2 or Qwen3 model")],
+    source: Annotated[
+        Path, typer.Argument(help="a .gguf file, or a GPTQ, AWQ or compressed-tensors folder of anyone")
+    ],
     target: Annotated[Path, typer.Argument(help="the folder to write")],
+    form: Annotated[
+        str, typer.Option("--format", help="of a quantized folder: gptq, gptq_v2, awq or compressed-tensors")
+    ] = "compressed-tensors",
 ) -> None:
-    """Write the model inside a GGUF file as a bf16 folder: configuration, weights and tokenizer."""
+    """Write a GGUF's model as a bf16 folder, or a quantized folder's codes, unchanged, in another format."""
     from qcourse.cli.options import output_place
-    from qcourse.pipeline.convert import convert
+    from qcourse.pipeline.convert import convert, rewrite
 
-    made = convert(source, output_place(target, "merged"))
-    print(
-        f"{made}: the weights of {source.name} in bf16; qcourse eval {shlex.quote(str(made))} measures them"
-    )
+    place = output_place(target, form)
+    if source.is_dir():
+        made, said = rewrite(source, place, form), f"the codes and scales of {source.name} as {form}"
+    else:
+        made, said = convert(source, place), f"the weights of {source.name} in bf16"
+    print(f"{made}: {said}; qcourse eval {shlex.quote(str(made))} measures them")

@@ -2,7 +2,7 @@
 
 from qcourse.export import gguf
 from qcourse.export.kv_scales import add_kv_scales, read_kv_scales
-from qcourse.export.reader import misread_by_transformers, quantization_config, read, read_layers
+from qcourse.export.reader import misread_by_transformers, quantization_config, read, read_layers, split
 from qcourse.export.save import check_format, save
 from qcourse.recipe.record import read_record
 from qcourse.recipe.vocabulary import FOLDER_FORMATS
@@ -19,4 +19,5 @@ __all__ = [
     "read_layers",
     "read_record",
     "save",
+    "split",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from qcourse.common import QCourseError
 from qcourse.export.exact import exactly
-from qcourse.export.settings import common_settings, kept_linears, require_kind, require_multiple, settings_of
+from qcourse.export.settings import common_settings, kept_linears, require_kind, require_multiple
 from qcourse.numerics import QuantizedWeight
 from qcourse.numerics.packing import pack_awq, unpack_awq
 
@@ -29,7 +29,7 @@ def check(layers: dict[str, QuantizedWeight]) -> None:
                 f"{name} has {layer.bits} bits, but AWQ gemm files hold 4; "
                 "write it as compressed-tensors, which holds 2 to 8"
             )
-        if settings_of(layer) != common:
+        if layer.group_size != common.group_size:
             raise QCourseError(
                 f"{name} has group size {layer.group_size}, most layers {common.group_size}; "
                 "AWQ files hold one for all: write it as compressed-tensors, which holds several"

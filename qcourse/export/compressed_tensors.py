@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from qcourse.common import QCourseError
 from qcourse.export.compressed_scheme import Scheme, scheme
-from qcourse.export.exact import exactly, row_major, smallest_exact
+from qcourse.export.exact import exactly, is_exact, row_major, smallest_exact
 from qcourse.export.settings import kept_linears, require_kind
 from qcourse.numerics import QuantizedWeight
 from qcourse.numerics.fp4 import pack_fp4
@@ -42,9 +42,10 @@ def encode(layer: QuantizedWeight) -> dict[str, Tensor]:
 
 
 def _encode_packed(layer: QuantizedWeight) -> dict[str, Tensor]:
+    dtype = torch.bfloat16 if is_exact(layer.scale, torch.bfloat16) else torch.float16
     tensors = {
         "weight_packed": pack_words(layer.codes, layer.bits),
-        "weight_scale": exactly(layer.scale, torch.bfloat16, "scale"),
+        "weight_scale": exactly(layer.scale, dtype, "scale"),
         "weight_shape": torch.tensor(layer.codes.shape, dtype=torch.int64),
     }
     if not layer.symmetric:

@@ -28,14 +28,14 @@ def read(folder: Path | str) -> dict[str, Tensor]:
     are left out (`read_kv_scales` gives them). Raises QCourseError for a folder
     that is damaged, incomplete or in another format.
     """
-    layers, dense = _split(Path(folder))
+    layers, dense = split(Path(folder))
     weights = {name: tensor.float() for name, tensor in dense.items() if tensor.is_floating_point()}
     return weights | {f"{name}.weight": layer.dequantize() for name, layer in layers.items()}
 
 
 def read_layers(folder: Path | str) -> dict[str, QuantizedWeight]:
     """Return the quantized linears of a checkpoint folder; none for a dense one. Raises as `read` does."""
-    return _split(Path(folder))[0]
+    return split(Path(folder))[0]
 
 
 def misread_by_transformers(folder: Path | str) -> bool:
@@ -82,8 +82,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _split(folder: Path) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]:
-    """Return the quantized linears and the remaining tensors of a folder."""
+def split(folder: Path) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]:
+    """Return the quantized linears of a folder, and its other tensors as stored. Raises as `read` does."""
     settings = quantization_config(folder)
     method = settings.get("quant_method")
     if settings and (not isinstance(method, str) or method not in METHODS):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from qcourse.common import QCourseError
+from qcourse.common.tensor_writer import Part
 from qcourse.export import awq, bitsandbytes, compressed_tensors, gptq
 from qcourse.export.folder import dense_tensors, write_folder
 from qcourse.numerics import QuantizedWeight
@@ -27,12 +28,14 @@ def save(
     format: str,
     recipe: Recipe | None = None,
     manifest: dict[str, Any] | None = None,
+    dense: dict[str, Tensor] | None = None,
 ) -> Path:
     """Write a checkpoint folder with its recipe.json and return its path.
 
     quantized_layers: full name of a linear -> its weight; one at a time is asked for and encoded, so that
     layers on disk stay there. model: the transformers model that they belong to, for everything that is not
-    quantized (biases, norms, embeddings) and for config.json; tokenizer: None to leave it out.
+    quantized (biases, norms, embeddings) and for config.json; tokenizer: None to leave it out;
+    dense: that everything by name, for a model without weights.
     format "gptq" writes v1 files, or v2 for asymmetric grids, which v1 cannot hold; "merged" writes dense
     weights. The same input gives the same bytes.
     Raises QCourseError for what the format cannot hold and for a full disk; nothing is left half-written.
@@ -40,7 +43,8 @@ def save(
     if format not in FOLDER_FORMATS:
         raise QCourseError(f"unknown format {format!r}; known are {', '.join(FOLDER_FORMATS)}")
     encode, quantization = _encoder(quantized_layers, model, format)
-    parts = [partial(dense_tensors, model, set(quantized_layers))]
+    kept = dense_tensors(model, set(quantized_layers)) if dense is None else dense
+    parts: list[Part] = [lambda: kept]
     parts += [partial(_tensors, quantized_layers, name, encode) for name in quantized_layers]
     record = new_record(recipe, format, manifest or {})
     return write_folder(folder, parts, model, tokenizer, quantization, record)

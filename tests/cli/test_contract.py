@@ -24,7 +24,7 @@ CONTRACT = {
     "watch": {"--baseline", "--canaries", "--agreement", "--items", "--traffic", "--usual", "--metrics",
               "--every", "--api-key", "--json"},
     "ship": {"--baseline", "--policy", "--report", "--json"},
-    "convert": set(),
+    "convert": {"--format"},
     "progress": {"--json"},
 }  # fmt: skip
 

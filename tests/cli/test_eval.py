@@ -67,6 +67,14 @@ def test_a_stranger_s_gguf_is_evaluated_by_its_own_tokenizer_and_as_a_folder(cli
     assert rows[1]["perplexity"] == rows[2]["perplexity"]
 
 
+def test_a_quantized_folder_in_another_format_ships_as_before(cli, llama_gqa, tmp_path):
+    made, moved = tmp_path / "made", tmp_path / "moved"
+    cli("quantize", llama_gqa, "--recipe", "rtn-w4g64", "--format", "gptq", "--output", made)
+    assert f"codes and scales of made as awq; qcourse eval {moved}" in cli(
+        "convert", made, moved, "--format", "awq").out  # fmt: skip
+    assert "rtn-w4g64 as awq" in cli("ship", moved).out
+
+
 def test_convert_leaves_other_folders_alone(refused, tmp_path):
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "notes.txt").write_text("mine")

@@ -7,6 +7,7 @@ from qcourse import export
 from qcourse.common import QCourseError
 from qcourse.export.tensor_file import load
 from qcourse.lanes import peers
+from qcourse.pipeline.convert import rewrite
 from tests.engines import require
 
 pytestmark = pytest.mark.slow
@@ -16,12 +17,14 @@ pytestmark = pytest.mark.slow
     "library",
     [pytest.param(name, marks=[pytest.mark.engine] * (name in peers.ARCHIVED)) for name in peers.LIBRARIES],
 )
-def test_our_reader_gives_the_librarys_weights(library, peer):
+def test_our_reader_gives_the_librarys_weights_and_convert_keeps_them(library, peer, tmp_path):
     own = load(peer(library) / "dequantized" / "weights.safetensors")
     layers = export.read_layers(peer(library))
     assert layers.keys() == own.keys() and len(own) == 14
     for name, layer in layers.items():
         assert torch.equal(layer.dequantize().half(), own[name]), name
+    converted = export.read_layers(rewrite(peer(library), tmp_path / "made"))
+    assert all(torch.equal(converted[name].dequantize(), layers[name].dequantize()) for name in layers)
 
 
 @pytest.mark.engine
