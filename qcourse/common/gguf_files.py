@@ -59,3 +59,10 @@ def open_gguf(path: Path | str) -> GGUFModel:
             f"{path} holds {len(model.tensors)} tensors of {tensors}; download every shard again"
         )
     return model
+
+
+def served_name(path: Path) -> str:
+    """Return an artefact's name: its folder's, or a GGUF file's unless that is only "model.gguf"."""
+    if path.suffix != ".gguf":
+        return path.name
+    return path.parent.name if path.stem == "model" else path.stem

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qcourse.common import QCourseError
+from qcourse.common.gguf_files import served_name
 from qcourse.plan.templates import gguf_context, modelfile, triton_files
 
 COMMANDS = {  # {path} and {name} are quoted already; the address is this machine's alone
@@ -33,13 +34,17 @@ SERVERS = tuple(COMMANDS)
 GGUF_SERVERS = ("llama.cpp", "llama-cpp-python", "ollama")
 CHECKED = {
     "vllm": "the parser of vLLM 0.32",
-    "llama-cpp-python": "the settings of llama-cpp-python 0.3.36; its extra [server] must be installed",
+    "llama-cpp-python": "the settings of llama-cpp-python 0.3.36",
     "sglang": "docs.sglang.io, server arguments, 2026-11-27",
     "tensorrt-llm": "NVIDIA's trtllm-serve page, 2026-11-27",
     "triton": "the README of Triton's vLLM backend, 2026-11-21",
     "lmdeploy": "LMDeploy's api_server documentation, 2026-11-27",
     "llama.cpp": "the manual page of llama-server, 2026-11-27",
     "ollama": "Ollama's Modelfile documentation, 2026-11-21",
+}
+INSTALL = {  # what the course's environments lack; `qcourse serve` starts a GGUF without either
+    "llama.cpp": "llama-server comes with llama.cpp's releases",
+    "llama-cpp-python": "pip install 'llama-cpp-python[server]'",
 }
 RETIRED = {
     "tgi": "Text Generation Inference was archived on 2026-03-21 (last release: 3.3.7); its makers point "
@@ -78,8 +83,11 @@ class Launch:
     def __str__(self) -> str:
         """Return the launch as text to read and to copy."""
         note = "" if self.ours else ", not run here"
+        first = f"\n# first: {INSTALL[self.server]}" if self.server in INSTALL else ""
         files = "".join(f"\n{name}:\n{text}" for name, text in self.files.items())
-        return f"# {self.server}   (checked against {CHECKED[self.server]}{note})\n{self.command}{files}"
+        return (
+            f"# {self.server}   (checked against {CHECKED[self.server]}{note}){first}\n{self.command}{files}"
+        )
 
 
 def commands(path: Path | str, form: str, context: int = 4096, batch: int = 8, kv_cache_dtype: str = "auto",
@@ -108,9 +116,10 @@ def launch(server: str, path: Path | str, form: str, context: int = 4096, batch:
         known = ", ".join(f"{kind} in {name}" for name, kind in KV_FLAG)
         raise QCourseError(f"{server} has no launch flag for a {kv_cache_dtype} KV cache; known: {known}")
     context = min(context, gguf_context(path) or context)
+    name = served_name(Path(path)).replace(" ", "-")
     command = COMMANDS[server].format(
-        path=shlex.quote(str(path)), name=shlex.quote(Path(path).stem.replace(" ", "-")), context=context,
-        batch=batch, all_slots=context * batch, gpus=gpus, port=port, form="hf" if form == "merged" else form,
+        path=shlex.quote(str(path)), name=shlex.quote(name), context=context, batch=batch,
+        all_slots=context * batch, gpus=gpus, port=port, form="hf" if form == "merged" else form,
     )  # fmt: skip
     files = {"triton": lambda: triton_files(path, context, batch, gpus),
              "ollama": lambda: {"Modelfile": modelfile(path, context)}}.get(server, dict)()  # fmt: skip

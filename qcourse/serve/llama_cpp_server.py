@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qcourse.common import QCourseError, cache_folder
-from qcourse.common.gguf_files import gguf_files
+from qcourse.common.gguf_files import gguf_files, served_name
 from qcourse.common.gguf_header import check_gguf_header
 from qcourse.common.latency import Latency
 from qcourse.serve.engine_report import EngineReport, check_kv_cache, llama_report
 from qcourse.serve.keys import VARIABLE, chosen_key
 from qcourse.serve.ports import choose_port
 from qcourse.serve.process import ServerProcess
-from qcourse.serve.server import Server, served_name
+from qcourse.serve.server import Server
 from qcourse.serve.timing import random_prompts
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from qcourse.common import QCourseError, content_hash
+from qcourse.common.gguf_files import served_name
 from qcourse.common.latency import Latency
 from qcourse.serve.keys import headers
 from qcourse.serve.logs import cause
@@ -143,10 +144,3 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def served_name(path: Path) -> str:
-    """Return an artefact's name: its folder's, or a GGUF file's unless that is only "model.gguf"."""
-    if path.suffix != ".gguf":
-        return path.name
-    return path.parent.name if path.stem == "model" else path.stem

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qcourse.common import cache_folder, content_hash, read_config
+from qcourse.common.gguf_files import served_name
 from qcourse.serve.engine_report import EngineReport, check_kv_cache, check_vllm, vllm_report
 from qcourse.serve.keys import chosen_key
 from qcourse.serve.metrics import metrics
 from qcourse.serve.ports import HOST, choose_port
 from qcourse.serve.process import ServerProcess
-from qcourse.serve.server import Server, served_name
+from qcourse.serve.server import Server
 from qcourse.serve.vllm_adapter import adapter_options
 from qcourse.serve.vllm_install import VLLM, check_machine, check_recipe, find_vllm, weight_kind
 from qcourse.serve.vllm_logits import from_page, full_logits

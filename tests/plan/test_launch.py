@@ -4,7 +4,7 @@ import ast
 import json
 import shlex
 import subprocess
-from importlib import util
+from importlib import metadata, util
 from pathlib import Path
 
 import pytest
@@ -115,6 +115,15 @@ def test_the_options_of_llama_cpp_server_are_fields_of_its_settings():
     used = options(launch("llama-cpp-python", "x", "gguf", kv_cache_dtype="q8_0").command)
     assert {option[2:] for option in used} <= set(fields)
     assert fields["type_k"] == fields["type_v"] == "Optional[int]"
+
+
+def test_what_a_command_needs_and_the_course_has_not_is_named_before_it():
+    """The extra that is named is one of the installed package's own; a model.gguf has its folder's name."""
+    text = str(launch("llama-cpp-python", "build/gguf-q8_0/model.gguf", "gguf"))
+    assert "# first: pip install 'llama-cpp-python[server]'\npython -m llama_cpp.server" in text
+    assert "server" in metadata.metadata("llama-cpp-python").get_all("Provides-Extra")
+    assert "--model_alias gguf-q8_0" in text
+    assert "# first" not in str(launch("vllm", "x", "awq"))
 
 
 PARSE = """
