@@ -1,47 +1,44 @@
-"""Figures of the lessons: a few plain shapes, small files, one look."""
+"""Figures of the lessons: a few plain shapes, small files, one look, and a text for who cannot see them.
+
+A method has the same colour in every figure (`qcourse.common.colours`); nothing is told by colour alone.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-DPI = 72  # a figure of 6.4 x 3.6 inches is then about 15 KB of PNG
-COLOURS = ("#2b5f8a", "#c8553d", "#588157", "#8d6a9f", "#b08900", "#5c6b73")
+from qcourse.common.colours import DASHES, MARKERS, colour_of
+from qcourse.course.frame import axes, log_ticks, tell
 
-
-def axes(title: str, x: str = "", y: str = "", size: tuple[float, float] = (6.4, 3.4)) -> tuple[Any, Any]:
-    """Return a titled figure and its axes; labels carry their units.
-
-    The figure is closed for pyplot, so that a notebook shows it once: as the cell's value.
-    """
-    import matplotlib.pyplot as plt
-
-    figure, ax = plt.subplots(figsize=size, dpi=DPI, layout="constrained")
-    plt.close(figure)
-    ax.set_title(title, fontsize=11, loc="left")
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
-    ax.spines[["top", "right"]].set_visible(False)
-    return figure, ax
+HATCHES = ("", "//", "..", "xx")
 
 
 def bars(
     values: Mapping[str, float],
-    y: str,
+    x: str,
     title: str = "",
     errors: Mapping[str, tuple] | None = None,
     log: bool = False,
 ) -> Any:
-    """Draw one bar a name; `errors` maps names to (low, high) interval ends."""
-    figure, ax = axes(title, y=y)
-    colours = [COLOURS[index % len(COLOURS)] for index in range(len(values))]
-    ax.bar(list(values), list(values.values()), color=colours)
-    for index, name in enumerate(values):
+    """Draw one horizontal bar a name; `errors` maps names to (low, high) interval ends.
+
+    log: a logarithmic axis, on which a length means nothing: a dot stands for each bar.
+    """
+    figure, ax = axes(title, x, size=(6.4, 1.0 + 0.34 * len(values)))
+    for index, (name, value) in enumerate(values.items()):
+        colour = colour_of(name, index)
+        if log:
+            ax.plot([value], [index], MARKERS[0], color=colour, markersize=7)
+        else:
+            ax.barh(index, value, color=colour)
         if errors and name in errors:
-            ax.vlines(index, *errors[name], color="black")
+            ax.hlines(index, *errors[name], color="black", linewidth=1.5)
+    ax.set_yticks(range(len(values)), [name.replace("\n", " ") for name in values], fontsize=9)
+    ax.invert_yaxis()
     if log:
-        ax.set_yscale("log")
-    if sum(len(part) for name in values for part in name.splitlines()[:1]) > 45:
-        ax.tick_params(axis="x", rotation=30)
-    return figure
+        log_ticks(ax)
+    known = errors or {}
+    ends = {name: " ({:.3g} to {:.3g})".format(*known[name]) if name in known else "" for name in values}
+    return tell(figure, {name: f"{value:.3g}{ends[name]}" for name, value in values.items()})
 
 
 def grouped(names: Sequence[str], series: Mapping[str, Sequence[float]], y: str, title: str = "") -> Any:
@@ -50,10 +47,16 @@ def grouped(names: Sequence[str], series: Mapping[str, Sequence[float]], y: str,
     width = 0.8 / max(1, len(series))
     for index, (label, values) in enumerate(series.items()):
         places = [place + (index - (len(series) - 1) / 2) * width for place in range(len(names))]
-        ax.bar(places, values, width, label=label, color=COLOURS[index % len(COLOURS)])
-    ax.set_xticks(range(len(names)), names, rotation=20)
+        look = {
+            "color": colour_of(label, index),
+            "hatch": HATCHES[index % len(HATCHES)],
+            "edgecolor": "white",
+        }
+        ax.bar(places, values, width, label=label, **look)
+    ax.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names], fontsize=9)
     ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
+    numbers = {label: ", ".join(f"{value:.3g}" for value in values) for label, values in series.items()}
+    return tell(figure, {"for": ", ".join(" ".join(name.split()) for name in names), **numbers})
 
 
 def lines(
@@ -64,16 +67,20 @@ def lines(
     log_x: bool = False,
     log_y: bool = False,
 ) -> Any:
-    """Draw one line a name, from its (x values, y values)."""
+    """Draw one line a name, from its (x values, y values); lines differ by dashes and markers as well."""
     figure, ax = axes(title, x, y)
+    told = {}
     for index, (name, (xs, ys)) in enumerate(series.items()):
-        ax.plot(xs, ys, marker="o", markersize=4, label=name, color=COLOURS[index % len(COLOURS)])
+        marker, dash = (looks[index % len(looks)] for looks in (MARKERS, DASHES))
+        few = {"marker": marker, "markersize": 4} if len(xs) <= 40 else {}
+        ax.plot(xs, ys, linestyle=dash, label=name, color=colour_of(name, index), **few)
+        told[name] = f"from {float(ys[0]):.3g} to {float(ys[-1]):.3g}" if len(ys) else "no values"
     ax.legend(frameon=False)
     if log_x:
         ax.set_xscale("log", base=2)
     if log_y:
         ax.set_yscale("log")
-    return figure
+    return tell(figure, told)
 
 
 def pareto(
@@ -84,14 +91,14 @@ def pareto(
 
     figure, ax = axes(title, x, y, (7.2, 4.4))
     for index, (name, (px, py)) in enumerate(sorted(points.items(), key=lambda item: item[1])):
-        ax.plot(px, py, "o", color=COLOURS[0])
+        ax.plot(px, py, "o", color=colour_of(name))
         ax.annotate(name, (px, py), (5, 6 if index % 2 else -10), textcoords="offset points", fontsize=8)
     places = list(points.values())
     front = sorted(places[index] for index in pareto_front(places))
-    ax.plot([px for px, _ in front], [py for _, py in front], "--", color=COLOURS[1], linewidth=1)
+    ax.plot([px for px, _ in front], [py for _, py in front], "--", color="0.6", linewidth=1)
     if log_y:
         ax.set_yscale("log")
-    return figure
+    return tell(figure, {name: f"{px:.3g}, {py:.3g}" for name, (px, py) in points.items()})
 
 
 def heatmap(
@@ -115,19 +122,20 @@ def heatmap(
             for column, number in enumerate(numbers):
                 ax.text(column, row, f"{float(number):.2g}", ha="center", backgroundcolor="white")
     figure.colorbar(image, ax=ax, label=label)
-    return figure
+    low, high = image.get_clim()
+    return tell(figure, {label or "values": f"{low:.3g} (dark) to {high:.3g} (bright)"})
 
 
 def histogram(values: Mapping[str, Any], x: str, title: str = "", bins: int = 80, log: bool = False) -> Any:
     """Draw one outlined histogram a name, as share of the values."""
     figure, ax = axes(title, x, "density")
     for index, (name, numbers) in enumerate(values.items()):
-        colour = COLOURS[index % len(COLOURS)]
-        ax.hist(in_memory(numbers), bins=bins, density=True, histtype="step", label=name, color=colour)
+        look = {"color": colour_of(name, index), "linestyle": DASHES[index % len(DASHES)]}
+        ax.hist(in_memory(numbers), bins=bins, density=True, histtype="step", label=name, **look)
     if log:
         ax.set_yscale("log")
     ax.legend(frameon=False)
-    return figure
+    return tell(figure, {name: f"{len(numbers)} values" for name, numbers in values.items()})
 
 
 def in_memory(values: Any) -> Any:

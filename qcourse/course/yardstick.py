@@ -1,6 +1,7 @@
 """The lessons' yardstick: every candidate against the same bf16 model on the same tokens."""
 
 import copy
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,11 @@ class Yardstick:
         """Return by how many percent the perplexity of a candidate exceeds another's, with its interval."""
         return self.perplexity_ratio(name, other).apply(lambda ratio: 100 * (ratio - 1))
 
-    def bars(self, title: str = "") -> Any:
-        """Draw the KL of all candidates but the baseline, with intervals, on a log scale."""
+    def bars(self, title: str = "", names: Collection[str] | None = None) -> Any:
+        """Draw the KL of all candidates but the baseline, or of those named, as dots with their intervals."""
         from qcourse.course import figures
 
-        rows = [row for row in self.rows if row["KL (nats)"] > 0]
+        rows = [row for row in self.rows if row["KL (nats)"] > 0 and (not names or row["candidate"] in names)]
         values = {row["candidate"]: row["KL (nats)"] for row in rows}
         ends = {row["candidate"]: (row["95% low"], row["95% high"]) for row in rows}
         return figures.bars(values, "KL (nats), less is better", title, ends, log=True)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from qcourse.common.colours import colour_of
 from qcourse.measure.scoreboard import Row, comparable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LOOKS = {"transformers": ("C0", "o"), "vllm": ("C1", "s"), "llama.cpp": ("C2", "^")}
+MARKERS = {"transformers": "o", "vllm": "s", "llama.cpp": "^"}
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -53,25 +54,15 @@ def draw_front(axes: Any, rows: Sequence[Row]) -> None:
 
 
 def draw_points(axes: Any, engine: str, rows: Sequence[Row]) -> None:
-    """Draw the rows of one engine with their intervals, in its colour and marker."""
-    low, high = zip(*(row.intervals.get("kl_mean", (row.kl_mean, row.kl_mean)) for row in rows), strict=True)
-    means = [row.kl_mean for row in rows]
-    spread = [
-        [max(0.0, mean - end) for mean, end in zip(means, low, strict=True)],
-        [max(0.0, end - mean) for mean, end in zip(means, high, strict=True)],
-    ]
-    colour, marker = LOOKS.get(engine, ("C7", "D"))
-    axes.errorbar(
-        [row.bits_per_weight for row in rows],
-        means,
-        yerr=spread,
-        color=colour,
-        marker=marker,
-        label=engine,
-        capsize=2,
-        linestyle="none",
-        markersize=5,
-    )
+    """Draw the rows of one engine with their intervals: its marker, and the colour of each row's method."""
+    marker = MARKERS.get(engine, "D")
+    axes.plot([], [], color="0.3", marker=marker, linestyle="none", label=engine)
+    for row in rows:
+        mean = row.kl_mean or 0.0
+        low, high = row.intervals.get("kl_mean", (mean, mean))
+        spread = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
+        look = {"color": colour_of(point_name(row)), "marker": marker, "markersize": 5, "capsize": 2}
+        axes.errorbar([row.bits_per_weight], [mean], yerr=spread, linestyle="none", **look)
 
 
 def name_points(figure: "Figure", axes: Any, rows: Sequence[Row]) -> None:

@@ -26,7 +26,7 @@ Statistics = list[InputStatistics] | None
 
 def transform_layer(layer: nn.Module, recipe: Recipe, prefix: str, statistics: Statistics) -> dict[str, Any]:
     """Apply the recipe's layer-wise transform in place; return its record ({} for none)."""
-    if recipe.transform == "awq":
+    if recipe.transform == "awq" and recipe.variant != "noscale":
         grids = {item: recipe.for_layer(prefix + item) for item in linear_names(layer)}
         with bf16_products():  # exact enough to rank scales by
             return awq.transform(layer, statistics, grids)
@@ -96,10 +96,14 @@ def codes_of(
     method = METHODS[recipe.method]
     grid = {"bits": recipe.bits, "group_size": recipe.group_size, "symmetric": recipe.symmetric}
     if (recipe.transform, recipe.method) == ("awq", "rtn"):
-        with bf16_products():
-            weight = clip(weight, hessian, **grid)
+        if recipe.variant != "noclip":
+            with bf16_products():
+                weight = clip(weight, hessian, **grid)
         hessian = None  # the ranges are chosen; rounding itself is plain
-    known = grid | {
+    if recipe.variant == "nofeedback":
+        hessian = hessian.diag().diag()  # off the diagonal stands what is fed back
+    left_out = {"search": False} if recipe.variant == "nosearch" else {}
+    known = grid | left_out | {
         "hessian": hessian,
         "drift": drift,
         "damping": recipe.damping,

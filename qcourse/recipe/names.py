@@ -12,9 +12,10 @@ ALIASES = {"int8": "llm-int8", "fp8": "fp8-dynamic", "smoothquant": "smoothquant
            "gguf": "gguf-q4_k_m"}  # fmt: skip
 INTEGER = re.compile(
     r"(?:(?P<transform>awq|rotation)\+)?(?P<method>rtn|gptq|gptaq|awq|signround)(?:-w(?P<bits>\d))?"
-    r"(?:g(?P<group>\d+)|-(?P<channel>channel))?(?P<rest>(?:-(?:sym|asym|act|plain|aware))*)"
+    r"(?:g(?P<group>\d+)|-(?P<channel>channel))?(?P<rest>(?:-(?:sym|asym|act|plain|aware|nosearch|nofeedback|noclip|noscale))*)"
 )
 ORDERS = {"plain": "none", "aware": "group-aware"}
+CONTROLS = ("nosearch", "nofeedback", "noclip", "noscale")  # a method without one of its parts
 KNOWN = (*(name for name in METHODS if name not in (*INTEGER_METHODS, "gguf")), "nf4-single",
          "w8a8-int8-static", "smoothquant+w8a8-int8", "smoothquant+w8a8-int8-static",
          *(f"{method}-w{bits}g{group}" for method in ("rtn", "gptq") for bits in (2, 3, 4, 8)
@@ -27,7 +28,8 @@ def settings_of(name: str) -> Settings:
 
     Integers: [awq+|rotation+]rtn|gptq|gptaq|awq|signround, -wB (4), gG or -channel (the largest group
     that fits), with the suffixes -sym, -asym and for GPTQ and GPTAQ -act (desc_act), -aware (group-aware),
-    -plain (orders of columns). AWQ is asymmetric unless told. GGUF: gguf- and one of llama.cpp's file types.
+    -plain (orders of columns). AWQ is asymmetric unless told. Controls leave a part out: -nosearch and
+    -nofeedback of GPTQ, -noclip and -noscale of AWQ. GGUF: gguf- and one of llama.cpp's file types.
     Raises QCourseError for an unknown name, listing methods and examples.
     """
     name = ALIASES.get(name, name)
@@ -77,7 +79,7 @@ def integer_settings(match: re.Match) -> Settings:
         "symmetric": "sym" in suffixes or (not awq and "asym" not in suffixes),
         "desc_act": "act" in suffixes,
         "act_order": next((order for word, order in ORDERS.items() if word in suffixes), "static"),
-        "variant": "gptaq" if method == "gptaq" else "",
+        "variant": next((word for word in ("gptaq", *CONTROLS) if word in (method, *suffixes)), ""),
     }
 
 
@@ -113,11 +115,15 @@ def integer_name(settings: Mapping[str, Any]) -> str:
     method = (
         "awq"
         if (transform, settings["method"]) == ("awq", "rtn")
-        else settings["variant"] or settings["method"]
+        else "gptaq"
+        if settings["variant"] == "gptaq"
+        else settings["method"]
     )
     prefix = f"{transform}+" if transform and method != "awq" else ""
     group = {-1: "-channel", None: ""}.get(settings["group_size"], f"g{settings['group_size']}")
     sign = "" if settings["symmetric"] is not awq else "-sym" if awq else "-asym"
     words = {order: f"-{word}" for word, order in ORDERS.items()}
     order = "-act" if settings["desc_act"] else words.get(settings["act_order"], "")
-    return f"{prefix}{method}-w{settings['bits']}{group}{sign}{order if settings['method'] == 'gptq' else ''}"
+    order = order if settings["method"] == "gptq" else ""
+    control = f"-{settings['variant']}" if settings["variant"] in CONTROLS else ""
+    return f"{prefix}{method}-w{settings['bits']}{group}{sign}{order}{control}"

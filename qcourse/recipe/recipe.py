@@ -26,7 +26,8 @@ class Recipe:
         smoothquant's strength; threshold: the magnitude from which llm-int8 keeps an input feature in
         16 bits.
     variant: the GGUF type for method "gguf", "single" for NF4 without double quantization, "gptaq" for GPTQ
-        calibrated against the unquantized model's activations.
+        calibrated against the unquantized model's activations. Controls leave a part out: "nosearch" (of
+        ranges) and "nofeedback" of GPTQ, "noclip" and "noscale" of AWQ.
     overrides: pattern of linear names (fnmatch) -> some of bits (16: kept), group_size, symmetric, skip.
     ignore: names of modules kept as they are. Only linears in decoder layers are ever touched.
     Raises QCourseError on construction for a value of the wrong type and for settings that contradict

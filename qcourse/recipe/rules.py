@@ -7,7 +7,14 @@ from typing import Any
 
 from qcourse.common import QCourseError
 from qcourse.common.validation import validated
-from qcourse.recipe.vocabulary import ACT_ORDERS, ACTIVATIONS, INTEGER_METHODS, METHODS, TRANSFORMS
+from qcourse.recipe.vocabulary import (
+    ACT_ORDERS,
+    ACTIVATIONS,
+    AWQ_VARIANTS,
+    INTEGER_METHODS,
+    METHODS,
+    TRANSFORMS,
+)
 
 OVERRIDABLE = ("bits", "group_size", "symmetric", "skip")
 EXAMPLES = {"overrides": '{"*.down_proj": {"bits": 8}}', "ignore": '["lm_head"]'}
@@ -44,7 +51,8 @@ def check_variant(recipe: Any) -> None:
             "gptaq is GPTQ with the unquantized model's activations as its target; "
             "it goes with the method gptq and without awq: use gptaq-w4g128"
         )
-    allowed = METHODS[recipe.method].variants
+    awq = (recipe.transform, recipe.method) == ("awq", "rtn")
+    allowed = AWQ_VARIANTS if awq else METHODS[recipe.method].variants
     if recipe.variant not in allowed:
         known = ", ".join(word for word in allowed if word)
         fix = f"known are {known}" if known else "leave the variant out"

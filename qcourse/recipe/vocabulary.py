@@ -8,6 +8,7 @@ FORMATS = (*FOLDER_FORMATS, "gguf")
 TRANSFORMS = (None, "awq", "smoothquant", "rotation")
 ACT_ORDERS = ("none", "static", "group-aware")
 ACTIVATIONS = ("dynamic", "static")
+AWQ_VARIANTS = ("", "noclip", "noscale")
 GROUP_SIZES = (128, 64, 32)  # those that engines take, the best known first
 GGUF_TYPES = (
     "F16 Q4_0 Q4_1 Q8_0 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ2_XXS "
@@ -45,7 +46,7 @@ METHODS = {
     "rtn": Method(WIDTHS, page="rtn", whole_groups=True, together=True),
     "gptq": Method(
         WIDTHS,
-        variants=("", "gptaq"),
+        variants=("", "gptaq", "nosearch", "nofeedback"),
         page="gptq_fast",
         format="gptq",
         whole_groups=True,

@@ -96,11 +96,51 @@ def heights(ax):
 
 
 def test_bars_show_values_and_the_ends_of_their_intervals():
-    ax = figures.bars({"a": 1, "b": 2}, "KL (nats)", "title", errors={"b": (1.5, 2.5)}, log=True).axes[0]
-    assert heights(ax) == [1, 2] and [text.get_text() for text in ax.get_xticklabels()] == ["a", "b"]
+    ax = figures.bars({"a": 1, "b": 2}, "KL (nats)", "title", errors={"b": (1.5, 2.5)}).axes[0]
+    assert [bar.get_width() for bar in ax.patches] == [1, 2]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
     (interval,) = ax.collections
-    assert interval.get_segments()[0].tolist() == [[1, 1.5], [1, 2.5]]
-    assert (ax.get_ylabel(), ax.get_title(loc="left"), ax.get_yscale()) == ("KL (nats)", "title", "log")
+    assert interval.get_segments()[0].tolist() == [[1.5, 1], [2.5, 1]]
+    assert (ax.get_xlabel(), ax.get_title(loc="left"), ax.get_xscale()) == ("KL (nats)", "title", "linear")
+
+
+def test_on_a_log_axis_no_bar_has_a_length():
+    ax = figures.bars({"a": 1, "b": 2}, "KL (nats)", errors={"b": (1.5, 2.5)}, log=True).axes[0]
+    assert not ax.patches and ax.get_xscale() == "log"
+    assert [line.get_xydata().tolist() for line in ax.lines] == [[[1, 0]], [[2, 1]]]
+    assert ax.collections[0].get_segments()[0].tolist() == [[1.5, 1], [2.5, 1]]
+
+
+def test_a_method_has_one_colour_in_every_figure_and_no_two_share_it():
+    from qcourse.common.colours import METHODS, colour_of
+
+    curve = ([1, 2], [3, 4])
+    line = figures.lines({"other": curve, "GPTQ, 3 bits": curve}, "x", "y").axes[0].lines[1]
+    bar = figures.bars({"gptq-w3g128": 1}, "KL").axes[0].patches[0]
+    point = figures.pareto({"gptq-w4g128": (4, 0.1)}, "x", "y").axes[0].lines[0]
+    assert line.get_color() == point.get_color() == colour_of("autogptq: gptq-w4g128")
+    from matplotlib.colors import to_hex
+
+    assert to_hex(bar.get_facecolor()) == colour_of("gptq").lower()
+    assert len(set(METHODS.values())) == len(METHODS)
+
+
+def test_lines_differ_without_colour():
+    curve = ([1, 2], [3, 4])
+    drawn = figures.lines({name: curve for name in "abcd"}, "x", "y").axes[0].lines
+    assert len({(line.get_linestyle(), line.get_marker()) for line in drawn}) == 4
+
+
+def test_a_notebook_shows_a_figure_with_its_text(monkeypatch):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell()
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    figure = figures.bars({"gptq": 0.1, "rtn\nplain": 0.25}, "KL (nats)", "Three bits", {"gptq": (0.05, 0.2)})
+    shell.display_formatter.active_types = ["image/png"]
+    data, metadata = shell.display_formatter.format(figure)
+    assert data["image/png"]
+    assert metadata["image/png"]["alt"] == ("Three bits. KL (nats). gptq: 0.1 (0.05 to 0.2); rtn plain: 0.25")
 
 
 def test_grouped_bars_stand_side_by_side():
@@ -189,3 +229,17 @@ def test_muted_drops_notices_of_a_library_that_raises_its_level(capfd):
         print("progress")
     library.warning("afterwards")
     assert "".join(capfd.readouterr()) == "afterwards\n"
+
+
+def test_calls_are_counted_and_the_function_is_put_back():
+    from qcourse.course.calls import count_calls
+
+    original, weight = torch.autograd.backward, torch.ones(2, requires_grad=True)
+    with count_calls(torch.autograd, "backward") as passes:
+        (weight * 2).detach()
+        assert passes == []
+        weight.sum().backward()
+    assert len(passes) == 1 and weight.grad.tolist() == [1, 1]
+    with pytest.raises(KeyError), count_calls(torch.autograd, "backward"):
+        raise KeyError
+    assert torch.autograd.backward is original

@@ -49,6 +49,8 @@ def test_the_table_and_the_bars_show_every_candidate(yard, capsys):
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("bf16", "near", "far")) and "top-1" in shown
     axes = yard.bars("title").axes[0]
-    heights = dict(zip((text.get_text() for text in axes.get_xticklabels()), axes.patches, strict=True))
-    assert heights["far"].get_height() == yard.kl("far")
-    assert math.isclose(heights["near"].get_height(), yard.kl("near"))
+    places = dict(zip((text.get_text() for text in axes.get_yticklabels()), axes.lines, strict=True))
+    assert places["far"].get_xdata() == [yard.kl("far")]
+    assert math.isclose(places["near"].get_xdata()[0], yard.kl("near"))
+    assert len(axes.collections) == len(places)  # each with its interval
+    assert [text.get_text() for text in yard.bars("", ["far"]).axes[0].get_yticklabels()] == ["far"]

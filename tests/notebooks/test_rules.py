@@ -80,6 +80,12 @@ def test_every_name_is_defined_and_every_import_used(path):
     assert found.returncode == 0, found.stdout
 
 
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_no_lesson_replaces_a_part_of_a_library(path):
+    """A learner cannot tell what a patched function does: the package offers a switch instead."""
+    assert not re.search(r"\bmock\b|monkeypatch|setattr\(", code_of(path))
+
+
 @pytest.mark.parametrize("path", BOTH, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_stored_outputs_are_those_of_the_code_beside_them(path):
     notebook = read(path)

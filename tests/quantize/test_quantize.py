@@ -7,6 +7,8 @@ import torch
 
 from qcourse import models
 from qcourse.common import QCourseError
+from qcourse.finetune import on_grid_of
+from qcourse.methods import rtn
 from qcourse.quantize import predicted_peak_bytes, quantize, reference
 from qcourse.quantize.simulate import SimulatedLinear
 from qcourse.recipe import Recipe, named
@@ -52,6 +54,41 @@ def test_every_recipe_runs_and_keeps_its_promises(small_model, llama_gqa, small_
     limit = 0.12 if recipe.bits == 8 else 3.0
     plain = small_model(llama_gqa)
     assert 0 < divergence(plain, reference(result), small_tokens) < limit
+
+
+def first_layer(result):
+    return next(iter(result.layers.items()))
+
+
+def test_controls_of_gptq_leave_the_search_or_the_feedback_out(small_model, llama_gqa, small_tokens):
+    """The first linear sees the same inputs in every run, so its codes can be made by hand."""
+    whole, searched, fed = (
+        quantize(small_model(llama_gqa), named(f"gptq-w3g64{part}"), small_tokens, progress=False)
+        for part in ("", "-nofeedback", "-nosearch")
+    )
+    name, layer = first_layer(whole)
+    weight = models.linears(small_model(llama_gqa))[name].weight.detach()
+    rounded = rtn.quantize_layer(weight, bits=3, group_size=64)
+    assert torch.equal(fed.layers[name].scale, rounded.scale) and not torch.equal(layer.scale, rounded.scale)
+    assert not torch.equal(fed.layers[name].codes, rounded.codes)
+    nearest = on_grid_of(weight, searched.layers[name])
+    assert torch.equal(searched.layers[name].codes, nearest.codes)
+    assert not torch.equal(layer.codes, on_grid_of(weight, layer).codes)
+
+
+def test_controls_of_awq_leave_the_clipping_or_the_scaling_out(small_model, llama_gqa, small_tokens):
+    whole, scaled, clipped = (
+        quantize(small_model(llama_gqa), named(f"awq-w3g64{part}"), small_tokens, progress=False)
+        for part in ("", "-noclip", "-noscale")
+    )
+    assert scaled.manifest["transforms"] == whole.manifest["transforms"]
+    assert not any(clipped.manifest["transforms"].values())
+    name, layer = first_layer(clipped)
+    weight = models.linears(small_model(llama_gqa))[name].weight.detach()
+    plain = rtn.quantize_layer(weight, bits=3, group_size=64, symmetric=False)
+    assert (layer.scale <= plain.scale).all() and (layer.scale < plain.scale).any()
+    assert not torch.equal(scaled.layers[name].scale, plain.scale)
+    assert (whole.layers[name].scale <= scaled.layers[name].scale).all()
 
 
 @pytest.mark.parametrize("name", ["llama_tied", "qwen2", "qwen3"])

@@ -35,6 +35,22 @@ def test_names_mean_what_they_say():
     assert named("gguf-q4_k_m").variant == "Q4_K_M"
 
 
+def test_a_control_is_a_variant_that_its_name_carries():
+    for name in (
+        "gptq-w3g128-nosearch",
+        "gptq-w3g64-asym-nofeedback",
+        "awq-w3g128-noclip",
+        "awq-w4g32-sym-noscale",
+    ):
+        made = named(name)
+        assert made.variant == name.rpartition("-")[2] and made.name == name
+        assert Recipe.from_json(made.to_json()) == made
+        assert made.hash != named(name.rpartition("-")[0]).hash
+    for name in ("rtn-w3g128-noclip", "awq-w3g128-nosearch", "gptq-w3g128-noscale"):
+        with pytest.raises(QCourseError, match="has no variant"):
+            named(name)
+
+
 def test_settings_that_a_name_cannot_carry_change_it():
     plain, mixed = Recipe("gptq"), Recipe("gptq", overrides={"self_attn.*": {"group_size": 32}})
     assert plain.name == "gptq-w4g128" and mixed.name.startswith("gptq-w4g128-")
