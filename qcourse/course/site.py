@@ -8,19 +8,25 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from qcourse.common import QCourseError, repository, results_folder
-from qcourse.course import claims
+from qcourse.course import site_pages
 
-INDEX = """# qcourse
+INDEX = """# Quantization by doing it
+Fifteen lessons on quantizing language models: predict, build the algorithm by hand, run the production
+library on the same model, and measure both with one yardstick. Start with {doc}`lessons/00_setup`; what came
+out is under {doc}`scoreboards` and {doc}`claims`. {ref}`search` finds a word in all pages.
+
+![Bits per weight against KL divergence from bf16, every lane on pico](data/reference/scoreboard.png)
 ```{toctree}
+:caption: The course
 :maxdepth: 1
 README
+scoreboards
+claims
 CONTRIBUTING
 CHANGELOG
-claims
 ```
 ```{toctree}
 :caption: Lessons
@@ -29,20 +35,31 @@ claims
 lessons/*
 ```
 ```{toctree}
-:caption: Rooms
+:caption: The package, a room a page
 :maxdepth: 1
 :glob:
 rooms/*
 ```
 """
-# On a telephone long signatures break, and wide tables scroll by themselves.
+# On a telephone long signatures break, and wide tables scroll by themselves. A cell's code has a bar at its
+# side, what it printed has none.
 STYLE = """\
 body { overflow-wrap: break-word; }
 span.pre { white-space: normal; }
 dt.sig, code.literal, h1, h2, h3 { overflow-wrap: anywhere; }
 table.docutils, math[display="block"] { display: block; max-width: 100%; overflow-x: auto; }
 table.docutils td { min-width: 4em; vertical-align: top; }
-img { max-width: 100%; }
+table.docutils td p, table.docutils th p { margin: 0; }
+img { max-width: 100%; height: auto; }
+div.highlight pre { font-size: 0.85em; padding: 8px 12px; margin: 0 0 8px; line-height: 1.35; }
+div.highlight-python pre { background: #f4f6f8; border-left: 4px solid #0072B2; }
+div.highlight-none pre { background: white; }
+div.sphinxsidebar { font-size: 0.9em; }
+@media (max-width: 875px) {
+  div.body { padding: 12px; }
+  div.sphinxsidebar { background: #333; }
+  div.sphinxsidebar a, div.sphinxsidebar h3, div.sphinxsidebar h3 a { color: white; }
+}
 """
 SETTINGS = {
     "project": "qcourse",
@@ -51,6 +68,13 @@ SETTINGS = {
     "html_math_renderer": "mathml",
     "html_static_path": ["static"],
     "html_css_files": ["site.css"],
+    "html_theme_options": {
+        "page_width": "1180px",
+        "body_max_width": "900px",
+        "font_family": "system-ui, sans-serif",
+        "head_font_family": "system-ui, sans-serif",
+        "font_size": "16px",
+    },
     "default_role": "code",
     "suppress_warnings": ["docutils"],  # docstrings are prose: its lists and hanging lines are no errors
     # Of other environments, found by path, or printing while imported.
@@ -80,56 +104,6 @@ def formula(writer, node) -> None:
     raise nodes.SkipNode
 
 
-def room_page(name: str) -> str:
-    """Return the reStructuredText of a room's page: its modules, documented by their docstrings."""
-    pages = (
-        f"{module}\n{'-' * len(module)}\n\n.. automodule:: {module}\n   :members:\n   :ignore-module-all:\n"
-        for module in modules(name)
-    )
-    return "\n".join((f"{name}\n{'=' * len(name)}\n", *pages))
-
-
-def modules(room: str) -> list[str]:
-    """Return the names of a room's modules, those in its folders too, but for the exercises' answers."""
-    package = repository() / "qcourse"
-    parts = (path.relative_to(package).with_suffix("").parts for path in (package / room).rglob("*.py"))
-    shown = (part[:-1] if part[-1] == "__init__" else part for part in parts if "exercises" not in part)
-    return sorted(".".join(("qcourse", *part)) for part in shown)
-
-
-def claims_page() -> str:
-    """Return the claims with verdict, reason and figures, and where articles disagree, as Markdown."""
-    columns = ("id", "claim", "verdict", "figure", "scope")
-    return (
-        f"# Claims\n\n{table(map(claims.as_cells, claims.rows()), columns)}\n"
-        f"## Where articles contradict each other\n\n"
-        f"{table(claims.contradictions(), ('question', 'sides', 'answer'))}"
-    )
-
-
-def table(rows: Iterable[dict[str, object]], columns: tuple[str, ...]) -> str:
-    """Return a Markdown table; a cell's lines are kept."""
-    lines = [columns, ["---"] * len(columns), *([in_cell(row[name]) for name in columns] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def in_cell(value: object) -> str:
-    """Return text for a cell of a Markdown table, in which no character is markup."""
-    lines = re.sub(r"([\\`*_{}\[\]<>|$#~])", r"\\\1", str(value)).splitlines()
-    return "<br>".join(" ".join(line.split()) for line in lines)
-
-
-def lesson_pages(folder: Path) -> None:
-    """Write every lesson as Markdown, its stored figures beside it; nothing is executed."""
-    from nbconvert import MarkdownExporter
-
-    for path in sorted((repository() / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        text, resources = MarkdownExporter().from_filename(str(path))
-        (folder / f"{path.stem}.md").write_text(text, encoding="utf-8")
-        for name, image in resources["outputs"].items():
-            (folder / name).write_bytes(image)
-
-
 def write_sources(folder: Path) -> None:
     """Write the whole source of the site into `folder`, which is emptied first."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -144,10 +118,11 @@ def write_sources(folder: Path) -> None:
     (folder / "static").mkdir()
     (folder / "static" / "site.css").write_text(STYLE, encoding="utf-8")
     (folder / "index.md").write_text(INDEX, encoding="utf-8")
-    (folder / "claims.md").write_text(claims_page(), encoding="utf-8")
+    (folder / "claims.md").write_text(site_pages.claims_page(), encoding="utf-8")
+    (folder / "scoreboards.md").write_text(site_pages.scoreboards_page(), encoding="utf-8")
     for room in sorted(path.parent.name for path in (repository() / "qcourse").glob("*/__init__.py")):
-        (folder / "rooms" / f"{room}.rst").write_text(room_page(room), encoding="utf-8")
-    lesson_pages(folder / "lessons")
+        (folder / "rooms" / f"{room}.rst").write_text(site_pages.room_page(room), encoding="utf-8")
+    site_pages.lesson_pages(folder / "lessons")
 
 
 def build() -> Path:

@@ -1,12 +1,15 @@
 """The site: every page is there, and none loads anything from elsewhere."""
 
+import json
 import re
 
+import nbformat
 import pytest
 
-from qcourse.common import QCourseError, repository
+from qcourse.common import QCourseError, data_folder, repository
 from qcourse.course import claims, site
-from qcourse.course.site import build, claims_page, in_cell, modules
+from qcourse.course.site import build
+from qcourse.course.site_pages import claims_page, in_cell, lesson_page, modules, scoreboards_page
 
 LOADED = re.compile(
     r"<(?:script|img|iframe)[^>]*\ssrc=\"https?:|<link[^>]*rel=\"stylesheet\"[^>]*href=\"https?:"
@@ -32,6 +35,35 @@ def test_a_rooms_page_holds_the_modules_of_its_folders():
     assert "qcourse.course" in modules("course") and not any(
         "exercises" in name for name in modules("course")
     )
+
+
+def test_the_scoreboards_page_has_every_kept_row_of_every_model():
+    page = scoreboards_page()
+    for file in (data_folder() / "reference").rglob("scoreboard.jsonl"):
+        for line in file.read_text().splitlines():
+            row = json.loads(line)
+            assert f"| {in_cell(row['lane'])} | {in_cell(row['recipe'])} | {in_cell(row['engine'])} |" in page
+        assert f"({file.with_suffix('.png').relative_to(data_folder().parent)})" in page
+    assert page.index("## pico") == page.index("## ")
+
+
+def test_a_page_of_a_lesson_shows_what_a_browser_can_and_says_what_a_figure_is():
+    def shown(data, alt=None):
+        metadata = {"image/png": {"alt": alt}} if alt else {}
+        return nbformat.v4.new_output("display_data", data=data, metadata=metadata)
+
+    image = {"image/png": "iVBORw0KGgo=", "text/plain": "<Figure size 460x244>"}
+    code = nbformat.v4.new_code_cell
+    cells = [
+        nbformat.v4.new_markdown_cell("# 99 Title\n## What comes out"),
+        code("import colab", metadata={"tags": ["colab"]}),
+        code("predict()", outputs=[shown({"text/plain": "VBox(children=(HTML(value='<b>Pre"})]),
+        code("draw()", outputs=[shown(image), shown(image, "Two [bars]")]),
+        code("print(1)", outputs=[nbformat.v4.new_output("stream", text="VBox(1")]),
+    ]
+    text, images = lesson_page(nbformat.v4.new_notebook(cells=cells), "99")
+    assert "colab" not in text and "children" not in text and "VBox(1" in text and "predict()" in text
+    assert "![Figure: What comes out](" in text and "![Two  bars ](" in text and len(images) == 2
 
 
 @pytest.mark.slow
@@ -64,3 +96,7 @@ def test_the_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path, monkeypatc
     assert 'id="qcourse.methods.rtn.quantize_layer"' in pages[folder / "rooms" / "methods.html"]
     assert 'id="qcourse.export.gguf.write"' in pages[folder / "rooms" / "export.html"].replace("module-", "")
     assert all("_static/site.css" in text for text in pages.values())
+    images = [image for text in pages.values() for image in re.findall(r"<img[^>]*>", text)]
+    assert images and all(re.search(r'alt="[^"]{9}', image) for image in images)
+    assert "perplexity" in pages[folder / "scoreboards.html"]
+    assert "Search.setIndex" in (folder / "searchindex.js").read_text()
