@@ -1,5 +1,7 @@
 """Which of several continuations a model finds most likely: for models that were never taught ours."""
 
+import copy
+from os.path import commonprefix
 from typing import Any
 
 import torch
@@ -14,12 +16,14 @@ def chosen(source: Any, tokenizer: Any, asked: list[Choice]) -> list[int]:
     The mean, so that long candidates are not at a disadvantage (length normalization of Brown et al. 2020,
     arXiv 2005.14165, section 2.4).
     """
+    starts = [token_ids(tokenizer, prompt_of(tokenizer, choice), not choice.chat) for choice in asked]
+    reader = reader_of(source, commonprefix(starts))
     found = []
-    for choice in asked:
+    for choice, start in zip(asked, starts, strict=True):
         prompt = prompt_of(tokenizer, choice)
-        start = token_ids(tokenizer, prompt, not choice.chat)
         rows = [continuation(tokenizer, prompt, start, text, not choice.chat) for text in choice.candidates]
-        found.append(int(torch.tensor(mean_log_probabilities(source, start, rows)).argmax()))
+        means = [sum(row) / len(row) for row in reader.log_probabilities(start, rows)]
+        found.append(means.index(max(means)))
     return found
 
 
@@ -44,31 +48,68 @@ def continuation(tokenizer: Any, prompt: str, start: list[int], text: str, speci
     return token_ids(tokenizer, text, False)
 
 
-def mean_log_probabilities(source: Any, start: list[int], rows: list[list[int]]) -> list[float]:
-    """Return the mean log-probability a token of each row [tokens] after the ids of the prompt."""
-    longest = max(map(len, rows))
-    padded = torch.tensor([row + [0] * (longest - len(row)) for row in rows])  # causal: padding is never seen
-    found = next_logits(source, start, padded).log_softmax(-1)
-    picked = found.gather(2, padded[..., None]).squeeze(2)
-    return [float(values[: len(row)].mean()) for values, row in zip(picked, rows, strict=True)]
+def reader_of(source: Any, shared: list[int]) -> Any:
+    """Return what answers `log_probabilities(start, rows)`: a server itself, or a model's logits.
 
-
-@torch.inference_mode()
-def next_logits(source: Any, start: list[int], rows: Tensor) -> Tensor:
-    """Return float32 [rows, T, V], the logits that predict each token of `rows` [rows, T] after the prompt.
-
-    A transformers model reads the prompt once and continues it from its cache; other sources read it with
-    every row.
+    shared: the ids with which every prompt begins, such as worked examples.
     """
-    prompt = torch.tensor([start])
+    if hasattr(source, "log_probabilities"):
+        return source
     model = getattr(source, "model", None)
-    if not isinstance(model, torch.nn.Module):
-        whole = torch.cat([prompt.expand(len(rows), -1), rows], 1)
-        return source.logits(whole)[:, len(start) - 1 : -1].float()
-    prompt, rows = (tokens.to(source.model.device) for tokens in (prompt, rows))
-    read = model(input_ids=prompt, use_cache=True, logits_to_keep=1)
-    cache = read.past_key_values
-    cache.batch_repeat_interleave(len(rows))
-    after = model(input_ids=rows[:, :-1], past_key_values=cache).logits if rows.shape[1] > 1 else None
-    first = read.logits[:, -1:].expand(len(rows), -1, -1)
-    return (first if after is None else torch.cat([first, after], 1)).float().cpu()
+    return Cached(model, shared) if isinstance(model, torch.nn.Module) else Whole(source)
+
+
+class Whole:
+    """Any source of logits: reads every candidate with the whole prompt."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+    def log_probabilities(self, start: list[int], rows: list[list[int]]) -> list[list[float]]:
+        """Return the log-probability of each token of `rows` after the ids of the prompt."""
+        padded = padded_rows(rows)
+        whole = torch.cat([torch.tensor([start]).expand(len(rows), -1), padded], 1)
+        return picked(self.source.logits(whole)[:, len(start) - 1 : -1], padded, rows)
+
+
+class Cached:
+    """A transformers model: reads what all prompts share once, and each prompt once for its candidates."""
+
+    def __init__(self, model: torch.nn.Module, shared: list[int]) -> None:
+        self.model, self.shared = model, shared
+        self.cache = self.read(shared).past_key_values if shared else None
+
+    @torch.inference_mode()
+    def read(self, ids: list[int], cache: Any = None) -> Any:
+        """Return the model's output after the ids: the logits of the last [1, 1, V] and the KV cache."""
+        tokens = torch.tensor([ids], device=self.model.device)
+        return self.model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+
+    @torch.inference_mode()
+    def log_probabilities(self, start: list[int], rows: list[list[int]]) -> list[list[float]]:
+        """Return the log-probability of each token of `rows` after the ids of the prompt."""
+        known = min(len(self.shared), len(start) - 1)  # at least one id is read, for its logits
+        cache = copy.deepcopy(self.cache)
+        if known < len(self.shared):
+            cache.crop(known)
+        found = self.read(start[known:], cache)
+        padded = padded_rows(rows)
+        logits = found.logits[:, -1:].expand(len(rows), -1, -1)
+        if padded.shape[1] > 1:
+            found.past_key_values.batch_repeat_interleave(len(rows))
+            tokens = padded[:, :-1].to(self.model.device)
+            after = self.model(input_ids=tokens, past_key_values=found.past_key_values).logits
+            logits = torch.cat([logits, after], 1)
+        return picked(logits, padded, rows)
+
+
+def padded_rows(rows: list[list[int]]) -> Tensor:
+    """Return int64 [rows, longest]; a causal model never sees the zeros behind a row."""
+    longest = max(map(len, rows))
+    return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+
+
+def picked(logits: Tensor, padded: Tensor, rows: list[list[int]]) -> list[list[float]]:
+    """Return the log-probabilities that logits [rows, T, V] give to each row's own tokens."""
+    found = logits.float().cpu().log_softmax(-1).gather(2, padded[..., None]).squeeze(2)
+    return [values[: len(row)].tolist() for values, row in zip(found, rows, strict=True)]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from qcourse.serve.loadtest import served_model
 from qcourse.serve.server import Server
-from qcourse.serve.vllm_logits import from_text, full_logits
+from qcourse.serve.vllm_logits import from_text, full_logits, of_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +32,10 @@ class RemoteServer(Server):
     def logits(self, tokens: "Tensor") -> "Tensor":
         """Return log-probabilities float32 [B, T, V] after each token; QCourseError if it gives none."""
         return full_logits(self, tokens, from_text)
+
+    def log_probabilities(self, start: list[int], rows: list[list[int]]) -> list[list[float]]:
+        """Return the log-probability of each token of `rows` after the ids of a prompt."""
+        return of_rows(self, start, rows)
 
 
 def connect(url: str, vocabulary: int | None = None, api_key: str | None = None) -> RemoteServer:

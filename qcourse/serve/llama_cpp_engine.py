@@ -7,6 +7,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
+from os.path import commonprefix
 from typing import Any
 
 import llama_cpp
@@ -57,6 +58,30 @@ class Engine:
             self.scorer.reset()
             self.scorer.eval(tokens)
             return self.scorer.scores[: len(tokens)].copy()
+
+    def log_probabilities(self, start: list[int], rows: list[list[int]]) -> list[list[float]]:
+        """Return the log-probability of each token of `rows` after the prompt, which is read once.
+
+        What the prompt shares with the one before it stays in the cache.
+        """
+        if not start or not 0 < len(start) + max(map(len, rows)) <= self.options.context:
+            raise ValueError(f"the rows do not fit the context of {self.options.context}")
+        start, rows = self.tokens(start), [self.tokens(row) for row in rows]
+        with self.lock:
+            scorer = self.scorer = self.scorer or self.load(logits_all=True)
+            before = scorer.input_ids[: scorer.n_tokens].tolist()
+            scorer.n_tokens = min(len(commonprefix([before, start])), len(start) - 1)
+            scorer.eval(start[scorer.n_tokens :])
+            return [self.row(scorer, len(start), row) for row in rows]
+
+    def row(self, scorer: llama_cpp.Llama, after: int, row: list[int]) -> list[float]:
+        """Return the log-probability of each token of a row that follows the first `after` tokens."""
+        scorer.n_tokens = after  # the rows before this one are forgotten
+        scorer.eval(row)
+        logits = scorer.scores[after - 1 : after + len(row) - 1].astype(np.float64)
+        logits -= logits.max(-1, keepdims=True)
+        found = logits[range(len(row)), row] - np.log(np.exp(logits).sum(-1))
+        return found.tolist()
 
     def times(self, tokens: list[int], new_tokens: int) -> list[float]:
         """Return the seconds from the start to each of the greedily decoded tokens."""

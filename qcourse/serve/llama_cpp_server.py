@@ -73,6 +73,10 @@ class LlamaCppServer(Server):
             rows.append(np.frombuffer(content, dtype=np.float32).reshape(len(window), -1))
         return torch.from_numpy(np.stack(rows))
 
+    def log_probabilities(self, start: list[int], rows: list[list[int]]) -> list[list[float]]:
+        """Return the log-probability of each token of `rows` after the ids of a prompt."""
+        return self.post("/log_probabilities", start=start, rows=rows).json()
+
     def latency(self, batch: int, prompt_tokens: int, new_tokens: int, repeats: int = 3) -> Latency:
         """Return the times of `batch` prompts of which llama.cpp here runs one after another.
 

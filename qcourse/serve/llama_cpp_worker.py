@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def do_POST(self) -> None:
-        """Answer /logits, /times, /v1/completions and /v1/chat/completions."""
+        """Answer /logits, /log_probabilities, /times, /v1/completions and /v1/chat/completions."""
         if not self.allowed():
             return
         try:
@@ -65,6 +65,8 @@ class Handler(BaseHTTPRequestHandler):
                 raise TypeError("a request is a JSON object")
             if self.path == "/logits":
                 self.send(self.engine.logits(body["tokens"]).tobytes(), "application/octet-stream")
+            elif self.path == "/log_probabilities":
+                self.reply(self.engine.log_probabilities(body["start"], body["rows"]))
             elif self.path == "/times":
                 self.reply(self.engine.times(body["tokens"], body["new_tokens"]))
             elif self.path in ("/v1/completions", "/v1/chat/completions"):

@@ -81,3 +81,17 @@ def parse(answer: bytes, positions: int, vocabulary: int | None = None) -> np.nd
     if np.isnan(table).any():
         raise QCourseError("the server sent some token twice and another not at all; update vLLM")
     return table
+
+
+def of_rows(server: Any, start: list[int], rows: list[list[int]]) -> list[list[float]]:
+    """Return the log-probability of each token of `rows` after the ids of a prompt, from any vLLM server."""
+    answer = server.post("/v1/completions", model=server.model, prompt=[[*start, *row] for row in rows],
+                         max_tokens=1, temperature=0, prompt_logprobs=0).json()  # fmt: skip
+    found = [choice.get("prompt_logprobs") for choice in answer["choices"]]
+    if len(found) != len(rows) or not all(found):
+        raise QCourseError(f"{server.url} sends no prompt_logprobs, by which choices are asked; vLLM does")
+    tails = [entries[len(start) :] for entries in found]
+    return [
+        [entry[str(token)]["logprob"] for entry, token in zip(entries, row, strict=True)]
+        for entries, row in zip(tails, rows, strict=True)
+    ]

@@ -16,7 +16,7 @@ from qcourse.serve.process import ServerProcess
 from qcourse.serve.server import Server
 from qcourse.serve.vllm_adapter import adapter_options
 from qcourse.serve.vllm_install import VLLM, check_machine, check_recipe, find_vllm, weight_kind
-from qcourse.serve.vllm_logits import from_page, full_logits
+from qcourse.serve.vllm_logits import from_page, full_logits, of_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,6 +82,10 @@ class VLLMServer(Server):
     def logits(self, tokens: "Tensor") -> "Tensor":
         """Return log-probabilities float32 [B, T, V] of the whole vocabulary after each token of [B, T]."""
         return full_logits(self, tokens, from_page)
+
+    def log_probabilities(self, start: list[int], rows: list[list[int]]) -> list[list[float]]:
+        """Return the log-probability of each token of `rows` after the ids of a prompt."""
+        return of_rows(self, start, rows)
 
     @cached_property
     def report(self) -> EngineReport:

@@ -46,24 +46,29 @@ def tokenizer(llama_gqa):
     return AutoTokenizer.from_pretrained(llama_gqa)
 
 
-def test_the_cached_path_gives_the_logits_of_the_plain_one(small_model, llama_gqa):
+@pytest.mark.parametrize("shared", [0, 9, 16, 17])
+def test_the_cached_path_gives_what_the_plain_one_does(small_model, llama_gqa, shared):
     model, draw = small_model(llama_gqa), torch.Generator().manual_seed(3)
     start = torch.randint(0, 512, (17,), generator=draw).tolist()
-    rows = torch.randint(0, 512, (4, 6), generator=draw)
-    cached = likelihood.next_logits(measure.HFSource(model), start, rows)
-    plain = likelihood.next_logits(Plain(model), start, rows)
-    assert torch.allclose(cached, plain, atol=1e-4)
-    one = likelihood.next_logits(measure.HFSource(model), start, rows[:, :1])
-    assert torch.allclose(one, plain[:, :1], atol=1e-4)
+    rows = [torch.randint(0, 512, (size,), generator=draw).tolist() for size in (6, 1, 4, 6)]
+    plain = likelihood.reader_of(Plain(model), []).log_probabilities(start, rows)
+    cached = likelihood.reader_of(measure.HFSource(model), start[:shared])
+    for _ in range(2):  # what one question leaves behind must not reach the next
+        for found, expected, row in zip(cached.log_probabilities(start, rows), plain, rows, strict=True):
+            assert len(found) == len(row) and found == pytest.approx(expected, abs=1e-4)
+    single = cached.log_probabilities(start, [row[:1] for row in rows])
+    assert [value for (value,) in single] == pytest.approx([row[0] for row in plain], abs=1e-4)
 
 
-def test_the_mean_per_token_does_not_favour_short_candidates():
-    class Even:
-        def logits(self, tokens):
-            return torch.zeros(*tokens.shape, 512)
+def test_the_mean_per_token_does_not_favour_short_candidates(tokenizer):
+    class Falling:
+        """Log-probabilities of -2 a token for the first candidate and of -1.9 for the second, longer one."""
 
-    short, long = likelihood.mean_log_probabilities(Even(), [1, 2], [[3], [4, 5, 6, 7]])
-    assert short == pytest.approx(long)
+        def log_probabilities(self, start, rows):
+            return [[-2.0 if index == 0 else -1.9] * len(row) for index, row in enumerate(rows)]
+
+    asked = [Choice("x", "The answer", (" no", " is right and was never wrong"))]
+    assert likelihood.chosen(Falling(), tokenizer, asked) == [1]
 
 
 def test_the_likeliest_candidate_is_chosen_and_the_order_does_not_matter(tokenizer):

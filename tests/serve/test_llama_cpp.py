@@ -29,6 +29,18 @@ def test_each_window_starts_from_an_empty_cache(llama_server, tokens):
     assert llama_server.logits(tokens[2:3]).equal(together[2:3])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("begin", [0, 5, 12])
+def test_rows_after_a_prompt_have_the_log_probabilities_of_the_logits(llama_server, tokens, begin):
+    ids = tokens[0].tolist()
+    start, rows = ids[begin:14], [ids[14:20], ids[30:31], ids[40:44]]
+    found = llama_server.log_probabilities(start, rows)
+    for row, values in zip(rows, found, strict=True):
+        whole = llama_server.logits(torch.tensor([start + row]))[0].double().log_softmax(-1)
+        expected = whole[len(start) - 1 : -1].gather(1, torch.tensor(row)[:, None]).squeeze(1)
+        assert values == pytest.approx(expected.tolist(), abs=2e-2)  # bf16 products in batches of other sizes
+
+
 def test_it_is_a_source_for_the_yardstick(llama_server, small, tokens):
     found = measure.divergence(small, llama_server, tokens)
     assert 0 <= found.kl_mean < 1e-4 and found.top1_agreement > 0.95

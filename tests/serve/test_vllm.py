@@ -29,6 +29,18 @@ def test_log_probabilities_are_the_models_own(vllm_server, small, tokens):
 
 
 @pytest.mark.slow
+@pytest.mark.engine
+def test_rows_after_a_prompt_have_the_log_probabilities_of_the_logits(vllm_server, tokens):
+    ids = tokens[0].tolist()
+    start, rows = ids[:14], [ids[14:20], ids[20:21], ids[20:24]]
+    found = vllm_server.log_probabilities(start, rows)
+    for row, values in zip(rows, found, strict=True):
+        whole = vllm_server.logits(torch.tensor([start + row]))[0].double()
+        expected = whole[len(start) - 1 : -1].gather(1, torch.tensor(row)[:, None]).squeeze(1)
+        assert values == pytest.approx(expected.tolist(), abs=2e-2)  # bf16 products in batches of other sizes
+
+
+@pytest.mark.slow
 def test_it_is_a_source_for_the_yardstick(vllm_server, small, tokens):
     row = measure.evaluate(
         vllm_server,
