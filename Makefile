@@ -28,7 +28,7 @@ course:          ## set up what lessons need, run every lesson on the CPU, write
 
 real:            ## every lane and every lesson on smollm2; rows, report and executed lessons in build/smollm2/build
 	@$(PYTHON) qcourse/bootstrap.py main serving smollm2
-	@QCOURSE_MODEL=smollm2 QCOURSE_HOME=$(CURDIR)/build/smollm2 $(VENV)/qcourse run
+	@QCOURSE_MODEL=smollm2 QCOURSE_HOME=$(CURDIR)/build/smollm2 $(VENV)/qcourse run --items 0
 
 lab:             ## open JupyterLab on your own copies in work/ (never overwritten; QCOURSE_HOME moves it)
 	@$(PYTHON) qcourse/bootstrap.py main

@@ -15,6 +15,7 @@ WINDOWS, CONTEXT = 8, 256
 def measure_all(say: Callable[..., None], items: int = ITEMS) -> dict[str, str]:
     """Measure every lane into build/scoreboard.jsonl, a line each; return the skipped ones with reasons.
 
+    items: questions a skill; 0 asks none, where a model is large and KL, top-1 and perplexity do.
     A lane that fails is reported and the next one goes on: the report names it with its error.
     """
     from qcourse import measure, models
@@ -70,7 +71,7 @@ def measure_lane(lane: Lane, base: Any, tokens: Any, items: int = ITEMS) -> Any:
     from qcourse import measure, skills
     from qcourse.pipeline import recipe_for
 
-    asked = skills.asked_of(base.name, bool(base.tokenizer.chat_template))
+    asked = skills.asked_of(base.name, bool(base.tokenizer.chat_template)) if items else ()
     check_engine(lane)
     reference, path = reference_and_artefact(lane, base)
     with opened(lane, path) as source:
