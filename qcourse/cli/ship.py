@@ -21,7 +21,10 @@ def command(
         Path | None, typer.Option(help="YAML: limits, engine, tensor_parallel, licences")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="folder of the dated report; default: build/ship")
+        Path | None,
+        typer.Option(
+            help="folder of the dated report, Dockerfile and Kubernetes manifest; default: build/ship"
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> Answer:
@@ -52,6 +55,8 @@ def command(
               "policy": asdict(rules), "gates": [asdict(gate) for gate in passed],
               "launch": {launch.server: launch.command for launch in launches}}  # fmt: skip
     place = write_report(values, passed, report)
+    if {launch.server for launch in launches} & {"vllm", "llama-cpp-python"}:
+        write_containers(place, found, min(4096, context or 4096), rules.tensor_parallel)
     verdict = f"{'ships' if good else 'does not ship'}; report: {place}"
     return answer(values, json, "\n".join([*text, "", *map(str, passed), verdict]), 0 if good else 1)
 
@@ -89,3 +94,13 @@ def write_report(values: dict[str, Any], passed: list["Gate"], folder: Path | No
             encoding="utf-8",
         )
     return place
+
+
+def write_containers(report: Path, found: Any, context: int, gpus: int) -> None:
+    """Write a Dockerfile and a Kubernetes manifest of an artefact beside its report."""
+    from qcourse.common import atomic_path
+    from qcourse.plan.containers import containers
+
+    for name, text in containers(found.path.resolve(), found.format, found.bytes, context, gpus).items():
+        with atomic_path(report.with_suffix(f".{name}")) as temporary:
+            temporary.write_text(text, encoding="utf-8")

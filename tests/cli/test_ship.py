@@ -95,6 +95,9 @@ def test_a_release_is_decided_gate_by_gate(written, release, llama_gqa, tmp_path
     report = next((tmp_path / "reports").glob("artefact-*.md")).read_text()
     assert "artefact ships" in report and values["content"] in report
     assert json.loads(next((tmp_path / "reports").glob("*.json")).read_text()) == values
+    for name in ("Dockerfile", "kubernetes.yaml"):
+        (file,) = (tmp_path / "reports").glob(f"artefact-*.{name}")
+        assert "exec vllm serve /models/artefact" in file.read_text()
 
 
 @pytest.mark.parametrize(
