@@ -156,8 +156,20 @@ def install_beside_colab(dry_run: bool) -> None:
         str(repository()),
         *engines,
     )
+    before = installed()
     if code := subprocess.run(command, cwd=repository()).returncode:
         raise SetupError(f"pip ended with code {code}; its message is above")
+    after = installed()
+    if changed := sorted(name for name in before if after.get(name, before[name]) != before[name]):
+        told = ", ".join(f"{name} {before[name]} -> {after[name]}" for name in changed)
+        print(
+            f"changed: {told}; restart the session once (Runtime, Restart session), then run this cell again"
+        )
+
+
+def installed() -> dict[str, str]:
+    """Return the version of every installed distribution."""
+    return {found.name: found.version for found in metadata.distributions()}
 
 
 if __name__ == "__main__":

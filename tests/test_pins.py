@@ -1,10 +1,13 @@
 """One list of versions: pyproject, the locks, environment.yml, binder/ and the Colab cell agree."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
+from importlib import metadata
 
 import pytest
 import yaml
@@ -93,7 +96,7 @@ def test_every_lesson_carries_the_colab_cell(path):
     """python -m qcourse.course.lesson_from_solution puts it there."""
     cells = json.loads(path.read_text())["cells"]
     tagged = [index for index, cell in enumerate(cells) if colab.TAG in cell["metadata"].get("tags", [])]
-    assert tagged == [1] and "".join(cells[1]["source"]) == colab.CELL
+    assert tagged == [1] and "".join(cells[1]["source"]) == colab.cell(colab.address())
 
 
 def test_the_colab_cell_does_nothing_elsewhere():
@@ -121,3 +124,42 @@ def test_on_colab_torch_is_a_constraint_and_nothing_virtual_is_made(monkeypatch,
     assert open(constraints).read() == "torch==2.8.0\nnumpy==2.0.2\n"
     assert not any(part.startswith("torch") for part in command) and MAIN["bitsandbytes"] in command
     assert len(calls) == 1 and "venv" not in " ".join(command[1:4])
+
+
+def test_a_changed_version_asks_for_one_restart_and_an_unchanged_one_does_not(monkeypatch, tmp_path, capsys):
+    from qcourse import bootstrap
+
+    found = iter([{"torch": "2.8", "peft": "0.17"}, {"torch": "2.8", "peft": "0.21", "gguf": "0.19"}])
+    monkeypatch.setattr(bootstrap, "repository", lambda: tmp_path)
+    monkeypatch.setattr(bootstrap.subprocess, "run", lambda *_, **__: type("R", (), {"returncode": 0}))
+    monkeypatch.setattr(bootstrap, "installed", lambda: next(found))
+    bootstrap.install_beside_colab(dry_run=False)
+    assert "changed: peft 0.17 -> 0.21; restart the session once" in capsys.readouterr().out
+    monkeypatch.setattr(bootstrap, "installed", lambda: {"torch": "2.8"})
+    bootstrap.install_beside_colab(dry_run=False)
+    assert "restart" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_colab_cell_prepares_an_environment_that_has_torch_already(tmp_path):
+    """No registry, no build environment: whatever pip would have to fetch fails the test."""
+    if not (repository() / ".git").exists():
+        pytest.skip("the course is no git checkout here, and the cell clones one")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "colab"], check=True)
+    own = next((tmp_path / "colab" / "lib").glob("python3*")) / "site-packages"
+    (own / "preinstalled.pth").write_text(sysconfig.get_path("purelib"))
+    code = "import sys, types\nsys.modules['google.colab'] = types.ModuleType('google.colab')\n" + colab.CELL
+    code += "\nimport qcourse, torch; print(qcourse.__file__, torch.__file__)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
+        "QCOURSE_REPOSITORY": repository().as_uri(), "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "1"
+    }  # fmt: skip
+    done = subprocess.run([tmp_path / "colab" / "bin" / "python", "-c", code], cwd=tmp_path,
+                          env=environment, capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    ours, torch = done.stdout.splitlines()[-1].split()
+    assert ours.startswith(str(tmp_path / "qcourse-course")) and torch.startswith(
+        sysconfig.get_path("purelib")
+    )
+    assert not list(own.glob("torch*")) and list(own.glob("*qcourse*")) and "restart" not in done.stdout
+    constraints = (tmp_path / "qcourse-course" / "build" / "colab-constraints.txt").read_text()
+    assert f"torch=={metadata.version('torch').split('+')[0]}\n" in constraints

@@ -11,7 +11,7 @@ import nbformat
 
 from qcourse.common import atomic_path, repository
 from qcourse.course import colab
-from qcourse.course.stored_outputs import cleared
+from qcourse.course.stored_outputs import cleared, kept
 
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION", re.DOTALL | re.MULTILINE)
 
@@ -28,19 +28,24 @@ def derived(solution: nbformat.NotebookNode) -> nbformat.NotebookNode:
 def derive(repository_folder: Path | None = None) -> list[Path]:
     """Write notebooks/NN_name.ipynb from every notebooks/solutions/NN_name.ipynb; return what was written.
 
-    A solution notebook without the cell that prepares Colab is given it first. A lesson whose cells stay as
-    they are keeps its stored outputs.
+    Solution notebooks are first given the cell that prepares Colab, and links where an address is configured.
+    A lesson whose code stays as it is keeps its stored outputs.
     """
-    folder = (repository_folder or repository()) / "notebooks"
-    colab.put(folder / "solutions")
+    root, address = repository_folder or repository(), colab.address()
+    folder = root / "notebooks"
+    colab.put(folder / "solutions", address)
     written = []
     for source in sorted((folder / "solutions").glob("*.ipynb")):
         lesson = derived(nbformat.read(source, as_version=4))
         if is_current(folder / source.name, lesson):
             continue
+        if (folder / source.name).exists():
+            lesson = kept(lesson, nbformat.read(folder / source.name, as_version=4))
         with atomic_path(folder / source.name) as temporary:
             nbformat.write(lesson, temporary)
         written.append(folder / source.name)
+    if (root / "README.md").exists():
+        colab.put_into_readme(root / "README.md", address)
     return written
 
 

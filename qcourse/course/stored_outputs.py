@@ -16,6 +16,7 @@ import nbformat
 from qcourse.common import QCourseError, atomic_path, repository, results_folder
 from qcourse.common.machine import cpu_name
 from qcourse.common.provenance import versions
+from qcourse.course import colab
 
 STAMP = "qcourse"
 LARGEST = 500_000  # bytes of a stored file
@@ -23,8 +24,9 @@ FOLDERS = re.compile(r"/[^\s'\"<>]*?/home(?=/)")
 
 
 def code_hash(notebook: nbformat.NotebookNode) -> str:
-    """Return the SHA-256 of the code cells, in order."""
-    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    """Return the SHA-256 of the code cells, in order; the cell for Colab counts without its address."""
+    cells = [colab.CELL if colab.TAG in cell.metadata.get("tags", []) else cell.source
+             for cell in notebook.cells if cell.cell_type == "code"]  # fmt: skip
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
 
 
@@ -51,6 +53,17 @@ def store(executed: Path, lesson: Path) -> Path:
         raise QCourseError(f"{lesson.name} with outputs has {len(text):,} characters, more than {LARGEST:,}")
     with atomic_path(lesson) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+    return lesson
+
+
+def kept(lesson: nbformat.NotebookNode, old: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return the lesson with the outputs and the stamp of its old file, if that ran the same code."""
+    if STAMP in old.metadata and code_hash(old) == code_hash(lesson):
+        ran = [cell for cell in old.cells if cell.cell_type == "code"]
+        code = (cell for cell in lesson.cells if cell.cell_type == "code")
+        for cell, before in zip(code, ran, strict=True):
+            cell.outputs, cell.execution_count = before.outputs, before.execution_count
+        lesson.metadata[STAMP] = old.metadata[STAMP]
     return lesson
 
 
