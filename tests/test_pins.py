@@ -151,7 +151,7 @@ def test_the_colab_cell_prepares_an_environment_that_has_torch_already(tmp_path)
     code = "import sys, types\nsys.modules['google.colab'] = types.ModuleType('google.colab')\n" + colab.CELL
     code += "\nimport qcourse, torch; print(qcourse.__file__, torch.__file__)"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
-        "QCOURSE_REPOSITORY": repository().as_uri(), "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "1"
+        "QCOURSE_REPOSITORY": repository().as_uri(), "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"
     }  # fmt: skip
     done = subprocess.run([tmp_path / "colab" / "bin" / "python", "-c", code], cwd=tmp_path,
                           env=environment, capture_output=True, text=True)  # fmt: skip

@@ -1,7 +1,7 @@
 """Opening a lesson elsewhere: the cell that prepares a Colab runtime, and the links to Colab and Binder.
 
 All come from one address, `address` under [tool.qcourse] in pyproject.toml, set by whoever publishes the
-course: `python -m qcourse.course.lesson_from_solution` then writes it into cells, heads of lessons and README.
+course: `python -m qcourse.course.lesson_from_solution` then writes it into cells, lessons' heads and README.
 Without one there are no links, and the cell asks. The work is done by `bootstrap.py colab`, which leaves
 Colab's torch alone and makes no virtual environment.
 """
