@@ -26,14 +26,14 @@ def measure_subject(n: int = 200, n_windows: int = 80) -> dict:
     Rounding: symmetric, groups of 128. losses: {bits: {skill: {"loss", "interval"}}} in points.
     gptq_over_rounding: ratio of mean KL at 3 bits on n_windows x 512 tokens, with its paired interval.
     """
-    from qcourse import measure, models, recipe
-    from qcourse.quantize import quantize
+    from qcourse import measure, models
+    from qcourse.pipeline import quantized
 
     base = models.load("pico")
     tokens = measure.evaluation_tokens(base.tokenizer, n_windows, 512)
     marks = {16: skill_marks(base.model, base.tokenizer, n)}
     for bits in BITS:
-        model = quantize(models.load("pico").model, recipe.named(f"rtn-w{bits}g128"), progress=False).model
+        model = quantized(models.load("pico"), f"rtn-w{bits}g128").model
         marks[bits] = skill_marks(model, base.tokenizer, n)
         print(f"{bits} bits:", {skill: sum(row) / len(row) for skill, row in marks[bits].items()}, flush=True)
     return {
@@ -66,16 +66,13 @@ def losses(before: dict[str, list[bool]], after: dict[str, list[bool]]) -> dict[
 
 def gptq_over_rounding(base: Any, tokens: Any) -> dict:
     """Return KL(bf16 || GPTQ) / KL(bf16 || rounding) at 3 bits, groups of 128, with its paired interval."""
-    from qcourse import measure, models, recipe
+    from qcourse import measure, models
     from qcourse.measure.compare import compare
-    from qcourse.pipeline import calibration_tokens
-    from qcourse.quantize import quantize
+    from qcourse.pipeline import quantized
 
     kl = {}
     for name in ("gptq-w3g128", "rtn-w3g128"):
-        chosen = recipe.named(name)
-        calibration = calibration_tokens(base.tokenizer) if chosen.needs_calibration else None
-        model = quantize(models.load("pico").model, chosen, calibration, progress=False).model
+        model = quantized(models.load("pico"), name).model
         kl[name] = compare(model, tokens, base.model).kl.mean(1).numpy()
     ratio = measure.paired_bootstrap(*kl.values(), "ratio")
     return {"kl": {name: float(values.mean()) for name, values in kl.items()},

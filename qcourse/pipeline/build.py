@@ -12,7 +12,7 @@ from typing import Any
 from qcourse.common import QCourseError, content_hash, read_config, replace_folder
 from qcourse.pipeline import kv_scales
 from qcourse.pipeline.calibration import Calibration
-from qcourse.recipe import Recipe, fit
+from qcourse.recipe import Recipe, fit, named
 
 MEASURED = 8  # calibration windows that a bit budget's sensitivities are measured on
 
@@ -32,13 +32,15 @@ def build(model: Any, recipe: Recipe, form: str, output: Path, *, revision: str 
     """
     from qcourse import models
 
-    named = isinstance(model, (str, Path))
-    recipe = checked(models.resolve(model, revision) if named else model.folder, recipe, form, allow_fallback)
+    by_name = isinstance(model, (str, Path))
+    recipe = checked(
+        models.resolve(model, revision) if by_name else model.folder, recipe, form, allow_fallback
+    )
     check_options(recipe, form, calibration, stream, bit_budget, kv_cache_dtype)
     if stream:
         return build_streamed(model, recipe, form, output, revision, calibration or Calibration())
-    loaded = models.load(model, revision=revision) if named else model
-    module = loaded.model if named else copy.deepcopy(loaded.model)
+    loaded = models.load(model, revision=revision) if by_name else model
+    module = loaded.model if by_name else copy.deepcopy(loaded.model)
     source = source_facts(loaded.name, loaded.hash, revision)
     if form == "gguf":
         return build_gguf(module, loaded.tokenizer, recipe, output, source, calibration, allow_fallback)
@@ -47,14 +49,27 @@ def build(model: Any, recipe: Recipe, form: str, output: Path, *, revision: str 
     tokens = text.tokens(loaded.tokenizer) if wanted else None
     if bit_budget is not None:
         recipe = mixed(module, recipe, tokens, bit_budget)
-    from qcourse.quantize import quantize
-
-    made = quantize(module, recipe, tokens if recipe.needs_calibration else None, progress)
+    made = quantized(replace(loaded, model=module), recipe, tokens, progress)
     facts = {"source": source} | ({"calibration": text.facts(tokens)} if wanted else {})
     written = write(made, loaded.tokenizer, output, form, facts)
     if kv_cache_dtype is None:
         return written
     return kv_scales.add_calibrated(written, made.model, tokens)
+
+
+def quantized(base: Any, recipe: Recipe | str, tokens: Any = None, progress: bool = False) -> Any:
+    """Quantize the LoadedModel `base` in place by a recipe or its name; return quantize's QuantizedModel.
+
+    tokens: calibration windows for a recipe that needs them, int64 [sequences, length]; default the course's.
+    """
+    from qcourse.quantize import quantize
+
+    recipe = named(recipe) if isinstance(recipe, str) else recipe
+    if not recipe.needs_calibration:
+        return quantize(base.model, recipe, None, progress)
+    return quantize(
+        base.model, recipe, Calibration().tokens(base.tokenizer) if tokens is None else tokens, progress
+    )
 
 
 def checked(folder: Path, recipe: Recipe, form: str, allow_fallback: bool = False) -> Recipe:

@@ -135,15 +135,11 @@ def measure_recipe(grid: Sweep, name: str) -> "Row":
     """Quantize the grid's model by one recipe and measure it against the model itself."""
     from qcourse import models
     from qcourse.measure import EvaluationConfig, evaluate, evaluation_tokens
-    from qcourse.pipeline.calibration import calibration_tokens
-    from qcourse.quantize import quantize
-    from qcourse.recipe import named
+    from qcourse.pipeline.build import quantized
     from qcourse.skills import asked_of
 
-    recipe = named(name)
-    reference, loaded = models.load(grid.model), models.load(grid.model)
-    tokens = calibration_tokens(loaded.tokenizer) if recipe.needs_calibration else None
-    made = quantize(loaded.model, recipe, tokens)
+    reference = models.load(grid.model)
+    made = quantized(models.load(grid.model), name, progress=True)
     text = evaluation_tokens(reference.tokenizer, grid.windows, grid.context)
-    return evaluate(made, reference, text, recipe=recipe, tokenizer=loaded.tokenizer,
+    return evaluate(made, reference, text, recipe=made.recipe, tokenizer=reference.tokenizer,
                     config=EvaluationConfig(asked_of(grid.model), grid.items, time=False))  # fmt: skip

@@ -17,13 +17,10 @@ def weights(case: Case, inputs: Inputs) -> dict[str, Tensor]:
 def recipe(name: str, folder: Path, tokens: Tensor) -> dict[str, Tensor]:
     """Return every weight after a recipe was carried out on the model in bf16, exactly as the codes say."""
     from qcourse import models
-    from qcourse.quantize import quantize, reference
-    from qcourse.recipe import named
+    from qcourse.pipeline import quantized
+    from qcourse.quantize import reference
 
-    chosen = named(name)
-    calibration = tokens if chosen.needs_calibration else None
-    made = quantize(models.load(folder).model, chosen, calibration, progress=False)
-    return reference(made).state_dict()
+    return reference(quantized(models.load(folder), name, tokens)).state_dict()
 
 
 def blocks(case: Case, inputs: Inputs) -> dict[str, Tensor]:
