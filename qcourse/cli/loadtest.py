@@ -11,6 +11,15 @@ from qcourse.cli.options import Answer, ApiKey, answer
 if TYPE_CHECKING:
     from qcourse.serve import LoadTest
 
+Lengths = Annotated[
+    Path | None,
+    typer.Option(help='JSONL to draw lengths from: {"prompt_tokens": 300, "output_tokens": 80}'),
+]
+Limits = Annotated[
+    list[str] | None, typer.Option(help="for goodput, such as ttft=0.5; also tpot, e2e; seconds")
+]
+Figure = Annotated[Path | None, typer.Option(help="picture of throughput and waiting, .png or .svg")]
+
 
 def command(
     url: Annotated[str, typer.Argument(help="an OpenAI-compatible address, such as http://127.0.0.1:8000")],
@@ -19,43 +28,46 @@ def command(
     requests: Annotated[int | None, typer.Option(help="of each row; default: 4 a client, 8 or more")] = None,
     prompt_tokens: Annotated[int, typer.Option(help="length of the prompts")] = 64,
     new_tokens: Annotated[int, typer.Option(help="length of the answers")] = 32,
-    lengths: Annotated[
-        Path | None,
-        typer.Option(help='JSONL to draw lengths from: {"prompt_tokens": 300, "output_tokens": 80}'),
-    ] = None,
-    limit: Annotated[
-        list[str] | None, typer.Option(help="for goodput, such as ttft=0.5; also tpot, e2e; seconds")
-    ] = None,
-    figure: Annotated[
-        Path | None, typer.Option(help="picture of throughput and waiting, .png or .svg")
-    ] = None,
+    lengths: Lengths = None,
+    limit: Limits = None,
+    figure: Figure = None,
     api_key: ApiKey = None,
     json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> Answer:
     """Measure waiting, tokens a second and failures of a server at several loads, with fresh prompts each."""
-    from qcourse.common import QCourseError
-    from qcourse.serve import load_figures, loadtest
+    from qcourse.serve import load_figures
     from qcourse.serve.loadtest import read_lengths
 
     loads = [(None, each) for each in numbers(rate, float)] if rate else (
         [(each, None) for each in numbers(concurrency, int)])  # fmt: skip
     options = {"prompt_tokens": prompt_tokens, "new_tokens": new_tokens, "limits": limits_of(limit or []),
                "lengths": read_lengths(lengths) if lengths else None, "api_key": api_key}  # fmt: skip
-    rows, code = [], 0
-    for clients, each in loads:
+    rows = measured(url, loads, requests, options)
+    if figure:
+        load_figures.figure(rows).savefig(figure)
+    return answer([row.asdict() for row in rows], json, table(rows), int(len(rows) < len(loads)))
+
+
+def measured(url: str, loads: list[tuple], requests: int | None, options: dict) -> list["LoadTest"]:
+    """Return the rows of the loads (clients, or requests a second) up to one that fails, which is said.
+
+    Raises QCourseError where the first one does.
+    """
+    from qcourse.common import QCourseError
+    from qcourse.serve import loadtest
+
+    rows: list[LoadTest] = []
+    for clients, rate in loads:
         count = requests or max(8, 4 * (clients or 8))
-        print(f"{count} requests, {clients or each} {'clients' if clients else 'a second'}", file=sys.stderr)
+        print(f"{count} requests, {clients or rate} {'clients' if clients else 'a second'}", file=sys.stderr)
         try:
-            rows.append(loadtest(url, clients, count, rate=each, progress=True, **options))
+            rows.append(loadtest(url, clients, count, rate=rate, progress=True, **options))
         except QCourseError as error:
             if not rows:
                 raise
             print(f"error: {error}", file=sys.stderr)
-            code = 1
             break
-    if figure:
-        load_figures.figure(rows).savefig(figure)
-    return answer([row.asdict() for row in rows], json, table(rows), code)
+    return rows
 
 
 def numbers(text: str, kind: type) -> list:

@@ -6,37 +6,39 @@ from typing import Annotated
 
 import typer
 
+Method = Annotated[str | None, typer.Option(help="gptq, awq, rtn, nf4, int8, smoothquant, fp8, gguf, ...")]
+Symmetric = Annotated[bool | None, typer.Option("--sym/--no-sym", help="symmetric grid, or with zero points")]
+DescAct = Annotated[bool | None, typer.Option("--desc-act", help="GPTQ: columns by falling importance")]
+CalibrationText = Annotated[
+    Path | None,
+    typer.Option(help="text or JSONL file, or hub:ORG/NAME[/CONFIG][:SPLIT][:COLUMN]; default: ours"),
+]
+BitBudget = Annotated[
+    float | None, typer.Option(help="mixed widths: average stored bits a quantized weight, with scales")
+]
+KVCacheType = Annotated[
+    str | None, typer.Option(help="fp8: store calibrated scales of the KV cache, which vLLM serves by")
+]
+AllowFallback = Annotated[
+    bool, typer.Option("--allow-fallback", help="GGUF: other types where the type's blocks do not fit")
+]
+
 
 def command(
     model: Annotated[str, typer.Argument(help="pico, smollm2, a folder, or a hub id")],
     output: Annotated[Path, typer.Option(help="the artefact: a folder, or a .gguf file")],
-    method: Annotated[
-        str | None, typer.Option(help="gptq, awq, rtn, nf4, int8, smoothquant, fp8, gguf, ...")
-    ] = None,
+    method: Method = None,
     bits: Annotated[int | None, typer.Option(help="bits a weight")] = None,
     group_size: Annotated[int | None, typer.Option(help="columns per scale; -1: one scale a row")] = None,
-    sym: Annotated[
-        bool | None, typer.Option("--sym/--no-sym", help="symmetric grid, or with zero points")
-    ] = None,
-    desc_act: Annotated[
-        bool | None, typer.Option("--desc-act", help="GPTQ: columns by falling importance")
-    ] = None,
+    sym: Symmetric = None,
+    desc_act: DescAct = None,
     recipe: Annotated[str | None, typer.Option(help="a recipe's name, or its JSON file")] = None,
     revision: Annotated[str | None, typer.Option(help="revision of a hub model")] = None,
     format: Annotated[str | None, typer.Option(help="file format; default: the method's usual one")] = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(help="text or JSONL file, or hub:ORG/NAME[/CONFIG][:SPLIT][:COLUMN]; default: ours"),
-    ] = None,
-    bit_budget: Annotated[
-        float | None, typer.Option(help="mixed widths: average stored bits a quantized weight, with scales")
-    ] = None,
-    kv_cache_dtype: Annotated[
-        str | None, typer.Option(help="fp8: store calibrated scales of the KV cache, which vLLM serves by")
-    ] = None,
-    allow_fallback: Annotated[
-        bool, typer.Option("--allow-fallback", help="GGUF: other types where the type's blocks do not fit")
-    ] = False,
+    calibration: CalibrationText = None,
+    bit_budget: BitBudget = None,
+    kv_cache_dtype: KVCacheType = None,
+    allow_fallback: AllowFallback = False,
     stream: Annotated[bool, typer.Option("--stream", help="one decoder layer in memory at a time")] = False,
 ) -> None:
     """Quantize MODEL and write an artefact that an engine loads; nothing is left half-written."""
