@@ -9,19 +9,7 @@ from qcourse.calibrate.walk import importance_matrix, walk
 from qcourse.models.products import bf16_products
 
 __all__ = [
-    "CalibrationStep",
-    "InputStatistics",
-    "InputSums",
-    "KVRange",
-    "LayerStep",
-    "accumulate_gram",
-    "batches",
-    "bf16_products",
-    "importance_matrix",
-    "kv_ranges",
-    "mirror",
-    "read_texts",
-    "text_record",
-    "tokens_hash",
+    "CalibrationStep", "InputStatistics", "InputSums", "KVRange", "LayerStep", "accumulate_gram", "batches",
+    "bf16_products", "importance_matrix", "kv_ranges", "mirror", "read_texts", "text_record", "tokens_hash",
     "walk",
-]
+]  # fmt: skip

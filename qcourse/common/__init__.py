@@ -21,19 +21,7 @@ from qcourse.common.places import (
 )
 
 __all__ = [
-    "QCourseError",
-    "atomic_folder",
-    "atomic_path",
-    "cache_folder",
-    "content_hash",
-    "data_folder",
-    "home_folder",
-    "read_config",
-    "read_text",
-    "record_path",
-    "replace_folder",
-    "repository",
-    "results_folder",
-    "shared_folder",
-    "write_json",
-]
+    "QCourseError", "atomic_folder", "atomic_path", "cache_folder", "content_hash", "data_folder",
+    "home_folder", "read_config", "read_text", "record_path", "replace_folder", "repository",
+    "results_folder", "shared_folder", "write_json",
+]  # fmt: skip

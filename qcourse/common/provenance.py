@@ -8,16 +8,9 @@ from importlib import metadata
 from qcourse.common.machine import cpu_name
 
 PACKAGES = (
-    "torch",
-    "transformers",
-    "numpy",
-    "safetensors",
-    "bitsandbytes",
-    "compressed-tensors",
-    "gptqmodel",
-    "gguf",
-    "llama_cpp_python",
-)
+    "torch", "transformers", "numpy", "safetensors", "bitsandbytes", "compressed-tensors", "gptqmodel",
+    "gguf", "llama_cpp_python",
+)  # fmt: skip
 
 
 @functools.cache

@@ -9,14 +9,9 @@ from qcourse.common.errors import QCourseError
 
 T = TypeVar("T")
 WORDS = {
-    "string": "a word",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "dict": "a table",
-    "list": "a list of names",
-    "tuple": "a list of names",
-}
+    "string": "a word", "int": "a whole number", "float": "a number", "bool": "true or false",
+    "dict": "a table", "list": "a list of names", "tuple": "a list of names",
+}  # fmt: skip
 
 
 @functools.cache

@@ -43,18 +43,10 @@ def hf_names(arch: str, layers: int, present: list[str]) -> dict[str, str]:
     """Return GGUF name -> transformers name for the tensors present in a file."""
     names = name_map(arch, layers)
     inner = (
-        "self_attn.q_proj",
-        "self_attn.k_proj",
-        "self_attn.v_proj",
-        "self_attn.o_proj",
-        "self_attn.q_norm",
-        "self_attn.k_norm",
-        "mlp.gate_proj",
-        "mlp.up_proj",
-        "mlp.down_proj",
-        "input_layernorm",
+        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "self_attn.q_norm",
+        "self_attn.k_norm", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "input_layernorm",
         "post_attention_layernorm",
-    )
+    )  # fmt: skip
     modules = [f"model.layers.{layer}.{part}" for layer in range(layers) for part in inner]
     modules += ["model.embed_tokens", "model.norm", "lm_head"]
     candidates = [f"{module}.{end}" for module in modules for end in ("weight", "bias")]

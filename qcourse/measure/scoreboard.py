@@ -129,19 +129,8 @@ def table(rows: Sequence[Row]) -> "pandas.DataFrame":
 
     comparable(rows)
     columns = (
-        "recipe",
-        "lane",
-        "engine",
-        "bits_per_weight",
-        "file_bytes",
-        "perplexity",
-        "kl_mean",
-        "kl_p99",
-        "top1_agreement",
-        "tokens_per_second",
-        "ttft",
-        "decode_tokens_per_second",
-        "peak_memory_bytes",
+        "recipe", "lane", "engine", "bits_per_weight", "file_bytes", "perplexity", "kl_mean", "kl_p99",
+        "top1_agreement", "tokens_per_second", "ttft", "decode_tokens_per_second", "peak_memory_bytes",
         "n_items",
-    )
+    )  # fmt: skip
     return pandas.DataFrame([{name: getattr(row, name) for name in columns} | row.skills for row in rows])

@@ -8,16 +8,7 @@ from qcourse.numerics.grid import PER_CHANNEL, PER_TENSOR, Grid, storable_scale
 from qcourse.numerics.types import NestedAbsmax, QuantizedWeight
 
 __all__ = [
-    "PER_CHANNEL",
-    "PER_TENSOR",
-    "Grid",
-    "NestedAbsmax",
-    "QuantizedWeight",
-    "fake_quantize",
-    "quantize_affine",
-    "quantize_codebook",
-    "quantize_fp8",
-    "quantize_int8",
-    "storable_scale",
+    "PER_CHANNEL", "PER_TENSOR", "Grid", "NestedAbsmax", "QuantizedWeight", "fake_quantize",
+    "quantize_affine", "quantize_codebook", "quantize_fp8", "quantize_int8", "storable_scale",
     "valid_group_sizes",
-]
+]  # fmt: skip

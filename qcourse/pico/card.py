@@ -13,14 +13,9 @@ from qcourse.skills.prose import read_rows
 
 WINDOW, STRIDE = 512, 256  # tokens; every scored token but the first window's has STRIDE or more before it
 BARS = {
-    "recall": 0.95,
-    "arithmetic": 0.90,
-    "facts": 0.95,
-    "tool_call": 0.95,
-    "format": 0.95,
-    "refusal": 0.95,
+    "recall": 0.95, "arithmetic": 0.90, "facts": 0.95, "tool_call": 0.95, "format": 0.95, "refusal": 0.95,
     "code": 0.95,
-}
+}  # fmt: skip
 PERPLEXITY_BAR = 0.75  # of Kneser-Ney's
 
 

@@ -136,11 +136,6 @@ def recall_row(chooser: random.Random, length: int, source: Source) -> Row:
 
 
 MAKERS: dict[str, Callable[[random.Random, int, Source], Row]] = {
-    "nouns": nouns_row,
-    "mixed": mixed_row,
-    "quoted": quoted_row,
-    "repeats": repeats_row,
-    "recall": recall_row,
-    "prose": prose_row,
-    "statements": statements_row,
-}
+    "nouns": nouns_row, "mixed": mixed_row, "quoted": quoted_row, "repeats": repeats_row,
+    "recall": recall_row, "prose": prose_row, "statements": statements_row,
+}  # fmt: skip

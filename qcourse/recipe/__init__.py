@@ -7,17 +7,6 @@ from qcourse.recipe.recipe import Recipe, matches, named
 from qcourse.recipe.vocabulary import FORMATS, METHODS, TRANSFORMS
 
 __all__ = [
-    "FORMATS",
-    "KNOWN",
-    "METHODS",
-    "TRANSFORMS",
-    "Recipe",
-    "check_engine",
-    "compatibility",
-    "fit",
-    "matches",
-    "named",
-    "read_recipe",
-    "read_record",
-    "table",
-]
+    "FORMATS", "KNOWN", "METHODS", "TRANSFORMS", "Recipe", "check_engine", "compatibility", "fit", "matches",
+    "named", "read_recipe", "read_record", "table",
+]  # fmt: skip

@@ -8,15 +8,6 @@ from qcourse.skills.item import Item
 from qcourse.skills.prose import prose
 
 __all__ = [
-    "PREFIX",
-    "SKILLS",
-    "Item",
-    "applicable",
-    "asked_of",
-    "generate",
-    "grade",
-    "items",
-    "prose",
-    "score",
+    "PREFIX", "SKILLS", "Item", "applicable", "asked_of", "generate", "grade", "items", "prose", "score",
     "wilson",
-]
+]  # fmt: skip

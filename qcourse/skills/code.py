@@ -7,28 +7,17 @@ from qcourse.skills.item import Item, draw
 
 NAMES = ("values", "numbers", "items", "data", "scores")
 FOLDS = {
-    "the sum of": "sum({})",
-    "the largest of": "max({})",
-    "the smallest of": "min({})",
-    "the count of": "len([{}])",
-    "a list of": "[{}]",
-    "a sorted list of": "sorted({})",
-}
+    "the sum of": "sum({})", "the largest of": "max({})", "the smallest of": "min({})",
+    "the count of": "len([{}])", "a list of": "[{}]", "a sorted list of": "sorted({})",
+}  # fmt: skip
 FILTERS = {
-    "the even numbers in": "x % 2 == 0",
-    "the odd numbers in": "x % 2 == 1",
-    "the numbers above {k} in": "x > {k}",
-    "the numbers below {k} in": "x < {k}",
-    "the multiples of {k} in": "x % {k} == 0",
-    "the numbers in": "",
-}
+    "the even numbers in": "x % 2 == 0", "the odd numbers in": "x % 2 == 1",
+    "the numbers above {k} in": "x > {k}", "the numbers below {k} in": "x < {k}",
+    "the multiples of {k} in": "x % {k} == 0", "the numbers in": "",
+}  # fmt: skip
 MAPS = {
-    "": "x",
-    "twice ": "x * 2",
-    "the square of ": "x ** 2",
-    "{m} plus ": "x + {m}",
-    "{m} times ": "x * {m}",
-}
+    "": "x", "twice ": "x * 2", "the square of ": "x ** 2", "{m} plus ": "x + {m}", "{m} times ": "x * {m}",
+}  # fmt: skip
 PHRASINGS = (
     "Write Python for {task}.",
     "Give one line of Python: {task}.",

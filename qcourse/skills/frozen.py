@@ -14,13 +14,9 @@ from qcourse.skills.prose import documents, held_out, prose, read_rows
 SEED = 20_25
 PER_SKILL = 200
 GENERATORS = {
-    "arithmetic": arithmetic.generate,
-    "facts": facts.generate,
-    "tool_call": tool_call.generate,
-    "format": format.generate,
-    "refusal": refusal.generate,
-    "code": code.generate,
-}
+    "arithmetic": arithmetic.generate, "facts": facts.generate, "tool_call": tool_call.generate,
+    "format": format.generate, "refusal": refusal.generate, "code": code.generate,
+}  # fmt: skip
 SKILLS = ("recall", *GENERATORS)
 
 

@@ -9,14 +9,9 @@ from qcourse.skills.general import GENERAL, PREFIX
 from qcourse.skills.item import Item
 
 GRADERS = {
-    "recall": recall.grade,
-    "arithmetic": arithmetic.grade,
-    "facts": facts.grade,
-    "tool_call": tool_call.grade,
-    "format": format.grade,
-    "refusal": refusal.grade,
-    "code": code.grade,
-}
+    "recall": recall.grade, "arithmetic": arithmetic.grade, "facts": facts.grade,
+    "tool_call": tool_call.grade, "format": format.grade, "refusal": refusal.grade, "code": code.grade,
+}  # fmt: skip
 PICO_ONLY = (
     "facts",
     "tool_call",

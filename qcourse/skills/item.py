@@ -31,14 +31,8 @@ class Item:
 
 
 MAX_NEW_TOKENS = {
-    "recall": 12,
-    "arithmetic": 72,
-    "facts": 16,
-    "tool_call": 64,
-    "format": 48,
-    "refusal": 28,
-    "code": 40,
-}
+    "recall": 12, "arithmetic": 72, "facts": 16, "tool_call": 64, "format": 48, "refusal": 28, "code": 40,
+}  # fmt: skip
 EVAL_PERCENT = 8
 
 
