@@ -35,7 +35,7 @@ def _spread(name: str, parameter: torch.Tensor, layers: int) -> float:
 
 def _alike(attention: nn.Module, generator: torch.Generator) -> None:
     """Draw query heads of full spread and copy the first of each group to its key head."""
-    shape = attention.shape
+    shape = attention.config
     dim, group = shape.head_dim, shape.num_attention_heads // shape.num_key_value_heads
     for head in range(shape.num_attention_heads):
         drawn = torch.randn(dim, shape.hidden_size, generator=generator) * shape.hidden_size**-0.5
