@@ -31,17 +31,10 @@ class TrainingLog:
 
 
 def fit(
-    model: nn.Module,
-    rows: Sequence[TokenizedExample],
-    *,
-    steps: int,
-    batch_size: int = 32,
-    learning_rate: float = 2e-3,
-    replay: Replay | None = None,
-    optimizer: str = "adamw",
-    seed: int = 0,
-    progress: bool = True,
-) -> TrainingLog:
+    model: nn.Module, rows: Sequence[TokenizedExample], *, steps: int, batch_size: int = 32,
+    learning_rate: float = 2e-3, replay: Replay | None = None, optimizer: str = "adamw", seed: int = 0,
+    progress: bool = True
+) -> TrainingLog:  # fmt: skip
     """Train the parameters of `model` that require a gradient on the answers of `rows`; return the log.
 
     replay: what the model could do before, drawn from at each step so that the new skill does not replace it.

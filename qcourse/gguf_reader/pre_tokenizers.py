@@ -17,13 +17,10 @@ PUNCTUATION = r"[\p{P}\$\+<=>\^~\|]+"
 DIGITS, GPT2_BYTES, BYTES = "Digits", "ByteLevel with GPT-2's pattern", "ByteLevel"
 
 STEPS: dict[str, tuple[str, ...]] = {
-    "gpt-2": (GPT2_BYTES,),
-    "smollm": (DIGITS, GPT2_BYTES),
-    "llama-bpe": (LLAMA3, BYTES),
-    "qwen2": (QWEN2, BYTES),
-    "falcon": (PUNCTUATION.replace("]+", "`]+"), GPT2, "[0-9][0-9][0-9]", BYTES),
-    "default": (PUNCTUATION, GPT2, r"\p{N}+", "[0-9][0-9][0-9]", BYTES),
-}
+    "gpt-2": (GPT2_BYTES,), "smollm": (DIGITS, GPT2_BYTES), "llama-bpe": (LLAMA3, BYTES),
+    "qwen2": (QWEN2, BYTES), "falcon": (PUNCTUATION.replace("]+", "`]+"), GPT2, "[0-9][0-9][0-9]", BYTES),
+    "default": (PUNCTUATION, GPT2, r"\p{N}+", "[0-9][0-9][0-9]", BYTES)
+}  # fmt: skip
 """tokenizer.ggml.pre -> the steps, one after the other: DIGITS, a pattern to split by, and the bytes."""
 
 SAME = {

@@ -21,12 +21,8 @@ def full_run(name: str, base: Any, build: bool = False) -> Any:
     if name not in RUNS:
         raise QCourseError(f"no full run {name!r}; there are {', '.join(RUNS)}; check the spelling")
     key = {
-        "run": name,
-        "bits": RUNS[name][1],
-        "sequences": SEQUENCES,
-        "model": base.hash,
-        "versions": versions(),
-    }
+        "run": name, "bits": RUNS[name][1], "sequences": SEQUENCES, "model": base.hash, "versions": versions()
+    }  # fmt: skip
     try:
         return cached("library", key, lambda: make(name, base) if build else missing(name))
     except LookupError:

@@ -51,15 +51,9 @@ def measure_noise(base: Any, tokens: Any) -> Any:
 
     exact = models.load(base.folder, dtype="float32")
     return measure.noise_row(
-        base,
-        exact,
-        tokens,
-        config=measure.EvaluationConfig(time=False),
-        model_hash=base.hash,
-        artefact=base.folder,
-        progress=False,
-        scoreboard=scoreboard_file(),
-    )
+        base, exact, tokens, config=measure.EvaluationConfig(time=False), model_hash=base.hash,
+        artefact=base.folder, progress=False, scoreboard=scoreboard_file()
+    )  # fmt: skip
 
 
 def measure_lane(lane: Lane, base: Any, tokens: Any, items: int = ITEMS) -> Any:
@@ -76,18 +70,10 @@ def measure_lane(lane: Lane, base: Any, tokens: Any, items: int = ITEMS) -> Any:
     reference, path = reference_and_artefact(lane, base)
     with opened(lane, path) as source:
         return measure.evaluate(
-            source,
-            reference,
-            tokens,
-            recipe=recipe_for(lane.recipe, base),
-            lane=lane.name,
-            artefact=path,
-            tokenizer=base.tokenizer,
-            config=measure.EvaluationConfig(asked, items),
-            model_hash=base.hash,
-            progress=False,
-            scoreboard=scoreboard_file(),
-        )
+            source, reference, tokens, recipe=recipe_for(lane.recipe, base), lane=lane.name, artefact=path,
+            tokenizer=base.tokenizer, config=measure.EvaluationConfig(asked, items), model_hash=base.hash,
+            progress=False, scoreboard=scoreboard_file()
+        )  # fmt: skip
 
 
 def scoreboard_file() -> Path:

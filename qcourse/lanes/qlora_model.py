@@ -18,13 +18,9 @@ REPLAYED, REPLAY_WEIGHT = 5, 1.0
 def settings() -> dict[str, Any]:
     """Return what decides the adapter besides the model."""
     return {
-        "steps": STEPS,
-        "batch_size": BATCH,
-        "learning_rate": LEARNING_RATE,
-        "rank": RANK,
-        "replayed": REPLAYED,
-        "replay_weight": REPLAY_WEIGHT,
-    }
+        "steps": STEPS, "batch_size": BATCH, "learning_rate": LEARNING_RATE, "rank": RANK,
+        "replayed": REPLAYED, "replay_weight": REPLAY_WEIGHT
+    }  # fmt: skip
 
 
 def tuned(base: Any) -> Any:

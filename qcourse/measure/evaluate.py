@@ -21,19 +21,10 @@ YARDSTICK = 1  # raised when a measure changes its meaning, so that no older row
 
 
 def evaluate(
-    model: Any,
-    reference: Any,
-    tokens: EvaluationSet | Tensor,
-    *,
-    recipe: Any = "bf16",
-    lane: str = "",
-    artefact: Path | str | None = None,
-    tokenizer: Any = None,
-    config: EvaluationConfig | None = None,
-    scoreboard: Path | str | None = None,
-    model_hash: str = "",
-    progress: bool = True,
-) -> Row:
+    model: Any, reference: Any, tokens: EvaluationSet | Tensor, *, recipe: Any = "bf16", lane: str = "",
+    artefact: Path | str | None = None, tokenizer: Any = None, config: EvaluationConfig | None = None,
+    scoreboard: Path | str | None = None, model_hash: str = "", progress: bool = True
+) -> Row:  # fmt: skip
     """Measure a model (or logit source, or quantized model) against its reference; return the row.
 
     recipe: a Recipe or a name; lane: default the recipe's method; artefact: the folder or GGUF file
@@ -66,27 +57,19 @@ def once(key: dict, known: bool, measured: Callable[[], dict]) -> dict:
 
 
 def identity(
-    source: LogitSource,
-    base: LogitSource | None,
-    evaluation: EvaluationSet,
-    recipe: Any,
-    lane: str,
-    model_hash: str,
-) -> Row:
+    source: LogitSource, base: LogitSource | None, evaluation: EvaluationSet, recipe: Any, lane: str,
+    model_hash: str
+) -> Row:  # fmt: skip
     """Return the row's names and hashes, nothing measured."""
     origin = base if base is not None else source
     return Row(
         recipe=getattr(recipe, "name", str(recipe)),
         lane=lane or str(getattr(recipe, "transform", None) or getattr(recipe, "method", recipe)),
-        engine=source.engine,
-        model_hash=model_hash or origin.model_hash or origin.hash or "",
-        recipe_hash=getattr(recipe, "hash", str(recipe)),
-        evaluation_hash=evaluation.hash,
-        dtype=source.dtype,
-        threads=source.threads or torch.get_num_threads(),
-        versions=versions() | source.versions,
-        machine=machine(),
-    )
+        engine=source.engine, model_hash=model_hash or origin.model_hash or origin.hash or "",
+        recipe_hash=getattr(recipe, "hash", str(recipe)), evaluation_hash=evaluation.hash, dtype=source.dtype,
+        threads=source.threads or torch.get_num_threads(), versions=versions() | source.versions,
+        machine=machine()
+    )  # fmt: skip
 
 
 def stored_size(model: Any, artefact: Path | str | None) -> Size | None:

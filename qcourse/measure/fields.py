@@ -25,13 +25,9 @@ class EvaluationConfig:
 
 
 def measure_row(
-    source: LogitSource,
-    base: Any,
-    evaluation: EvaluationSet,
-    config: EvaluationConfig,
-    progress: bool,
-    tokenizer: Any = None,
-) -> dict:
+    source: LogitSource, base: Any, evaluation: EvaluationSet, config: EvaluationConfig, progress: bool,
+    tokenizer: Any = None
+) -> dict:  # fmt: skip
     """Return the measured fields of a row; tokenizer: for sources that bring none."""
     with PeakMemory(*source.process_ids) as peak:
         comparison = compare(source, evaluation, base, progress)

@@ -9,12 +9,9 @@ from qcourse.measure.sources import LogitSource, as_source
 
 
 def latency(
-    model: Any,
-    batches: Sequence[int] = (1, 4),
-    prompt_tokens: int = 256,
-    new_tokens: int = 32,
-    repeats: int = 3,
-) -> list[Latency]:
+    model: Any, batches: Sequence[int] = (1, 4), prompt_tokens: int = 256, new_tokens: int = 32,
+    repeats: int = 3
+) -> list[Latency]:  # fmt: skip
     """Time greedy decoding with a KV cache at each batch size, after one run to warm up.
 
     Raises QCourseError for fewer than two new tokens, since the first one is the prefill's.

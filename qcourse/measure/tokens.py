@@ -57,13 +57,9 @@ class EvaluationSet:
 
 
 def evaluation_tokens(
-    tokenizer: Any,
-    n_windows: int | None = 16,
-    context: int = 512,
-    stride: int | None = None,
-    text: Path | str | None = None,
-    split: str = "eval",
-) -> EvaluationSet:
+    tokenizer: Any, n_windows: int | None = 16, context: int = 512, stride: int | None = None,
+    text: Path | str | None = None, split: str = "eval"
+) -> EvaluationSet:  # fmt: skip
     """Tokenize the evaluation prose (or a text file) and cut it into windows.
 
     n_windows None takes all. Without overlap (stride None) the windows are spread evenly over the

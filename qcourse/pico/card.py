@@ -20,12 +20,9 @@ PERPLEXITY_BAR = 0.75  # of Kneser-Ney's
 
 
 def metrics(
-    folder: Path | str,
-    n: int | None = None,
-    progress: Callable[[int], None] | None = None,
-    questions: Path | None = None,
-    training: list[str] | None = None,
-) -> dict:
+    folder: Path | str, n: int | None = None, progress: Callable[[int], None] | None = None,
+    questions: Path | None = None, training: list[str] | None = None
+) -> dict:  # fmt: skip
     """Return every figure of the model in `folder`: what metrics.json holds.
 
     n: questions a skill (all 200 if None). questions: the folder of frozen items and

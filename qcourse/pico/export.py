@@ -15,23 +15,12 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 def config(shape: object) -> dict:
     """Return config.json of transformers for a shape."""
     return asdict(shape) | {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_act": "silu",
-        "dtype": "bfloat16",
-        "torch_dtype": "bfloat16",
-        "tie_word_embeddings": True,
-        "attention_bias": False,
-        "mlp_bias": False,
-        "attention_dropout": 0.0,
-        "bos_token_id": 0,
-        "eos_token_id": 2,
-        "pad_token_id": 0,
-        "rope_scaling": None,
-        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
-        "initializer_range": 0.02,
-        "use_cache": True,
-    }
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+        "dtype": "bfloat16", "torch_dtype": "bfloat16", "tie_word_embeddings": True, "attention_bias": False,
+        "mlp_bias": False, "attention_dropout": 0.0, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 0,
+        "rope_scaling": None, "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
+        "initializer_range": 0.02, "use_cache": True
+    }  # fmt: skip
 
 
 def export(model: nn.Module, tokenizer: Path, folder: Path) -> None:

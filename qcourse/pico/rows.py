@@ -42,12 +42,9 @@ def chat(prompt: str, answer: str, source: Source, weight: float = 1.0) -> Row:
 
 
 def packed(
-    chooser: random.Random,
-    length: int,
-    source: Source,
-    make: Callable[[random.Random], Item],
-    weight: float = 1.0,
-) -> Row:
+    chooser: random.Random, length: int, source: Source, make: Callable[[random.Random], Item],
+    weight: float = 1.0
+) -> Row:  # fmt: skip
     """Return as many questions as fill the row; the last is cut."""
     ids: list[int] = []
     weights: list[float] = []

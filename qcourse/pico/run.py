@@ -30,12 +30,9 @@ class Run:
         """Write everything that going on needs to folder/state.pt."""
         folder.mkdir(parents=True, exist_ok=True)
         state = {
-            "model": self.model.state_dict(),
-            "optimizers": [o.state_dict() for o in self.optimizers],
-            "reads": self.reads,
-            "stage": self.stage,
-            "step": self.step,
-        }
+            "model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers],
+            "reads": self.reads, "stage": self.stage, "step": self.step
+        }  # fmt: skip
         with atomic_path(folder / "state.pt") as temporary:
             torch.save(state, temporary)
 

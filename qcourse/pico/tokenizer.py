@@ -62,14 +62,9 @@ def train_tokenizer(documents: list[str]):
     )
     tokenizer.train_from_iterator(shown(documents), trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=PAD,
-        eos_token=END,
-        pad_token=PAD,
-        chat_template=CHAT_TEMPLATE,
-        model_max_length=2048,
-        clean_up_tokenization_spaces=False,
-    )
+        tokenizer_object=tokenizer, bos_token=PAD, eos_token=END, pad_token=PAD, chat_template=CHAT_TEMPLATE,
+        model_max_length=2048, clean_up_tokenization_spaces=False
+    )  # fmt: skip
 
 
 def save_tokenizer(folder: Path, documents: list[str]) -> None:

@@ -37,15 +37,9 @@ CURVE_TOKENS = 16_384  # held-out tokens of each point of the curve
 
 
 def train(
-    run: Run,
-    plan: tuple[Stage, ...],
-    source: Source,
-    folder: Path,
-    seed: int = 1,
-    compiled: bool = False,
-    stop_after: int | None = None,
-    held_out: list[int] | None = None,
-) -> Run:
+    run: Run, plan: tuple[Stage, ...], source: Source, folder: Path, seed: int = 1, compiled: bool = False,
+    stop_after: int | None = None, held_out: list[int] | None = None
+) -> Run:  # fmt: skip
     """Go through the stages from where the run is, logging to folder/log.jsonl; save at least every stage.
 
     It saves and returns after `stop_after` steps. held_out: ids whose perplexity joins the log.

@@ -23,30 +23,15 @@ BINARY = {
     ast.Mod: operator.mod, ast.Pow: operator.pow, ast.Div: operator.truediv,
 }  # fmt: skip
 COMPARE = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.In: lambda a, b: a in b,
-    ast.NotIn: lambda a, b: a not in b,
-}
+    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le,
+    ast.Gt: operator.gt, ast.GtE: operator.ge, ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b
+}  # fmt: skip
 UNARY = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: operator.not_}
 FUNCTIONS = {
-    "sum": sum,
-    "max": max,
-    "min": min,
-    "len": len,
-    "sorted": sorted,
-    "list": list,
-    "abs": abs,
-    "range": range,
-    "reversed": lambda x: list(reversed(x)),
-    "set": lambda x: sorted(set(x)),
-    "all": all,
-    "any": any,
-}
+    "sum": sum, "max": max, "min": min, "len": len, "sorted": sorted, "list": list, "abs": abs,
+    "range": range, "reversed": lambda x: list(reversed(x)), "set": lambda x: sorted(set(x)), "all": all,
+    "any": any
+}  # fmt: skip
 
 
 def evaluate(text: str, names: dict[str, object]) -> object:

@@ -61,14 +61,9 @@ def greedy(model: Any, tokenizer: Any, prompts: list[list[int]], limit: int) -> 
     ids, mask = ids.to(model.device), mask.to(model.device)
     with torch.inference_mode():
         made = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=limit,
-            do_sample=False,
-            num_beams=1,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.eos_token_id,
-        )
+            input_ids=ids, attention_mask=mask, max_new_tokens=limit, do_sample=False, num_beams=1,
+            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id
+        )  # fmt: skip
     return [tokenizer.decode(row, skip_special_tokens=True) for row in made[:, ids.shape[1] :]]
 
 

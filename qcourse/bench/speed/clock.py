@@ -48,8 +48,5 @@ def row(what: str, figure: float, bar: float, at_least: bool, **details: Any) ->
     met = figure >= bar if at_least else figure <= bar
     sign = "at least" if at_least else "at most"
     return {
-        "what": what,
-        "figure": figure,
-        "bar": f"{sign} {bar:.3g}",
-        "met": "yes" if met else "no",
-    } | details
+        "what": what, "figure": figure, "bar": f"{sign} {bar:.3g}", "met": "yes" if met else "no"
+    } | details  # fmt: skip

@@ -36,17 +36,9 @@ def rows(subject: Subject, method: str, full: bool = False, all_peers: bool = Fa
 def against(name: str, peer: str, mine: Timing, kl: float, theirs: Timing, their_kl: float) -> dict:
     """Return the row of ours against one peer; void when our KL is more than 1.05 times theirs."""
     found = row(
-        f"{name}: times faster than {peer}",
-        theirs.median / mine.median,
-        FASTER,
-        True,
-        ours=mine.median,
-        spread=mine.spread,
-        peer=theirs.median,
-        peer_spread=theirs.spread,
-        KL=kl,
-        peer_KL=their_kl,
-    )
+        f"{name}: times faster than {peer}", theirs.median / mine.median, FASTER, True, ours=mine.median,
+        spread=mine.spread, peer=theirs.median, peer_spread=theirs.spread, KL=kl, peer_KL=their_kl
+    )  # fmt: skip
     if kl > QUALITY * their_kl:
         found["met"] = "void: KL"
     return found  # fmt: skip

@@ -41,14 +41,9 @@ def bench(
 
 
 def parts(
-    chosen: tuple[str, ...],
-    model: str,
-    sequences: int,
-    small: bool,
-    full: bool,
-    all_peers: bool,
-    compiled: bool,
-) -> Iterator[dict]:
+    chosen: tuple[str, ...], model: str, sequences: int, small: bool, full: bool, all_peers: bool,
+    compiled: bool
+) -> Iterator[dict]:  # fmt: skip
     """Yield the rows of the chosen parts."""
     from qcourse.bench.speed import arrays, evaluation, quantizing, streaming, subjects
 
