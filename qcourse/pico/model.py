@@ -2,8 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from torch import Tensor
-from transformers import LlamaConfig, LlamaModel
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -22,17 +21,23 @@ class Shape:
     rms_norm_eps: float = 1e-5
 
 
-class Pico(LlamaModel):
+class Pico(nn.Module):
     """Embedding, layers and final norm; the embedding is also the output matrix."""
 
     def __init__(self, shape: Shape) -> None:
+        from transformers import LlamaConfig, LlamaModel
+
+        super().__init__()
         rope = {"rope_type": "default", "rope_theta": shape.rope_theta}
-        super().__init__(LlamaConfig(**asdict(shape), rope_parameters=rope, attn_implementation="sdpa"))
+        decoder = LlamaModel(LlamaConfig(**asdict(shape), rope_parameters=rope, attn_implementation="sdpa"))
+        for name, part in decoder.named_children():
+            self.add_module(name, part)
         self.shape = shape
+        self.decoder = [decoder]  # a list, so that its parts are registered once, as files name them
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return final hidden states [batch, length, hidden] for ids [batch, length]."""
-        return super().forward(input_ids=ids, use_cache=False).last_hidden_state
+        return self.decoder[0](input_ids=ids, use_cache=False).last_hidden_state
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the scores of the next token, [..., vocabulary], for final hidden states."""
