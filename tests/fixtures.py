@@ -51,9 +51,12 @@ def small_model() -> Callable:
     """Return a function (folder, dtype=torch.float32) -> a freshly loaded model on the CPU, in eval mode."""
     from transformers import AutoModelForCausalLM
 
+    from qcourse.models.attention import settle_attention
     from qcourse.models.products import widen
 
     def load(folder: Path, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
-        return widen(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval())
+        model = widen(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval())
+        settle_attention(model.config)
+        return model
 
     return load

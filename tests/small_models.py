@@ -22,6 +22,10 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "llama_gqa": ("llama", dict(tie_word_embeddings=False)),
     "qwen2": ("qwen2", dict(tie_word_embeddings=True)),
     "qwen3": ("qwen3", dict(tie_word_embeddings=True, head_dim=64)),
+    "phi3": ("phi3", dict(tie_word_embeddings=False)),
+    "gemma2": ("gemma2", dict(head_dim=32, query_pre_attn_scalar=32, sliding_window=24)),
+    "gemma3": ("gemma3_text", dict(head_dim=32, query_pre_attn_scalar=32, sliding_window=24,
+                                   layer_types=["sliding_attention", "full_attention"])),
     "odd_width": (
         "llama",
         dict(hidden_size=172, head_dim=32, intermediate_size=300, tie_word_embeddings=True),

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qcourse.calibrate.stages import STAGES, check_reached, stage_inputs
+from qcourse.calibrate.stages import check_reached, stage_inputs
 from qcourse.calibrate.statistics import InputStatistics, InputSums
+from qcourse.common.layouts import layout
 
 
 @dataclass
@@ -38,16 +39,22 @@ class CalibrationStep(LayerStep):
     `stages`, run to its end, computes them while the caller changes the linears. `collect` only looks, any
     number of times. `go_on_with` sets them. Where neither of `stages` and `go_on_with` was called, the walk
     runs the layer as the caller has left it.
-    hidden: what enters the layer, batch by batch; arguments: what the layer takes beside each.
+    hidden: what enters the layer, batch by batch; ahead: what this layer and each after
+    it take beside each batch (they differ where some layers attend to a window).
     target: what enters it in the unquantized model, or [] where nobody asks for it; last: no layer follows.
     """
 
     hidden: list[Tensor]
-    arguments: list[dict[str, Any]]
+    ahead: list[list[dict[str, Any]]]
     target: list[Tensor] = field(default_factory=list)
     last: bool = False
     outputs: tuple[list[Tensor], list[Tensor]] | None = None
     started: bool = False
+
+    @property
+    def arguments(self) -> list[dict[str, Any]]:
+        """What the layer takes beside each batch."""
+        return self.ahead[0]
 
     def stages(self, gram: bool = True, magnitudes: bool = True) -> Iterator[InputStatistics]:
         """Run the layer once: yield the statistics of each input that linears share.
@@ -85,7 +92,7 @@ class CalibrationStep(LayerStep):
             )
 
     def _runs(self, hidden: list[Tensor], target: list[Tensor]) -> list[Iterator]:
-        check_reached(self.linears())
+        check_reached(self.linears(), layout(self.layer.self_attn.config).stages)
         runs = [stage_inputs(self.layer, hidden, self.arguments)]
         if target:
             runs.append(stage_inputs(copy.deepcopy(self.layer), target, self.arguments))
@@ -93,7 +100,7 @@ class CalibrationStep(LayerStep):
 
     def _statistics(self, runs: list[Iterator], gram: bool, magnitudes: bool) -> Iterator[InputStatistics]:
         linears = self.linears()
-        for names in STAGES:
+        for names in layout(self.layer.self_attn.config).stages:
             module = linears[names[0]]
             kept = gram, magnitudes, len(runs) > 1
             sums = InputSums(list(names), module.in_features, *kept, device=module.weight.device)

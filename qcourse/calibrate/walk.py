@@ -7,6 +7,7 @@ sees what a set of linears reads, changes those linears as it likes, and the wal
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,10 +17,6 @@ from qcourse.calibrate.step import CalibrationStep
 from qcourse.models import decoder_layers
 
 TOKENS_AT_ONCE = 2048
-
-
-class _ReachedLayers(Exception):
-    """Ends a forward pass at the first decoder layer."""
 
 
 @torch.no_grad()
@@ -44,31 +41,33 @@ def walk(
         hidden, target = states[: len(hidden)], states[len(hidden) :]
     for index in range(start, len(layers)):
         last = index + 1 == len(layers)
-        step = CalibrationStep(index, layers[index], hidden, arguments, target, last)
+        step = CalibrationStep(index, layers[index], hidden, arguments[index:], target, last)
         yield step
         if not last:
             hidden, target = step.computed()
 
 
-def first_inputs(model: nn.Module, tokens: Tensor) -> tuple[list[Tensor], list[dict[str, Any]]]:
-    """Return, for each batch, the hidden states that enter the first layer and the arguments beside them."""
-    hidden, arguments = [], []
+def first_inputs(model: nn.Module, tokens: Tensor) -> tuple[list[Tensor], list[list[dict[str, Any]]]]:
+    """Return, for each batch, what enters the first layer; for each layer and batch, the arguments beside it.
 
-    def keep(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        hidden.append(args[0] if args else kwargs["hidden_states"])
-        arguments.append({key: value for key, value in kwargs.items() if key != "hidden_states"})
-        raise _ReachedLayers
+    For this one pass through the model every layer hands on what it is given.
+    """
+    layers, hidden = decoder_layers(model), []
+    arguments: list[list[dict[str, Any]]] = [[] for _ in layers]
 
-    handle = decoder_layers(model)[0].register_forward_pre_hook(keep, with_kwargs=True)
-    sequences = max(1, TOKENS_AT_ONCE // tokens.shape[1])
+    def keep(index: int, hidden_states: Tensor, **given: Any) -> Tensor:
+        hidden.extend([hidden_states] if index == 0 else [])
+        arguments[index].append(given)
+        return hidden_states
+
+    for index, layer in enumerate(layers):
+        layer.forward = partial(keep, index)
     try:
-        for batch in tokens.split(sequences):
-            try:
-                model(batch.to(model.device), use_cache=False)
-            except _ReachedLayers:
-                continue
+        for batch in tokens.split(max(1, TOKENS_AT_ONCE // tokens.shape[1])):
+            model.model(batch.to(model.device), use_cache=False)
     finally:
-        handle.remove()
+        for layer in layers:
+            del layer.forward
     return hidden, arguments
 
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from qcourse.common import QCourseError
 from qcourse.common.latency import Latency
+from qcourse.common.layouts import LAYOUTS
 from qcourse.measure.timing import time_model
-from qcourse.models import SUPPORTED
-from qcourse.models.attention import blockwise_attention
+from qcourse.models import logits_of
+from qcourse.models.attention import blockwise_attention, settle_attention
 from qcourse.models.products import widen
 
 CHUNK_VALUES = 2**22  # logits handled at once: 16 MB in float32, which the C library keeps for reuse
@@ -85,6 +86,7 @@ class HFSource:
 
     def __init__(self, model: Any, tokenizer: Any = None, model_hash: str = "") -> None:
         self.model: Any = widen(model.eval())
+        settle_attention(model.config)
         self.tokenizer = tokenizer
         self._model_hash = model_hash
         self.versions: dict[str, str] = {}
@@ -105,11 +107,11 @@ class HFSource:
             yield from split_logits(self.logits(tokens), rows)
             return
         for part in hidden[:, :-1].flatten(0, 1).split(rows):
-            yield self.model.lm_head(part).float()
+            yield logits_of(self.model, part)
 
     def hidden(self, tokens: Tensor) -> Tensor | None:
         """Return the decoder's output [B, T, hidden], or None if logits are not just lm_head of it."""
-        plain = getattr(self.model.config, "model_type", "") in SUPPORTED
+        plain = getattr(self.model.config, "model_type", "") in LAYOUTS
         decoder: Any = getattr(self.model, "model", None)
         if getattr(self.model, "hf_quantizer", None) is not None:
             return None  # some libraries unpack the weights in the whole model's first forward only

@@ -4,12 +4,11 @@ from qcourse.models.checkpoint import check_checkpoint
 from qcourse.models.load import LoadedModel, choose_device, load, load_tokenizer, loaded
 from qcourse.models.mapped import filled, mapped_model
 from qcourse.models.modules import (
-    SUPPORTED,
-    check_architecture,
     check_finite,
     decoder_layers,
     fused_groups,
     linears,
+    logits_of,
     widths,
 )
 from qcourse.models.resolve import public_name, resolve
@@ -17,10 +16,8 @@ from qcourse.models.shape import ModelShape, known_models, shape
 from qcourse.models.skeleton import skeleton
 
 __all__ = [
-    "SUPPORTED",
     "LoadedModel",
     "ModelShape",
-    "check_architecture",
     "check_checkpoint",
     "check_finite",
     "choose_device",
@@ -32,6 +29,7 @@ __all__ = [
     "load",
     "load_tokenizer",
     "loaded",
+    "logits_of",
     "mapped_model",
     "public_name",
     "resolve",

@@ -17,6 +17,12 @@ NAME = "qcourse-blocks"
 BLOCK = 64  # queries; one block's scores then stay in the cache near the core
 
 
+def settle_attention(config: Any) -> None:
+    """Let a model that caps its attention scores compute them in full: torch's kernel leaves the cap out."""
+    if getattr(config, "attn_logit_softcapping", None) is not None:
+        config._attn_implementation = "eager"
+
+
 @contextmanager
 def blockwise_attention(config: Any) -> Iterator[None]:
     """Let the modules that share `config` attend in blocks; for models on torch's own attention ("sdpa").

@@ -47,6 +47,7 @@ def load(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from qcourse.models.attention import settle_attention
     from qcourse.models.products import widen
 
     folder, device = resolve(name, revision), choose_device(device)
@@ -65,6 +66,7 @@ def load(
     if quantization is None:
         check_all_read(folder, found["unexpected_keys"])
         config.tie_word_embeddings = model.config.tie_word_embeddings = is_tied(model)
+    settle_attention(model.config)
     model.qcourse_folder = str(folder)
     settle_4bit_layers(widen(model.to(device)))
     asked = str(name or os.environ.get("QCOURSE_MODEL") or "pico")

@@ -56,6 +56,9 @@ def filled(folder: Path, tensors: dict[str, torch.Tensor]) -> Any:
         model.tie_weights()
     model.qcourse_folder = str(folder)
     model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its tables are computed, not stored
+    if hasattr(model.model.embed_tokens, "embed_scale"):
+        model.model.embed_tokens.embed_scale = model.model.embed_tokens.embed_scale.new_tensor(
+            model.model.embed_tokens.scalar_embed_scale, device="cpu")  # fmt: skip
     return widen(model.eval())
 
 

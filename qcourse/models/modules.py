@@ -6,25 +6,24 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from qcourse.common import QCourseError
+from qcourse.common.layouts import layout
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
-SUPPORTED = ("llama", "mistral", "qwen2", "qwen3")
-
-
-def check_architecture(config: object) -> None:
-    """Raise QCourseError unless the model is of a family that this package rewrites correctly."""
-    model_type = getattr(config, "model_type", None)
-    if model_type not in SUPPORTED:
-        raise QCourseError(f"architecture {model_type!r} is not supported; these are: {', '.join(SUPPORTED)}")
 
 
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
     """Return the stack of decoder layers; raises QCourseError for an unsupported architecture."""
-    check_architecture(model.config)
+    layout(model.config)
     return model.model.layers
+
+
+def logits_of(model: nn.Module, hidden: Tensor) -> Tensor:
+    """Return float32 logits [..., V] of the decoder's output [..., hidden], capped where the model caps."""
+    logits, cap = model.lm_head(hidden), getattr(model.config, "final_logit_softcapping", None)
+    return (logits if cap is None else (logits / cap).tanh() * cap).float()
 
 
 def linears(model: nn.Module) -> dict[str, nn.Linear]:

@@ -18,9 +18,13 @@ def skeleton(folder: Path) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from qcourse.models.attention import settle_attention
+
     read_config(folder)
     with one_sentence(folder), torch.device("meta"):
-        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)).eval()
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)).eval()
+    settle_attention(model.config)
+    return model
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qcourse.common import QCourseError, content_hash, read_config, replace_folder
+from qcourse.common.layouts import layout
 from qcourse.pipeline import kv_scales
 from qcourse.pipeline.calibration import Calibration
 from qcourse.recipe import Recipe, fit, named
@@ -83,7 +84,7 @@ def checked(folder: Path, recipe: Recipe, form: str, allow_fallback: bool = Fals
 
     check_unquantized(read_config(folder).get("quantization_config"))
     model = models.skeleton(folder)
-    models.check_architecture(model.config)
+    layout(model.config)
     if form == "gguf":
         return recipe if allow_fallback else fit(recipe, models.widths(model))
     fitted = fit(recipe, models.widths(model))

@@ -8,14 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from qcourse.common import QCourseError
-from qcourse.models import check_architecture, check_finite, widths
+from qcourse.common.layouts import layout
+from qcourse.models import check_finite, widths
+from qcourse.models.attention import settle_attention
 from qcourse.numerics.codebook import BLOCK_SIZES
 from qcourse.recipe import Recipe, fit
 
 
 def check_model(model: nn.Module) -> None:
     """Raise QCourseError for an unsupported, already quantized or damaged model."""
-    check_architecture(model.config)
+    layout(model.config)
+    settle_attention(model.config)
     ours = getattr(model, "qcourse_recipe", None)
     check_unquantized(ours or getattr(model.config, "quantization_config", None))
     check_finite(model)
@@ -36,6 +39,11 @@ def check_recipe(model: nn.Module, recipe: Recipe) -> None:
     if recipe.method == "gguf":
         raise QCourseError(
             f"{recipe.name} is written by llama.cpp's quantizer; use export.gguf.quantize or --format gguf"
+        )
+    if recipe.transform == "rotation" and any(layout(model.config).norms[1::2]):
+        raise QCourseError(
+            f"{recipe.name} does not pass the norms after attention and MLP of {model.config.model_type}; "
+            "take another transform, or none"
         )
     fit(recipe, widths(model))
     if recipe.method == "nf4" and recipe.group_size not in BLOCK_SIZES:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from qcourse.calibrate import CalibrationStep, walk
 from qcourse.common import QCourseError
-from qcourse.models import decoder_layers, fused_groups
+from qcourse.models import decoder_layers, fused_groups, logits_of
 from qcourse.quantize.allocate import allocate
 from qcourse.quantize.checks import check_model, check_recipe, check_tokens
 from qcourse.quantize.layer import quantize_layer
@@ -111,12 +111,11 @@ def divergence_with(model: nn.Module, step: CalibrationStep, layers: dict, refer
 
 def log_probabilities(model: nn.Module, step: CalibrationStep, batch: int) -> Tensor:
     """Return float32 [tokens, V] of one batch, from the layer of `step` on."""
-    hidden, arguments = step.hidden[batch], step.arguments[batch]
-    for layer in decoder_layers(model)[step.index :]:
-        result = layer(hidden, **arguments)
+    hidden = step.hidden[batch]
+    for layer, arguments in zip(decoder_layers(model)[step.index :], step.ahead, strict=True):
+        result = layer(hidden, **arguments[batch])
         hidden = result[0] if isinstance(result, tuple) else result
-    logits = model.lm_head(model.model.norm(hidden)).flatten(0, 1)
-    return torch.log_softmax(logits.float(), -1)
+    return torch.log_softmax(logits_of(model, model.model.norm(hidden)).flatten(0, 1), -1)
 
 
 def mixed_recipe(recipe: Recipe, measured: list[Sensitivity], bits_per_weight: float) -> Recipe:

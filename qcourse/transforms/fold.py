@@ -6,29 +6,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qcourse.common.layouts import layout
+
 
 @dataclass
 class Link:
     """An activation with the module that produces it and the linears that read it.
 
-    repeat: how many query heads share a value channel (grouped KV heads); 1 elsewhere.
+    rows: how many of a linear producer's last rows make it (values in a fused q, k, v; up in gate, up); 0
+    for a norm. repeat: how many query heads share a value channel (grouped KV heads); 1 elsewhere.
     """
 
     producer: str
     consumers: tuple[str, ...]
+    rows: int = 0
     head_dim: int = 0
     repeat: int = 1
 
 
 def links(layer: Any) -> list[Link]:
-    """Return the foldable activations of a Llama- or Qwen-like decoder layer."""
-    attention = layer.self_attn
-    repeat = attention.o_proj.in_features // attention.v_proj.out_features
+    """Return the foldable activations of a decoder layer whose architecture is in the table of layouts."""
+    attention, found = layer.self_attn, layout(layer.self_attn.config)
+    values = attention.config.num_key_value_heads * attention.head_dim
+    repeat = attention.o_proj.in_features // values
     return [
-        Link("input_layernorm", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
-        Link("self_attn.v_proj", ("self_attn.o_proj",), attention.head_dim, repeat),
-        Link("post_attention_layernorm", ("mlp.gate_proj", "mlp.up_proj")),
-        Link("mlp.up_proj", ("mlp.down_proj",)),
+        Link(found.norms[0], found.attention),
+        Link(found.attention[-1], ("self_attn.o_proj",), values, attention.head_dim, repeat),
+        Link(found.norms[2], found.mlp),
+        Link(found.mlp[-1], ("mlp.down_proj",), layer.mlp.down_proj.in_features),
     ]
 
 
@@ -41,33 +46,44 @@ def fold(layer: Any, link: Link, scale: Tensor) -> Tensor:
     """
     producer = layer.get_submodule(link.producer)
     if isinstance(producer, nn.Linear):
-        rows = shared_scale(scale, link)
-        producer.weight.data = (producer.weight.data.float() / rows[:, None]).to(producer.weight.dtype)
-        if producer.bias is not None:
-            producer.bias.data = (producer.bias.data.float() / rows).to(producer.bias.dtype)
+        divide_rows(producer, shared_scale(scale, link))
     else:
-        scale = held(layer, link, scale)
-        producer.weight.data = (producer.weight.data.float() / scale).to(producer.weight.dtype)
+        scale, offset = held(layer, link, scale), layout(layer.self_attn.config).norm_offset
+        divided = (producer.weight.data.float() + offset) / scale - offset
+        producer.weight.data = divided.to(producer.weight.dtype)
     for name in link.consumers:
         weight = layer.get_submodule(name).weight
         weight.data = (weight.data.float() * scale).to(weight.dtype)
     return scale
 
 
+def divide_rows(producer: nn.Linear, scale: Tensor) -> None:
+    """Divide a linear's last rows by one scale each, in place; its weight becomes a tensor of its own."""
+    for parameter in (producer.weight, producer.bias):
+        if parameter is not None:
+            divided = parameter.data.clone()
+            last = divided[-len(scale) :]
+            last.copy_(last.float() / (scale[:, None] if last.dim() == 2 else scale))
+            parameter.data = divided
+
+
 def held(layer: Any, link: Link, scale: Tensor) -> Tensor:
     """Return the scale that `fold` uses where it is asked for `scale`: one that the producer holds."""
     producer = layer.get_submodule(link.producer)
-    return scale if isinstance(producer, nn.Linear) else exact_scale(producer.weight.data, scale)
+    if isinstance(producer, nn.Linear):
+        return scale
+    return exact_scale(producer.weight.data, scale, layout(layer.self_attn.config).norm_offset)
 
 
-def exact_scale(norm: Tensor, scale: Tensor) -> Tensor:
+def exact_scale(norm: Tensor, scale: Tensor, offset: float = 0.0) -> Tensor:
     """Return the scale nearest to `scale` by which the norm's weight divides without rounding error.
 
-    A weight of 0 divides by any.
+    offset: what is added to the weight before it multiplies. A sum of 0 divides by any.
     """
-    moved = (norm.float() / scale).to(norm.dtype).float()
-    lost = torch.where(norm == 0, scale, torch.ones_like(scale))
-    return torch.where(moved == 0, lost, norm.float() / moved)
+    whole = norm.float() + offset
+    moved = (whole / scale - offset).to(norm.dtype).float() + offset
+    lost = torch.where(whole == 0, scale, torch.ones_like(scale))
+    return torch.where(moved == 0, lost, whole / moved)
 
 
 def shared_scale(scale: Tensor, link: Link) -> Tensor:

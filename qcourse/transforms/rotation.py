@@ -6,10 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qcourse.transforms.fold import links
+
 
 @torch.no_grad()
 def rotate(model: Any, seed: int = 0) -> None:
-    """Rotate residual stream and value heads of a Llama- or Qwen-like model in place, its function unchanged.
+    """Rotate residual stream and value heads of a model in place, its function unchanged.
 
     Norm weights are first folded into the linears after them, because only a norm without weights commutes
     with a rotation. Tied embeddings are untied: input and output table then differ by the last norm.
@@ -28,29 +30,30 @@ def rotate(model: Any, seed: int = 0) -> None:
 def rotate_layer(layer: Any, turn: Tensor) -> None:
     """Rotate what a decoder layer reads and writes, and each value head against o_proj."""
     attention, mlp = layer.self_attn, layer.mlp
-    attention_inputs, mlp_inputs = (
-        [attention.q_proj, attention.k_proj, attention.v_proj],
-        [mlp.gate_proj, mlp.up_proj],
-    )
-    absorb_norm(layer.input_layernorm, attention_inputs)
-    absorb_norm(layer.post_attention_layernorm, mlp_inputs)
-    for module in attention_inputs + mlp_inputs:
-        set_weight(module, module.weight.double() @ turn)
+    for link in links(layer)[::2]:
+        readers = [layer.get_submodule(name) for name in link.consumers]
+        absorb_norm(layer.get_submodule(link.producer), readers)
+        for module in readers:
+            set_weight(module, module.weight.double() @ turn)
     for module in (attention.o_proj, mlp.down_proj):
         set_weight(module, turn.T @ module.weight.double())
         if module.bias is not None:
             module.bias.data.copy_(module.bias.double() @ turn)
-    head = rotation_matrix(attention.head_dim, seed=1).to(turn.device)
-    rotate_heads(attention.v_proj, attention.o_proj, head)
+    head, values = rotation_matrix(attention.head_dim, seed=1).to(turn.device), links(layer)[1]
+    rotate_heads(layer.get_submodule(values.producer), attention.o_proj, head, values.rows)
 
 
-def rotate_heads(values: nn.Linear, output: nn.Linear, head: Tensor) -> None:
-    """Rotate the rows of each value head, and the columns of o_proj that read it, by head [size, size]."""
+def rotate_heads(producer: nn.Linear, output: nn.Linear, head: Tensor, rows: int) -> None:
+    """Rotate the `rows` of a linear that make values, its last, and the columns of o_proj that read them.
+
+    head: [size, size], the same turn for every head.
+    """
     size = len(head)
-    rows = values.weight.double().unflatten(0, (-1, size))
-    set_weight(values, torch.einsum("hdi,de->hei", rows, head).flatten(0, 1))
-    if values.bias is not None:
-        values.bias.data.copy_((values.bias.double().unflatten(0, (-1, size)) @ head).flatten())
+    values = producer.weight.data[-rows:]
+    values.copy_(torch.einsum("hdi,de->hei", values.double().unflatten(0, (-1, size)), head).flatten(0, 1))
+    if producer.bias is not None:
+        bias = producer.bias.data[-rows:]
+        bias.copy_((bias.double().unflatten(0, (-1, size)) @ head).flatten())
     columns = output.weight.double().unflatten(1, (-1, size))
     set_weight(output, (columns @ head).flatten(1))
 

@@ -10,6 +10,7 @@ import torch
 
 from qcourse import export, models
 from qcourse.common import QCourseError
+from qcourse.common.layouts import layout
 from qcourse.common.tensor_header import read_header
 from qcourse.models.load import release
 from qcourse.quantize import quantize
@@ -105,7 +106,7 @@ def test_nan_weight_is_named(small_model, llama_tied):
 
 def test_unsupported_architecture_is_named():
     with pytest.raises(QCourseError, match="'gpt2' is not supported; these are: llama"):
-        models.check_architecture(type("Config", (), {"model_type": "gpt2"})())
+        layout(type("Config", (), {"model_type": "gpt2"})())
 
 
 def test_missing_shard_is_named(tmp_path, llama_tied):

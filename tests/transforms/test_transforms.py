@@ -11,7 +11,7 @@ from qcourse.transforms.clip import clip
 from qcourse.transforms.fold import exact_scale, pool_query_heads, shared_scale
 from qcourse.transforms.rotation import rotation_matrix
 
-MODELS = ["llama_tied", "llama_gqa", "qwen2", "qwen3", "odd_width"]
+MODELS = ["llama_tied", "llama_gqa", "qwen2", "qwen3", "odd_width", "phi3", "gemma2", "gemma3"]
 
 
 @torch.no_grad()
@@ -32,8 +32,10 @@ def apply(kind: str, model: torch.nn.Module, tokens: torch.Tensor) -> None:
                 smoothquant.transform(step.layer, statistics)
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("kind", ["awq", "smoothquant", "rotation", "outliers"])
+@pytest.mark.parametrize(("kind", "name"), [
+    (kind, name) for kind in ("awq", "smoothquant", "rotation", "outliers") for name in MODELS
+    if (kind, name[:5]) != ("rotation", "gemma")  # refused: see tests/quantize/test_architectures.py
+])  # fmt: skip
 def test_logits_are_equal_before_and_after(small_folders, small_model, small_tokens, name, kind):
     model = small_model(small_folders[name])
     weights = {key: value.clone() for key, value in model.state_dict().items()}
@@ -43,7 +45,7 @@ def test_logits_are_equal_before_and_after(small_folders, small_model, small_tok
         after = model(small_tokens).logits
     assert (after - before).abs().max() < 1e-4 * before.abs().max().clamp(min=1)
     changed = [key for key, value in model.state_dict().items() if not torch.equal(value, weights[key])]
-    assert any("q_proj" in key for key in changed) and len(changed) >= 12
+    assert any("q_proj" in key or "qkv_proj" in key for key in changed) and len(changed) >= (8 if name == "phi3" else 12)
 
 
 def test_outliers_are_exact_in_bfloat16_and_really_there(small_model, llama_gqa, small_tokens):

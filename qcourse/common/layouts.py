@@ -1,0 +1,52 @@
+"""The decoder layers of the architectures that are rewritten here: one row each, read by all that differs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qcourse.common.errors import QCourseError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a decoder layer of one architecture is made of.
+
+    gguf: the architecture's name in GGUF. attention, mlp: the linears that read the input of attention and
+    of the MLP; where several are fused, values and `up` are the last rows. norms: before attention, after it,
+    before the MLP, after it, "" where there is none. norm_offset: what is added to a norm's weight before it
+    multiplies. window_every: llama.cpp gives each layer a sliding window but every n-th one; 0: none has one.
+    """
+
+    gguf: str
+    attention: tuple[str, ...] = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+    mlp: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj")
+    norms: tuple[str, str, str, str] = ("input_layernorm", "", "post_attention_layernorm", "")
+    norm_offset: float = 0.0
+    window_every: int = 0
+
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        """The linears that share each of a layer's four inputs, in forward order."""
+        return self.attention, ("self_attn.o_proj",), self.mlp, ("mlp.down_proj",)
+
+
+GEMMA = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
+         "post_feedforward_layernorm")  # fmt: skip
+LAYOUTS = {
+    "llama": Layout("llama"),
+    "mistral": Layout("llama"),
+    "qwen2": Layout("qwen2"),
+    "qwen3": Layout("qwen3"),
+    "phi3": Layout("phi3", ("self_attn.qkv_proj",), ("mlp.gate_up_proj",)),
+    "gemma2": Layout("gemma2", norms=GEMMA, norm_offset=1.0, window_every=2),
+    "gemma3_text": Layout("gemma3", norms=GEMMA, norm_offset=1.0, window_every=6),
+}
+"""By transformers' model_type."""
+
+
+def layout(config: object) -> Layout:
+    """Return the row of a model's configuration; QCourseError names an architecture that has none."""
+    model_type = getattr(config, "model_type", None)
+    if model_type not in LAYOUTS:
+        raise QCourseError(f"architecture {model_type!r} is not supported; these are: {', '.join(LAYOUTS)}")
+    return LAYOUTS[model_type]
