@@ -24,8 +24,10 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("qwen3", dict(tie_word_embeddings=True, head_dim=64)),
     "phi3": ("phi3", dict(tie_word_embeddings=False)),
     "gemma2": ("gemma2", dict(head_dim=32, query_pre_attn_scalar=32, sliding_window=24)),
-    "gemma3": ("gemma3_text", dict(head_dim=32, query_pre_attn_scalar=32, sliding_window=24,
-                                   layer_types=["sliding_attention", "full_attention"])),
+    "gemma3": (
+        "gemma3_text",
+        dict(head_dim=32, query_pre_attn_scalar=32, sliding_window=24, num_hidden_layers=6),
+    ),  # the sixth attends to everything
     "odd_width": (
         "llama",
         dict(hidden_size=172, head_dim=32, intermediate_size=300, tie_word_embeddings=True),
@@ -77,7 +79,7 @@ def spread_weights(model: torch.nn.Module, generator: torch.Generator) -> None:
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         if "norm" in name:
-            parameter.copy_(1 + 0.3 * noise)
+            parameter.copy_(parameter + 0.3 * noise)  # of ones, or of zeros where 1 is added
         elif name.endswith("bias"):
             parameter.copy_(0.2 * noise)
         else:

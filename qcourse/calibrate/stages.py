@@ -14,7 +14,6 @@ from qcourse.common.layouts import layout
 from qcourse.models.attention import blockwise_attention
 
 
-
 @torch.no_grad()
 def stage_inputs(
     layer: nn.Module, hidden: list[Tensor], arguments: list[dict[str, Any]]

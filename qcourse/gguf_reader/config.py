@@ -7,10 +7,15 @@ import torch
 from torch import Tensor
 
 from qcourse.common import QCourseError
+from qcourse.common.layouts import LAYOUTS
+from qcourse.gguf_reader.names import row_of
 from qcourse.gguf_reader.read import field, layer_count
 
-FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+FAMILIES = {row.gguf: name for name, row in reversed(LAYOUTS.items())}
 """Architecture of GGUF -> model_type of transformers; llama with a sliding window is mistral."""
+
+SCALED_BY_HIDDEN = {"gemma2": 46, "gemma3": 62}
+"""Layers of the sizes whose scores llama.cpp divides by the root of hidden / heads, not of head_dim."""
 
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 """Llama 3's own rotary scaling: a GGUF holds only the divisors that come of it."""
@@ -21,18 +26,22 @@ def config(reader: Any) -> Any:
 
     Raises QCourseError for an architecture, experts, sizes by layer or a rotary scaling that are not read.
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     arch = field(reader, "general.architecture")
-    if arch not in FAMILIES:
-        raise QCourseError(f"GGUF files of {arch!r} are not read; these are: {', '.join(FAMILIES)}")
+    row = row_of(arch)
     if value(reader, f"{arch}.expert_count", 0):
-        raise QCourseError("GGUF files with experts are not read; dense Llama, Mistral, Qwen2 and Qwen3 are")
+        raise QCourseError("GGUF files with experts are not read; dense ones are")
     window = value(reader, f"{arch}.attention.sliding_window", None)
     kind = "mistral" if window and arch == "llama" else FAMILIES[arch]
-    made = AutoConfig.for_model(kind, **sizes(reader, arch), **biases(reader, kind), **specials(reader),
-                                **sliding(kind, window), rope_parameters=rotary(reader, arch))  # fmt: skip
-    made.architectures = [{"llama": "Llama", "mistral": "Mistral"}.get(kind, kind.title()) + "ForCausalLM"]
+    turned = rotary(reader, arch)
+    if kind == "gemma3_text":
+        turned = {"full_attention": turned, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}
+    shape = sizes(reader, arch)
+    made = AutoConfig.for_model(
+        kind, **shape, **biases(reader, kind), **specials(reader), rope_parameters=turned,
+        **(gemma(reader, arch, shape) if row.window_every else sliding(kind, window)))  # fmt: skip
+    made.architectures = [AutoModelForCausalLM._model_mapping[type(made)].__name__]
     made.dtype = torch.bfloat16
     return made
 
@@ -91,6 +100,16 @@ def sliding(kind: str, window: int | None) -> dict[str, Any]:
     if kind == "mistral":
         return {"sliding_window": window}
     return {"sliding_window": window, "use_sliding_window": True} if window else {}
+
+
+def gemma(reader: Any, arch: str, shape: dict[str, Any]) -> dict[str, Any]:
+    """Return what Gemma's attention has of its own: the window, the divisor of scores, the caps."""
+    caps = {name: value(reader, f"{arch}.{name}", None)
+            for name in ("attn_logit_softcapping", "final_logit_softcapping")}  # fmt: skip
+    by_hidden = shape["num_hidden_layers"] == SCALED_BY_HIDDEN[arch]
+    scalar = shape["hidden_size"] // shape["num_attention_heads"] if by_hidden else shape["head_dim"]
+    return {"sliding_window": field(reader, f"{arch}.attention.sliding_window"),
+            "query_pre_attn_scalar": scalar, **caps}  # fmt: skip
 
 
 def rotary(reader: Any, arch: str) -> dict[str, Any]:

@@ -6,21 +6,23 @@ from typing import Any
 from torch import Tensor
 
 from qcourse.common import QCourseError
-
-ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-"""model_type of transformers -> architecture of GGUF."""
+from qcourse.common.layouts import LAYOUTS, Layout
 
 ROTARY = re.compile(r"(blk\.\d+\.attn_[qk]|model\.layers\.\d+\.self_attn\.[qk]_proj)\.(weight|bias)")
 
 
-def architecture(config: Any) -> str:
-    """Return the GGUF architecture of a transformers config. Raises QCourseError for one not supported."""
-    model_type = getattr(config, "model_type", None)
-    if model_type not in ARCHITECTURES:
-        raise QCourseError(
-            f"GGUF export of {model_type!r} models is not supported; these are: {', '.join(ARCHITECTURES)}"
-        )
-    return ARCHITECTURES[model_type]
+def row_of(arch: str) -> Layout:
+    """Return the layout of a GGUF architecture. Raises QCourseError for one that is not supported."""
+    found = next((row for row in LAYOUTS.values() if row.gguf == arch), None)
+    if found is None:
+        known = ", ".join(dict.fromkeys(row.gguf for row in LAYOUTS.values()))
+        raise QCourseError(f"GGUF files of {arch!r} are not read; these are: {known}")
+    return found
+
+
+def is_norm(name: str) -> bool:
+    """Say whether a tensor is the weight of a norm, by its name in GGUF or in transformers."""
+    return name.endswith("norm.weight")
 
 
 def name_map(arch: str, layers: int) -> Any:
@@ -41,12 +43,9 @@ def gguf_name(name: str, names: Any) -> str:
 
 def hf_names(arch: str, layers: int, present: list[str]) -> dict[str, str]:
     """Return GGUF name -> transformers name for the tensors present in a file."""
-    names = name_map(arch, layers)
-    inner = (
-        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "self_attn.q_norm",
-        "self_attn.k_norm", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "input_layernorm",
-        "post_attention_layernorm",
-    )  # fmt: skip
+    names, row = name_map(arch, layers), row_of(arch)
+    inner = [part for stage in row.stages for part in stage]
+    inner += ["self_attn.q_norm", "self_attn.k_norm", *filter(None, row.norms)]
     modules = [f"model.layers.{layer}.{part}" for layer in range(layers) for part in inner]
     modules += ["model.embed_tokens", "model.norm", "lm_head"]
     candidates = [f"{module}.{end}" for module in modules for end in ("weight", "bias")]

@@ -91,8 +91,9 @@ def quantized_weights(folder: Path, names: set[str]) -> int:
     """Return how many weights the named linears have, by the model's sizes in config.json."""
     model = shape(folder)
     query, key = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    sizes = {"q_proj": query, "o_proj": query, "k_proj": key, "v_proj": key}
+    sizes = {"q_proj": query, "o_proj": query, "k_proj": key, "v_proj": key, "qkv_proj": query + 2 * key}
     sizes |= dict.fromkeys(("gate_proj", "up_proj", "down_proj"), model.intermediate)
+    sizes["gate_up_proj"] = 2 * model.intermediate
     return sum(sizes[name.rsplit(".", 1)[1]] * model.hidden for name in names)
 
 

@@ -11,7 +11,7 @@ from qcourse.gguf_reader.config import llama3, llama3_factors
 from tests.engines import require
 from tests.gguf_reader.conftest import HARD
 
-FAMILIES = ["llama_tied", "llama_gqa", "qwen2", "qwen3", "odd_width"]
+FAMILIES = ["llama_tied", "llama_gqa", "qwen2", "qwen3", "odd_width", "phi3", "gemma2", "gemma3"]
 SAME = """model_type hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     head_dim vocab_size rms_norm_eps tie_word_embeddings bos_token_id eos_token_id rope_parameters
     max_position_embeddings architectures""".split()

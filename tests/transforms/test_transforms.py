@@ -45,7 +45,9 @@ def test_logits_are_equal_before_and_after(small_folders, small_model, small_tok
         after = model(small_tokens).logits
     assert (after - before).abs().max() < 1e-4 * before.abs().max().clamp(min=1)
     changed = [key for key, value in model.state_dict().items() if not torch.equal(value, weights[key])]
-    assert any("q_proj" in key or "qkv_proj" in key for key in changed) and len(changed) >= (8 if name == "phi3" else 12)
+    assert any("q_proj" in key or "qkv_proj" in key for key in changed) and len(changed) >= (
+        8 if name == "phi3" else 12
+    )
 
 
 def test_outliers_are_exact_in_bfloat16_and_really_there(small_model, llama_gqa, small_tokens):

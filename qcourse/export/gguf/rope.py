@@ -1,4 +1,4 @@
-"""How a GGUF says where attention looks: rotary base and scaling, and that there is no window."""
+"""How a GGUF says where tokens are: rotary base and scaling."""
 
 import math
 from typing import Any
@@ -10,6 +10,8 @@ from qcourse.gguf_reader.config import llama3_factors
 
 FIXED = {"beta_fast": 32, "beta_slow": 1, "partial_rotary_factor": 1}
 """Of rotary scaling: what llama.cpp computes with whatever a file of these architectures says."""
+
+LOCAL_BASE = 10000.0
 
 
 def add_rope(writer: Any, config: Any) -> None:
@@ -31,6 +33,9 @@ def add_rope(writer: Any, config: Any) -> None:
 def rotary(config: Any) -> dict[str, Any]:
     """Return rope_type, rope_theta and the scaling of a config. Raises QCourseError for another scaling."""
     given = getattr(config, "rope_parameters", None) or {}
+    if "sliding_attention" in given:  # Gemma 3: llama.cpp fixes the base of the layers with a window
+        check_local(given["sliding_attention"])
+        given = given["full_attention"]
     found = {"rope_type": "default", "rope_theta": getattr(config, "rope_theta", 10000.0), **given}
     if found["rope_type"] == "yarn":
         found["original_max_position_embeddings"] = (
@@ -45,6 +50,15 @@ def rotary(config: Any) -> dict[str, Any]:
     return found
 
 
+def check_local(given: dict[str, Any]) -> None:
+    """Raise QCourseError unless layers with a window turn as llama.cpp's gemma3 turns them."""
+    if (given["rope_type"], given["rope_theta"]) != ("default", LOCAL_BASE):
+        raise QCourseError(
+            f"layers with a window turn by {given}; llama.cpp's gemma3 knows rope_theta {LOCAL_BASE:.0f} "
+            "without scaling only"
+        )
+
+
 def attention_factor(found: dict[str, Any]) -> float:
     """Return what llama.cpp multiplies its own 1 + 0.1 ln(factor) by, to scale attention as config says.
 
@@ -56,20 +70,6 @@ def attention_factor(found: dict[str, Any]) -> float:
         parts = [0.1 * each * math.log(found["factor"]) + 1.0 for each in (above, below) if each]
         wanted = parts[0] / parts[1] if len(parts) == 2 else usual
     return wanted / usual
-
-
-def check_window(config: Any) -> None:
-    """Raise QCourseError for a model whose layers attend to a window shorter than its context.
-
-    llama.cpp's llama, qwen2 and qwen3 ignore attention.sliding_window and attend to everything.
-    """
-    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
-    if window and window < config.max_position_embeddings and "sliding_attention" in (
-        kinds or ["sliding_attention"]):  # fmt: skip
-        raise QCourseError(
-            f"attention looks back {window} of {config.max_position_embeddings} tokens, and llama.cpp has no "
-            f"window for {config.model_type}: set max_position_embeddings to {window} in config.json"
-        )
 
 
 def head_dim(config: Any) -> int:

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from qcourse.common import atomic_path, record_path
+from qcourse.common.layouts import layout
 from qcourse.export.exact import is_exact
 from qcourse.export.folder import check_room, dense_tensors, disk_error
-from qcourse.export.gguf.rope import add_rope, check_window, head_dim, rotary_factors
+from qcourse.export.gguf.attention import add_attention, check_attention
+from qcourse.export.gguf.rope import add_rope, head_dim, rotary_factors
 from qcourse.export.gguf.tokenizer import add_tokenizer
-from qcourse.gguf_reader.names import ROTARY, architecture, gguf_name, name_map, permute_rotary
+from qcourse.gguf_reader.names import ROTARY, gguf_name, is_norm, name_map, permute_rotary
 from qcourse.recipe import Recipe
 from qcourse.recipe.record import new_record, write_record
 
@@ -23,18 +25,18 @@ def write(
     recipe: Recipe | None = None,
     manifest: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a Llama, Mistral, Qwen2 or Qwen3 model and its tokenizer as GGUF; return the path.
+    """Write a model of the table of layouts and its tokenizer as GGUF; return the path.
 
     Matrices are stored as BF16 (F16 or F32 where BF16 would round them), norms
     and biases as F32. With a recipe or a manifest, a record is written beside
     the file, as PATH.recipe.json. The same model gives the same bytes. Raises
     QCourseError for another architecture, tokenizer or rotary scaling, for
-    sliding windows, and for a full disk.
+    attention that llama.cpp computes otherwise, and for a full disk.
     """
     path = Path(path)
     tensors = dense_tensors(model, set())
-    arch = architecture(model.config)
-    check_window(model.config)
+    arch = layout(model.config).gguf
+    check_attention(model.config)
     check_room(path, sum(4 * tensor.numel() for tensor in tensors.values()))
     try:
         with atomic_path(path) as temporary:
@@ -77,7 +79,9 @@ def storage_type(matrices: list[Tensor]) -> str:
 
 
 def for_llama_cpp(arch: str, config: Any, name: str, tensor: Tensor) -> Tensor:
-    """Return a tensor with its rows in llama.cpp's order: q and k of the llama architecture are permuted."""
+    """Return a tensor as llama.cpp has it: llama's q and k permuted, Gemma's norms with 1 added."""
+    if is_norm(name):
+        return tensor.float() + layout(config).norm_offset
     match = ROTARY.fullmatch(name)
     if arch != "llama" or match is None:
         return tensor
@@ -112,3 +116,4 @@ def add_shape(writer: Any, config: Any) -> None:
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
     add_rope(writer, config)
+    add_attention(writer, config)

@@ -1,0 +1,70 @@
+"""How a GGUF says what attention sees: windows and caps, where llama.cpp knows them; the rest is refused."""
+
+from typing import Any
+
+from qcourse.common import QCourseError
+from qcourse.common.layouts import layout
+from qcourse.gguf_reader.config import SCALED_BY_HIDDEN
+
+CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
+
+
+def add_attention(writer: Any, config: Any) -> None:
+    """Write window and caps of an architecture whose llama.cpp has them."""
+    if layout(config).window_every:
+        writer.add_sliding_window(config.sliding_window or config.max_position_embeddings)
+    if config.model_type == "gemma2":
+        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(config.final_logit_softcapping)
+
+
+def check_attention(config: Any) -> None:
+    """Raise QCourseError for attention that llama.cpp computes otherwise, whatever the file says."""
+    check_window(config)
+    check_caps(config)
+    check_scale(config)
+
+
+def check_window(config: Any) -> None:
+    """Raise QCourseError for layers that look back less far in the model than in llama.cpp, or farther.
+
+    llama.cpp's llama, qwen2, qwen3 and phi3 ignore attention.sliding_window and attend to everything; its
+    gemma2 and gemma3 give the window to each layer but every second, or sixth.
+    """
+    window, every = getattr(config, "sliding_window", None), layout(config).window_every
+    if not window or window >= config.max_position_embeddings:
+        return
+    layers = range(config.num_hidden_layers)
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * len(layers)
+    known = ["sliding_attention" if every and (i + 1) % every else "full_attention" for i in layers]
+    if list(kinds) == known:
+        return
+    wanted = f"one for all layers but every {every}th" if every else "no window"
+    raise QCourseError(
+        f"attention looks back {window} of {config.max_position_embeddings} tokens, and llama.cpp has "
+        f"{wanted} for {config.model_type}: set max_position_embeddings to {window} in config.json"
+    )
+
+
+def check_caps(config: Any) -> None:
+    """Raise QCourseError for a cap that llama.cpp does not apply, or for one missing that it always does."""
+    for name in CAPS:
+        cap, known = getattr(config, name, None), config.model_type == "gemma2"
+        if (cap is not None) != known:
+            raise QCourseError(
+                f"{name} is {cap} and llama.cpp's {layout(config).gguf} "
+                f"{'always caps' if known else 'never caps'}; set it in config.json as the model was trained"
+            )
+
+
+def check_scale(config: Any) -> None:
+    """Raise QCourseError for scores divided by another root than llama.cpp divides them by."""
+    if (given := getattr(config, "query_pre_attn_scalar", None)) is None:
+        return
+    by_hidden = config.num_hidden_layers == SCALED_BY_HIDDEN[layout(config).gguf]
+    known = config.hidden_size // config.num_attention_heads if by_hidden else config.head_dim
+    if given != known:
+        raise QCourseError(
+            f"query_pre_attn_scalar is {given} and llama.cpp computes {config.model_type} of "
+            f"{config.num_hidden_layers} layers with {known}; such a model is not written to GGUF"
+        )
