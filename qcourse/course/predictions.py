@@ -66,7 +66,9 @@ class Predictions:
             answer.value = f"stored {number:g}"
 
         box.observe(entered, names="value")
-        display(widgets.VBox([text, widgets.HBox([box, answer])]))
+        shown = widgets.VBox([text, widgets.HBox([box, answer])])
+        # Where no kernel runs, as on a forge, the text stands for the box.
+        display({**shown._repr_mimebundle_(), "text/plain": f"Predict: {question}"}, raw=True)
 
 
 def parse_number(text: str) -> float | None:

@@ -78,7 +78,7 @@ def test_what_learners_type(text, number):
     assert parse_number(text) == number
 
 
-def test_the_box_in_a_kernel_stores_what_is_typed(home, monkeypatch):
+def test_the_box_in_a_kernel_stores_what_is_typed(home, monkeypatch, capsys):
     import ipywidgets
 
     boxes = []
@@ -91,6 +91,7 @@ def test_the_box_in_a_kernel_stores_what_is_typed(home, monkeypatch):
     )
     predict = Predictions()
     predict("06.kl", "How large?")
+    assert "Predict: How large?" in capsys.readouterr().out
     boxes[0].value = "no idea"
     assert predict.value("06.kl") is None
     boxes[0].value = "0.75"
