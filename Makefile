@@ -5,7 +5,7 @@ WORKERS ?= 2
 # Two test processes of one thread each; a module's tests, and the servers they share, stay together.
 TESTS := OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup
 export TOKENIZERS_PARALLELISM := false
-.PHONY: help course real lab test test-fast bench bench-quality main serving peers smollm2 doctor site clean
+.PHONY: help course real lab test test-fast bench bench-quality main serving peers smollm2 doctor site bundle clean
 
 help:            ## this list
 	@grep -E '^[a-z0-9-]+: .*##|^[a-z0-9-]+: *##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -56,6 +56,10 @@ doctor:          ## what this machine can run, and the command that mends each l
 site:            ## README, lessons, claims and an API page a room as a site in build/site, without network
 	@$(PYTHON) qcourse/bootstrap.py main
 	@$(VENV)/python -m qcourse.course.site
+
+bundle:          ## for a room without network: wheels, course, model and site in build/bundle (2 GB)
+	@$(PYTHON) qcourse/bootstrap.py main
+	@$(VENV)/python -m qcourse.course.bundle
 
 clean:           ## remove results in build/ (environments and work/ stay)
 	rm -rf build
