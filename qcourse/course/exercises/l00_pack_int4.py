@@ -51,9 +51,6 @@ def summed(codes: Tensor) -> Tensor:
 
 
 EXERCISE = Exercise(
-    cases,
-    packed,
-    (highest_first, bytes_each, summed, signed, interleaved),
-    praise="Eight codes to a word: half a byte a weight, which is what makes the file small.",
-    tolerance=0,
-)
+    cases, packed, (highest_first, bytes_each, summed, signed, interleaved),
+    praise="Eight codes to a word: half a byte a weight, which is what makes the file small.", tolerance=0
+)  # fmt: skip

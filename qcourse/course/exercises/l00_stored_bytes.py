@@ -49,8 +49,6 @@ def scale_per_weight(quantized: int, kept: int, bits: int, group_size: int) -> f
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (plain_product, no_scales, everything_quantized, in_bits, scale_per_weight),
-    praise="Codes, scales and what stays in 16 bits: this is the file that you will see, to about 2%.",
-)
+    cases, reference, (plain_product, no_scales, everything_quantized, in_bits, scale_per_weight),
+    praise="Codes, scales and what stays in 16 bits: this is the file that you will see, to about 2%."
+)  # fmt: skip

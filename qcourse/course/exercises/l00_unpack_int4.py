@@ -56,8 +56,6 @@ def one_bit_each(words: Tensor, scale: float, zero: int) -> Tensor:
 
 
 EXERCISE = Exercise(
-    cases,
-    values,
-    (highest_first, no_mask, zero_after_scale, codes_only, one_bit_each),
-    praise="A kernel does this for every weight it reads: shift, mask, subtract, multiply.",
-)
+    cases, values, (highest_first, no_mask, zero_after_scale, codes_only, one_bit_each),
+    praise="A kernel does this for every weight it reads: shift, mask, subtract, multiply."
+)  # fmt: skip

@@ -59,9 +59,8 @@ def mean_over_vocabulary(original: Tensor, other: Tensor) -> float:
 
 
 EXERCISE = Exercise(
-    cases,
-    divergence,
+    cases, divergence,
     (direction, in_bits, sum_over_positions, mean_over_vocabulary, of_logits, cross_entropy),
     praise="0 where nothing moved, never below 0: it sees every change, also of tokens that did not come.",
-    tolerance=1e-4,
-)
+    tolerance=1e-4
+)  # fmt: skip

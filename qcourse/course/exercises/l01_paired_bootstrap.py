@@ -58,8 +58,6 @@ def direction(a: Tensor, b: Tensor, drawn: Tensor) -> tuple[float, float]:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (corners, unpaired, windows_not_means, five_percent_at_each_end, direction),
-    praise="What makes a window hard for both cancels, so the interval of the difference is the narrow one.",
-)
+    cases, reference, (corners, unpaired, windows_not_means, five_percent_at_each_end, direction),
+    praise="What makes a window hard for both cancels, so the interval of the difference is the narrow one."
+)  # fmt: skip

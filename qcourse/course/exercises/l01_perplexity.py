@@ -65,11 +65,7 @@ def divided_by_all(logits: Tensor, ids: Tensor) -> float:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (not_shifted, reversed_shift, loss_only, in_bits, mean_of_perplexities, divided_by_all),
-    praise=(
-        "A uniform guess over 8 words has perplexity 8: read it as the number of equally likely next tokens."
-    ),
-    tolerance=0.0001,
-)
+    cases, reference, (not_shifted, reversed_shift, loss_only, in_bits, mean_of_perplexities, divided_by_all),
+    praise="A uniform guess over 8 words has perplexity 8: read it as the number of equally likely next "
+    "tokens.", tolerance=0.0001
+)  # fmt: skip

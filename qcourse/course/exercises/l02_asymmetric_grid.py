@@ -62,9 +62,7 @@ def codes_only(group: Tensor, bits: int) -> Found:
 
 
 EXERCISE = Exercise(
-    cases,
-    grid,
-    (range_without_0, a_step_too_many, codes_only, zero_as_weight, symmetric),
+    cases, grid, (range_without_0, a_step_too_many, codes_only, zero_as_weight, symmetric),
     praise="All codes are used, also where a group lies to one side; the price is a stored zero point.",
-    tolerance=1e-4,
-)
+    tolerance=1e-4
+)  # fmt: skip

@@ -91,8 +91,6 @@ OTHER_CONVENTIONS = (
 )
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (signed_maximum, too_many_levels, truncated, codes_only, min_max, *OTHER_CONVENTIONS),
-    praise="Every weight is now within half a step of where it was, and the step is set by the largest one.",
-)
+    cases, reference, (signed_maximum, too_many_levels, truncated, codes_only, min_max, *OTHER_CONVENTIONS),
+    praise="Every weight is now within half a step of where it was, and the step is set by the largest one."
+)  # fmt: skip

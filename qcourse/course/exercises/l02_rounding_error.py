@@ -56,10 +56,8 @@ def steps_of_both_sides(weight: Tensor, bits: int, size: int) -> float:
 
 
 EXERCISE = Exercise(
-    cases,
-    expected,
+    cases, expected,
     (worst_case, not_squared, step_squared, one_step_for_all, mean_step, steps_of_both_sides),
-    praise=(
-        "One bit more halves the step and quarters the squared error: a prediction without rounding anything."
-    ),
-)
+    praise="One bit more halves the step and quarters the squared error: a prediction without rounding "
+    "anything."
+)  # fmt: skip

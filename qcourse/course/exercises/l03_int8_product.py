@@ -68,11 +68,7 @@ def per_feature(x: Tensor, w: Tensor) -> Tensor:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (weights_only, per_tensor, no_scales, narrow_sum, one_scale_only, per_feature),
-    praise=(
-        "Integers inside, one multiplication by two scales outside: this is the product that LLM.int8() runs."
-    ),
-    tolerance=0.0001,
-)
+    cases, reference, (weights_only, per_tensor, no_scales, narrow_sum, one_scale_only, per_feature),
+    praise="Integers inside, one multiplication by two scales outside: this is the product that LLM.int8() "
+    "runs.", tolerance=0.0001
+)  # fmt: skip

@@ -67,9 +67,6 @@ def weight_not_rounded(x: Tensor, w: Tensor, threshold: float) -> Tensor:
 
 
 EXERCISE = Exercise(
-    cases,
-    product,
-    (all_in_int8, dropped, signed_comparison, steps_of_all, by_entry, weight_not_rounded),
-    praise="The outliers no longer set anyone's step; a few columns are paid for in 16 bits.",
-    tolerance=1e-4,
-)
+    cases, product, (all_in_int8, dropped, signed_comparison, steps_of_all, by_entry, weight_not_rounded),
+    praise="The outliers no longer set anyone's step; a few columns are paid for in 16 bits.", tolerance=1e-4
+)  # fmt: skip

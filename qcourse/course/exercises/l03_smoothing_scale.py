@@ -55,11 +55,7 @@ def means(x: Tensor, w: Tensor, alpha: float) -> Tensor:
 
 
 EXERCISE = Exercise(
-    cases,
-    scale,
-    (inverse, product, alpha_swapped, activations_alone, rows_of_w, means),
-    praise=(
-        "At alpha = 0.5, x / s and w * s have the same maximum in every channel: neither is hard to round."
-    ),
-    tolerance=1e-4,
-)
+    cases, scale, (inverse, product, alpha_swapped, activations_alone, rows_of_w, means),
+    praise="At alpha = 0.5, x / s and w * s have the same maximum in every channel: neither is hard to "
+    "round.", tolerance=1e-4
+)  # fmt: skip

@@ -57,8 +57,6 @@ def a_whole_share(bits: int) -> Tensor:
 
 
 EXERCISE = Exercise(
-    cases,
-    book,
-    (equal_shares, not_scaled, sides_swapped, one_of_all_shares, a_whole_share),
-    praise="For 4 bits the end is at 1 - 0.0323 = 0.9677083: the constant in bitsandbytes is no magic.",
-)
+    cases, book, (equal_shares, not_scaled, sides_swapped, one_of_all_shares, a_whole_share),
+    praise="For 4 bits the end is at 1 - 0.0323 = 0.9677083: the constant in bitsandbytes is no magic."
+)  # fmt: skip

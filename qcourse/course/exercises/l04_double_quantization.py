@@ -51,9 +51,6 @@ def nothing(absmax: Tensor, size: int) -> Tensor:
 
 
 EXERCISE = Exercise(
-    cases,
-    stored,
-    (no_mean, mean_not_added, one_block, mean_of_each_block, nothing),
-    praise="8 bits a scale instead of 32: from 0.5 to 0.127 bits a weight in blocks of 64.",
-    tolerance=1e-6,
-)
+    cases, stored, (no_mean, mean_not_added, one_block, mean_of_each_block, nothing),
+    praise="8 bits a scale instead of 32: from 0.5 to 0.127 bits a weight in blocks of 64.", tolerance=1e-6
+)  # fmt: skip

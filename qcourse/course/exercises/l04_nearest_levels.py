@@ -75,10 +75,7 @@ def unscaled(block: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (signed_maximum, by_deviation, even_steps, unscaled),
-    praise=(
-        "A block becomes one absmax and the index of the nearest level for each weight: that is all of NF4."
-    ),
-)
+    cases, reference, (signed_maximum, by_deviation, even_steps, unscaled),
+    praise="A block becomes one absmax and the index of the nearest level for each weight: that is all of "
+    "NF4."
+)  # fmt: skip

@@ -49,9 +49,6 @@ def no_adapter(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, alpha: float) ->
 
 
 EXERCISE = Exercise(
-    cases,
-    forward,
-    (adapter_alone, alpha_alone, no_factor, base_scaled, no_adapter),
-    praise="Two thin products beside one wide one, and no weight of the base was touched.",
-    tolerance=1e-4,
-)
+    cases, forward, (adapter_alone, alpha_alone, no_factor, base_scaled, no_adapter),
+    praise="Two thin products beside one wide one, and no weight of the base was touched.", tolerance=1e-4
+)  # fmt: skip

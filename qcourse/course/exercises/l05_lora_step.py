@@ -73,9 +73,7 @@ def only_b(
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (uphill, no_factor, alpha_alone, one_after_the_other, only_b),
+    cases, reference, (uphill, no_factor, alpha_alone, one_after_the_other, only_b),
     praise="The base's weight appears in no gradient: it only passes the gradient on to the layers before.",
-    tolerance=1e-4,
-)
+    tolerance=1e-4
+)  # fmt: skip

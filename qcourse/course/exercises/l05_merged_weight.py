@@ -50,9 +50,6 @@ def alpha_only(original: Tensor, dequantized: Tensor, a: Tensor, b: Tensor, alph
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (into_original, unscaled, alpha_only),
-    praise="One dense weight now computes what base and adapter computed together.",
-    tolerance=1e-4,
-)
+    cases, reference, (into_original, unscaled, alpha_only),
+    praise="One dense weight now computes what base and adapter computed together.", tolerance=1e-4
+)  # fmt: skip

@@ -65,9 +65,7 @@ def only_rounded(w: Tensor, q: Tensor, j: int, h_inv: Tensor) -> Tensor:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (only_rounded, wrong_sign, not_divided, all_columns, hessian_for_inverse),
+    cases, reference, (only_rounded, wrong_sign, not_divided, all_columns, hessian_for_inverse),
     praise="The columns still free now carry what column j could not: the output moved as little as it can.",
-    tolerance=0.0001,
-)
+    tolerance=0.0001
+)  # fmt: skip

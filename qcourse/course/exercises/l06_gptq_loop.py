@@ -84,9 +84,7 @@ def error_of_the_original(w: Tensor, h: Tensor, step: Tensor, damping: float) ->
 
 
 EXERCISE = Exercise(
-    cases,
-    loop,
-    (plain_rounding, inverse_kept, no_damping, damping_not_relative, error_of_the_original),
+    cases, loop, (plain_rounding, inverse_kept, no_damping, damping_not_relative, error_of_the_original),
     praise="That is GPTQ. What libraries add is speed (one factorization, blocks) and the order of columns.",
-    tolerance=1e-6,
-)
+    tolerance=1e-6
+)  # fmt: skip

@@ -56,11 +56,7 @@ def damping_not_relative(h: Tensor, damping: float) -> Tensor:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (of_h, lower, inverse_of_the_factor, not_a_factor, damping_not_relative),
-    praise=(
-        "Row j over U[j, j] is what the loop computed by elimination: one factorization replaces them all."
-    ),
-    tolerance=1e-6,
-)
+    cases, reference, (of_h, lower, inverse_of_the_factor, not_a_factor, damping_not_relative),
+    praise="Row j over U[j, j] is what the loop computed by elimination: one factorization replaces them "
+    "all.", tolerance=1e-6
+)  # fmt: skip

@@ -49,8 +49,6 @@ def untouched(w: Tensor, q: float, h: Tensor) -> float:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (sign, first_diagonal, all_of_the_error, the_change, untouched),
-    praise="This is GPTQ in two variables; the rest of the lesson does it for a column among thousands.",
-)
+    cases, reference, (sign, first_diagonal, all_of_the_error, the_change, untouched),
+    praise="This is GPTQ in two variables; the rest of the lesson does it for a column among thousands."
+)  # fmt: skip

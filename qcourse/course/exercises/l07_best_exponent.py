@@ -57,9 +57,6 @@ def always_one(x: Tensor, w: Tensor, bits: int) -> float:
 
 
 EXERCISE = Exercise(
-    cases,
-    search,
-    (weight_error, not_undone, divided, tenths, always_one),
-    praise="One number a layer, no gradient, no inverse: this is AWQ's search.",
-    tolerance=1e-6,
-)
+    cases, search, (weight_error, not_undone, divided, tenths, always_one),
+    praise="One number a layer, no gradient, no inverse: this is AWQ's search.", tolerance=1e-6
+)  # fmt: skip

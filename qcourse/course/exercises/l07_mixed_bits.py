@@ -50,11 +50,7 @@ def an_index_a_weight(rows: int, columns: int, kept: int, bits: int, size: int) 
 
 
 EXERCISE = Exercise(
-    cases,
-    bits_per_weight,
-    (no_scales, no_zero_point, no_numbers, kept_twice, an_index_a_weight),
-    praise=(
-        "One column in a hundred costs about an eighth of a bit: compare at equal bits, not at equal width."
-    ),
-    tolerance=1e-7,
-)
+    cases, bits_per_weight, (no_scales, no_zero_point, no_numbers, kept_twice, an_index_a_weight),
+    praise="One column in a hundred costs about an eighth of a bit: compare at equal bits, not at equal "
+    "width.", tolerance=1e-7
+)  # fmt: skip

@@ -71,9 +71,7 @@ def kept_exact(w: Tensor, s: Tensor, bits: int) -> Tensor:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (never_back, divided_first, no_scale, unscaled_step, unscaled_step_clipped, kept_exact),
+    cases, reference, (never_back, divided_first, no_scale, unscaled_step, unscaled_step_clipped, kept_exact),
     praise="Same bits for every weight; the error of a column went down by its s, as long as the row's "
-    "largest stayed.",
-)
+    "largest stayed."
+)  # fmt: skip

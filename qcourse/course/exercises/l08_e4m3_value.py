@@ -72,10 +72,7 @@ NO_NUMBERS_ABOVE_240 = (
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (no_subnormals, bias_eight, subnormal_exponent, no_sign, *NO_NUMBERS_ABOVE_240),
+    cases, reference, (no_subnormals, bias_eight, subnormal_exponent, no_sign, *NO_NUMBERS_ABOVE_240),
     praise="Sign, exponent, mantissa, with the hidden one gone at exponent 0: that is all 256 bytes but two "
-    "NaNs.",
-    tolerance=1e-9,
-)
+    "NaNs.", tolerance=1e-9
+)  # fmt: skip

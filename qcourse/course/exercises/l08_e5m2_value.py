@@ -53,11 +53,7 @@ def no_sign(byte: int) -> float:
 
 
 EXERCISE = Exercise(
-    cases,
-    value,
-    (e4m3, bias_7, bias_16, no_subnormals, subnormal_exponent, no_sign),
-    praise=(
-        "Up to 57,344, with only four values between powers of two: gradients need the range, weights do not."
-    ),
-    tolerance=1e-9,
-)
+    cases, value, (e4m3, bias_7, bias_16, no_subnormals, subnormal_exponent, no_sign),
+    praise="Up to 57,344, with only four values between powers of two: gradients need the range, weights do "
+    "not.", tolerance=1e-9
+)  # fmt: skip

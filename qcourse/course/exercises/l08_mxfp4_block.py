@@ -59,8 +59,6 @@ def rounded_up(block: Tensor) -> tuple[float, Tensor]:
 
 
 EXERCISE = Exercise(
-    cases,
-    block_values,
-    (sixth_of_absmax, power_of_absmax, integers, rounded_up, per_weight_sign_lost),
-    praise="4 bits a weight and 8 for 32 of them: 4.25 bits, and the scale is a shift, not a product.",
-)
+    cases, block_values, (sixth_of_absmax, power_of_absmax, integers, rounded_up, per_weight_sign_lost),
+    praise="4 bits a weight and 8 for 32 of them: 4.25 bits, and the scale is a shift, not a product."
+)  # fmt: skip

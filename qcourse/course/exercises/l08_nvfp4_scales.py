@@ -49,10 +49,7 @@ def no_6(weight: Tensor) -> tuple[float, Tensor]:
 
 
 EXERCISE = Exercise(
-    cases,
-    scales,
-    (not_fp8, undivided, blocks_of_32, no_448, no_6),
-    praise=(
-        "Two levels of scales: one float32 sets the range, and E4M3 fits each 16 weights closely; 4.5 bits."
-    ),
-)
+    cases, scales, (not_fp8, undivided, blocks_of_32, no_448, no_6),
+    praise="Two levels of scales: one float32 sets the range, and E4M3 fits each 16 weights closely; 4.5 "
+    "bits."
+)  # fmt: skip

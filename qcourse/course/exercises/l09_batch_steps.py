@@ -61,9 +61,7 @@ def sorted_first(lengths: list[int], slots: int) -> tuple[int, int]:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (one_at_a_time, perfect_packing, static_twice, swapped, sorted_first),
+    cases, reference, (one_at_a_time, perfect_packing, static_twice, swapped, sorted_first),
     praise="No request waits for the longest of its batch: that is where throughput under load comes from.",
-    tolerance=0,
-)
+    tolerance=0
+)  # fmt: skip

@@ -46,12 +46,7 @@ def fraction(cache: int, layers: int, heads: int, kv_heads: int, head_dim: int, 
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (one_tensor, query_heads, one_layer, bits, fraction),
-    praise=(
-        "Halve the width and the same memory holds twice the tokens, and each step reads half the bytes of "
-        "cache."
-    ),
-    tolerance=0,
-)
+    cases, reference, (one_tensor, query_heads, one_layer, bits, fraction),
+    praise="Halve the width and the same memory holds twice the tokens, and each step reads half the bytes "
+    "of cache.", tolerance=0
+)  # fmt: skip

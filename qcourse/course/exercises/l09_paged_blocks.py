@@ -49,9 +49,7 @@ def share_of_the_tokens(lengths: list[int], size: int, longest: int) -> tuple[in
 
 
 EXERCISE = Exercise(
-    cases,
-    blocks,
-    (rounded_down, shared_blocks, filled, share_of_the_tokens),
+    cases, blocks, (rounded_down, shared_blocks, filled, share_of_the_tokens),
     praise="Paging wastes at most one block less a token a request; reserving wastes what nobody wrote.",
-    tolerance=1e-9,
-)
+    tolerance=1e-9
+)  # fmt: skip

@@ -48,11 +48,7 @@ def as_zero_point(d: float, dmin: float, scales: Tensor, mins: Tensor, codes: Te
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (added, no_minimum, one_scale, as_zero_point),
-    praise=(
-        "Eight sub-blocks share two fp16 numbers; each has its own 6-bit scale and minimum: 4.5 bits a "
-        "weight."
-    ),
-)
+    cases, reference, (added, no_minimum, one_scale, as_zero_point),
+    praise="Eight sub-blocks share two fp16 numbers; each has its own 6-bit scale and minimum: 4.5 bits a "
+    "weight."
+)  # fmt: skip

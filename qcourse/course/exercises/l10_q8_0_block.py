@@ -66,9 +66,6 @@ def codes_of_stored(block: Tensor) -> tuple[Tensor, Tensor]:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (signed_maximum, by_128, full_range, truncated, inverse, not_stored, codes_of_stored),
-    praise="34 bytes for 32 weights: one fp16 scale and 32 codes, 8.5 bits a weight.",
-    tolerance=1e-6,
-)
+    cases, reference, (signed_maximum, by_128, full_range, truncated, inverse, not_stored, codes_of_stored),
+    praise="34 bytes for 32 weights: one fp16 scale and 32 codes, 8.5 bits a weight.", tolerance=1e-6
+)  # fmt: skip

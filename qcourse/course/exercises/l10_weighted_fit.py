@@ -55,9 +55,7 @@ def sign_of_the_minimum(*case: object) -> tuple:
 
 
 EXERCISE = Exercise(
-    cases,
-    fit,
-    (by_range, no_importance, importance_squared, no_minimum, sign_of_the_minimum),
+    cases, fit, (by_range, no_importance, importance_squared, no_minimum, sign_of_the_minimum),
     praise="llama.cpp does this for 21 choices of codes and keeps the best: that is Q4_K's quantizer.",
-    tolerance=1e-6,
-)
+    tolerance=1e-6
+)  # fmt: skip

@@ -82,9 +82,7 @@ def without_first(query: Tensor, keys: Tensor, values: Tensor, bits: int, first:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (stretched, nothing_exact, exchanged, no_root, keys_alone, without_first),
+    cases, reference, (stretched, nothing_exact, exchanged, no_root, keys_alone, without_first),
     praise="Few exact tokens cost nothing in a long cache, and their outliers stretch nobody's scale.",
-    tolerance=1e-4,
-)
+    tolerance=1e-4
+)  # fmt: skip

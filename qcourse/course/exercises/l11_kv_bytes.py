@@ -57,9 +57,7 @@ def shortest(tokens: int, windows: Windows, kv_heads: int, head_dim: int, width:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (no_window, full_window, windows_only, keys_only, shortest),
+    cases, reference, (no_window, full_window, windows_only, keys_only, shortest),
     praise="With five windows to one full layer, a long context costs hardly more than the full layers.",
-    tolerance=0,
-)
+    tolerance=0
+)  # fmt: skip

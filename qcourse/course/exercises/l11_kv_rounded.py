@@ -72,8 +72,6 @@ def signed_maximum(values: Tensor, bits: int, kind: str) -> Tensor:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (swapped, one_scale, codes, unsigned, power_of_two, signed_maximum),
-    praise="The same bits, shared differently: which way is better depends on where the outliers lie.",
-)
+    cases, reference, (swapped, one_scale, codes, unsigned, power_of_two, signed_maximum),
+    praise="The same bits, shared differently: which way is better depends on where the outliers lie."
+)  # fmt: skip

@@ -70,9 +70,7 @@ def from_the_top(p_values: list[float]) -> list[float]:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (bonferroni, not_monotone, in_order, above_one, false_discovery, from_the_top),
+    cases, reference, (bonferroni, not_monotone, in_order, above_one, false_discovery, from_the_top),
     praise="Ask enough questions and one falls below 0.05 by luck: this keeps that chance at 5%.",
-    tolerance=1e-9,
-)
+    tolerance=1e-9
+)  # fmt: skip

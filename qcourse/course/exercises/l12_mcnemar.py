@@ -51,9 +51,7 @@ def unpaired(lost: int, gained: int, n: int) -> float:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (one_sided, more_than_one, this_split, all_items, unpaired),
+    cases, reference, (one_sided, more_than_one, this_split, all_items, unpaired),
     praise="Only flips count: 200 items with 5 flips tell as much as 20 items with the same 5.",
-    tolerance=1e-9,
-)
+    tolerance=1e-9
+)  # fmt: skip

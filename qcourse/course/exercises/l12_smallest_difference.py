@@ -64,9 +64,7 @@ def items(n: int, gained: int, tests: int) -> float:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (one_test, one_sided, no_gain, all_lost, one_item_less, items),
+    cases, reference, (one_test, one_sided, no_gain, all_lost, one_item_less, items),
     praise="Know this number before you run: a loss below it cannot be found with these items, by anyone.",
-    tolerance=1e-9,
-)
+    tolerance=1e-9
+)  # fmt: skip

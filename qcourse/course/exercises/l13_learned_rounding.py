@@ -62,8 +62,6 @@ def each_alone(w: Tensor, scale: float, hessian: Tensor, steps: int, rate: float
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (plain, uphill, unlimited, by_size, each_alone),
-    praise="No weight moved by more than a level, and yet the layer's output did: that is learned rounding.",
-)
+    cases, reference, (plain, uphill, unlimited, by_size, each_alone),
+    praise="No weight moved by more than a level, and yet the layer's output did: that is learned rounding."
+)  # fmt: skip

@@ -79,8 +79,6 @@ def linear_levels(moment: Tensor, book: Tensor, block: int) -> Tensor:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (one_absmax, still_scaled, next_level, signed_maximum, linear_levels),
-    praise="One byte a value and one number a block: that is all that an 8-bit Adam keeps of each moment.",
-)
+    cases, reference, (one_absmax, still_scaled, next_level, signed_maximum, linear_levels),
+    praise="One byte a value and one number a block: that is all that an 8-bit Adam keeps of each moment."
+)  # fmt: skip

@@ -76,8 +76,6 @@ def unclamped(w: Tensor, scale: float, x: Tensor, y: Tensor) -> Tensor:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (true_gradient, at_the_latent, everywhere, in_steps, unclamped),
-    praise="A gradient that calculus denies: right in direction inside the grid, and silent beyond its ends.",
-)
+    cases, reference, (true_gradient, at_the_latent, everywhere, in_steps, unclamped),
+    praise="A gradient that calculus denies: right in direction inside the grid, and silent beyond its ends."
+)  # fmt: skip

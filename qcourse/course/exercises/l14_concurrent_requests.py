@@ -48,9 +48,7 @@ def weights_each(memory: int, kept: float, weights: int, kv_token: int, context:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (nothing_kept, no_weights, tokens, below_zero, weights_each),
+    cases, reference, (nothing_kept, no_weights, tokens, below_zero, weights_each),
     praise="Fewer bytes of weights leave room for more requests, and so do fewer bytes a token of cache.",
-    tolerance=0,
-)
+    tolerance=0
+)  # fmt: skip

@@ -72,9 +72,7 @@ def best_quality(*workload: object) -> int:
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (any_quality, weights_only, one_request, bytes_only, best_quality),
+    cases, reference, (any_quality, weights_only, one_request, bytes_only, best_quality),
     praise="Memory excludes, the floor excludes, and the roofline ranks what is left: in this order.",
-    tolerance=0,
-)
+    tolerance=0
+)  # fmt: skip

@@ -76,9 +76,7 @@ def no_margin(before: Tensor, after: Tensor, margin: float, draws: Tensor) -> tu
 
 
 EXERCISE = Exercise(
-    cases,
-    reference,
-    (point_estimate, not_significant, upper_end, unpaired, no_margin),
+    cases, reference, (point_estimate, not_significant, upper_end, unpaired, no_margin),
     praise="Too few items now mean no, not yes: the gate asks for evidence that nothing is lost.",
-    tolerance=1e-4,
-)
+    tolerance=1e-4
+)  # fmt: skip
