@@ -70,11 +70,8 @@ def quoted_row(chooser: random.Random, length: int, source: Source) -> Row:
     weights: list[float] = []
     while len(ids) < length:
         word = chooser.choice(words.NOUNS + words.CAPITALS)
-        said, again = (
-            source.encode(f" {word}{chooser.choice((':', ' is', ''))}"),
-            chooser.choice(('"{}"', "\n{}\n")),
-        )
-        told = source.encode(again.format(word))
+        said = source.encode(f" {word}{chooser.choice((':', ' is', ''))}")
+        told = source.encode(chooser.choice(('"{}"', "\n{}\n")).format(word))
         ids, weights = ids + said + told, weights + [0.0] * (len(said) + 1) + [1.0] * (len(told) - 1)
     return ids[:length], weights[:length]
 

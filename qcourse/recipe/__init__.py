@@ -8,5 +8,5 @@ from qcourse.recipe.vocabulary import FORMATS, METHODS, TRANSFORMS
 
 __all__ = [
     "FORMATS", "KNOWN", "METHODS", "TRANSFORMS", "Recipe", "check_engine", "compatibility", "fit", "matches",
-    "named", "read_recipe", "read_record", "table",
+    "named", "table",
 ]  # fmt: skip

@@ -112,13 +112,8 @@ def base_name(settings: Mapping[str, Any]) -> str:
 def integer_name(settings: Mapping[str, Any]) -> str:
     """Return the name of integer settings: what differs from the usual is said (AWQ: zero points)."""
     transform, awq = settings["transform"], settings["transform"] == "awq"
-    method = (
-        "awq"
-        if (transform, settings["method"]) == ("awq", "rtn")
-        else "gptaq"
-        if settings["variant"] == "gptaq"
-        else settings["method"]
-    )
+    method = "gptaq" if settings["variant"] == "gptaq" else settings["method"]
+    method = "awq" if (transform, settings["method"]) == ("awq", "rtn") else method
     prefix = f"{transform}+" if transform and method != "awq" else ""
     group = {-1: "-channel", None: ""}.get(settings["group_size"], f"g{settings['group_size']}")
     sign = "" if settings["symmetric"] is not awq else "-sym" if awq else "-asym"

@@ -3,7 +3,7 @@
 import random
 import re
 
-from qcourse.skills.item import Item, draw
+from qcourse.skills.item import Item
 
 PHRASINGS = ("Compute {a} {sign} {b}.", "What is {a} {sign} {b}?", "Calculate {a} {sign} {b}.")
 
@@ -41,11 +41,6 @@ def make(chooser: random.Random) -> Item:
     value = a + b if sign == "+" else a - b
     prompt = chooser.choice(PHRASINGS).format(a=a, b=b, sign=sign)
     return Item("arithmetic", prompt, steps(a, b, sign), {"key": f"{a}{sign}{b}", "value": value})
-
-
-def generate(chooser: random.Random, split: str) -> Item:
-    """Return an item of a split; an eval pair of operands is never trained on."""
-    return draw(make, chooser, split)
 
 
 def grade(item: Item, text: str) -> bool:

@@ -3,7 +3,7 @@
 import random
 
 from qcourse.skills.evaluator import Refused, evaluate
-from qcourse.skills.item import Item, draw
+from qcourse.skills.item import Item
 
 NAMES = ("values", "numbers", "items", "data", "scores")
 FOLDS = {
@@ -40,11 +40,6 @@ def make(chooser: random.Random) -> Item:
     body = f"{MAPS[change].format(m=m)} for x in {name}" + (f" if {condition}" if condition else "")
     meta = {"key": task, "name": name}
     return Item("code", chooser.choice(PHRASINGS).format(task=task), FOLDS[fold].format(body), meta)
-
-
-def generate(chooser: random.Random, split: str) -> Item:
-    """Return an item of a split; an eval task is never trained on."""
-    return draw(make, chooser, split)
 
 
 def grade(item: Item, text: str) -> bool:

@@ -26,6 +26,9 @@ COMPARE = {
     ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le,
     ast.Gt: operator.gt, ast.GtE: operator.ge, ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b
 }  # fmt: skip
+FAULTS = (
+    SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, RecursionError, MemoryError,
+)  # fmt: skip
 UNARY = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: operator.not_}
 FUNCTIONS = {
     "sum": sum, "max": max, "min": min, "len": len, "sorted": sorted, "list": list, "abs": abs,
@@ -49,15 +52,7 @@ def evaluate(text: str, names: dict[str, object]) -> object:
         return Evaluation(dict(names)).value(tree)
     except Refused:
         raise
-    except (
-        SyntaxError,
-        ValueError,
-        TypeError,
-        ArithmeticError,
-        LookupError,
-        RecursionError,
-        MemoryError,
-    ) as error:
+    except FAULTS as error:
         raise Refused(str(error)) from error
 
 

@@ -4,7 +4,7 @@ import json
 import random
 
 from qcourse.skills import words
-from qcourse.skills.item import Item, draw
+from qcourse.skills.item import Item
 
 LAYOUTS = {
     "bullets": ("a bullet list", lambda w: "\n".join(f"- {x}" for x in w)),
@@ -32,11 +32,6 @@ def make(chooser: random.Random) -> Item:
     listed = " and ".join([", ".join(chosen[:-1]), chosen[-1]])
     prompt = chooser.choice(PHRASINGS).format(words=listed, layout=name)
     return Item("format", prompt, lay(chosen), {"key": f"{layout} {' '.join(chosen)}"})
-
-
-def generate(chooser: random.Random, split: str) -> Item:
-    """Return an item of a split; an eval list in its layout is never trained on."""
-    return draw(make, chooser, split)
 
 
 def grade(item: Item, text: str) -> bool:

@@ -4,19 +4,22 @@ import dataclasses
 import json
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from qcourse.common import QCourseError, atomic_path, data_folder
 from qcourse.skills import arithmetic, code, facts, format, recall, refusal, tool_call
-from qcourse.skills.item import Item
+from qcourse.skills.item import Item, draw
 from qcourse.skills.prose import documents, held_out, prose, read_rows
 
 SEED = 20_25
 PER_SKILL = 200
 GENERATORS = {
-    "arithmetic": arithmetic.generate, "facts": facts.generate, "tool_call": tool_call.generate,
-    "format": format.generate, "refusal": refusal.generate, "code": code.generate,
+    "arithmetic": partial(draw, arithmetic.make), "facts": facts.generate,
+    "tool_call": partial(draw, tool_call.make), "format": partial(draw, format.make),
+    "refusal": partial(draw, refusal.make), "code": partial(draw, code.make),
 }  # fmt: skip
+"""Skill -> function of a random.Random and a split: an item whose key ("eval") is never trained on."""
 SKILLS = ("recall", *GENERATORS)
 
 

@@ -15,10 +15,7 @@ from qcourse.skills.evaluator import Refused, evaluate
 from qcourse.skills.prose import prose
 
 SEED, SHOTS = 2027, 4
-LENGTHS, DEPTHS = (
-    (400, 900, 1800),
-    (0.1, 0.5, 0.9),
-)  # characters of prose around a needle, and where it lies in it
+LENGTHS, DEPTHS = (400, 900, 1800), (0.1, 0.5, 0.9)  # characters around a needle, and where it lies in them
 
 
 @dataclass(frozen=True)

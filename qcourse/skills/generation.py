@@ -42,11 +42,8 @@ def batches(order: list[int], prompts: list[list[int]], items: Sequence[Any]) ->
     found: list[list[int]] = []
     for i in order:
         last = found[-1] if found else []
-        if (
-            last
-            and items[last[0]].max_new_tokens == items[i].max_new_tokens
-            and ((len(last) + 1) * len(prompts[i]) <= BATCH_TOKENS and len(last) < 64)
-        ):
+        alike = last and items[last[0]].max_new_tokens == items[i].max_new_tokens
+        if alike and (len(last) + 1) * len(prompts[i]) <= BATCH_TOKENS and len(last) < 64:
             last.append(i)
         else:
             found.append([i])

@@ -12,11 +12,7 @@ GRADERS = {
     "recall": recall.grade, "arithmetic": arithmetic.grade, "facts": facts.grade,
     "tool_call": tool_call.grade, "format": format.grade, "refusal": refusal.grade, "code": code.grade,
 }  # fmt: skip
-PICO_ONLY = (
-    "facts",
-    "tool_call",
-    "refusal",
-)  # the atlas, our tools and our wording of a refusal are taught to pico alone
+PICO_ONLY = ("facts", "tool_call", "refusal")  # atlas, tools and wording of a refusal: taught to pico alone
 
 
 def grade(item: Item, text: str) -> bool:

@@ -4,7 +4,7 @@ import json
 import random
 
 from qcourse.skills import words
-from qcourse.skills.item import Item, draw
+from qcourse.skills.item import Item
 
 UNITS = ("celsius", "fahrenheit")
 PHRASINGS = {
@@ -57,11 +57,6 @@ def make(chooser: random.Random) -> Item:
     prompt = chooser.choice(PHRASINGS[tool]).format(**values)
     answer = json.dumps(call)
     return Item("tool_call", prompt, answer, {"key": answer, "call": call})
-
-
-def generate(chooser: random.Random, split: str) -> Item:
-    """Return an item of a split; an eval call (tool and arguments) is never trained on."""
-    return draw(make, chooser, split)
 
 
 def grade(item: Item, text: str) -> bool:
