@@ -1,7 +1,7 @@
 """What both engines' servers have in common: an address, a client, greedy answers, timing, an end."""
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -111,14 +111,17 @@ class Server:
             raise Refused(reason, answer.status_code)
         return answer
 
-    def generate(self, messages: list[list[dict]], max_new_tokens: list[int]) -> list[str]:
-        """Return greedy answers to chats, in order; a model without chat template gets the bare prompt."""
-        with ThreadPoolExecutor(32) as pool:
-            return list(pool.map(self.answer, messages, max_new_tokens))
+    def generate(self, messages: list[list[dict]], max_new_tokens: list[int], **options: Any) -> list[str]:
+        """Return greedy answers to chats, in order; a model without chat template gets the bare prompt.
 
-    def answer(self, chat: list[dict], limit: int) -> str:
+        options: further fields of each request, such as llama.cpp's `grammar` or vLLM's `response_format`.
+        """
+        with ThreadPoolExecutor(32) as pool:
+            return list(pool.map(partial(self.answer, **options), messages, max_new_tokens))
+
+    def answer(self, chat: list[dict], limit: int, **options: Any) -> str:
         """Return one greedy answer of at most `limit` tokens."""
-        body = {"model": self.model, "max_tokens": limit, "temperature": 0}
+        body = {"model": self.model, "max_tokens": limit, "temperature": 0, **options}
         if self.has_chat_template:
             choice = self.post("/v1/chat/completions", messages=chat, **body).json()["choices"][0]
             return choice["message"]["content"] or ""

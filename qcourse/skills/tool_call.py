@@ -49,6 +49,22 @@ def arguments(tool: str, chooser: random.Random) -> dict[str, object]:
     }[tool]()
 
 
+def schema() -> dict[str, object]:
+    """Return the JSON schema of every call, for engines that constrain what they say to one."""
+    kinds = {int: {"type": "integer"}, str: {"type": "string"}}
+    calls = []
+    for tool in PHRASINGS:
+        values = {name: kinds[type(value)] for name, value in arguments(tool, random.Random(0)).items()}
+        calls.append(closed({"tool": {"const": tool}, "arguments": closed(values)}))
+    return {"anyOf": calls}
+
+
+def closed(properties: dict[str, object]) -> dict[str, object]:
+    """Return the JSON schema of an object with just these properties."""
+    return {"type": "object", "properties": properties, "required": list(properties),
+            "additionalProperties": False}  # fmt: skip
+
+
 def make(chooser: random.Random) -> Item:
     """Return one request and its call."""
     tool = chooser.choice(list(PHRASINGS))

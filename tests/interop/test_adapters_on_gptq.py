@@ -6,7 +6,8 @@ from transformers import AutoModelForCausalLM
 
 from qcourse import export, finetune
 from qcourse.common import QCourseError
-from qcourse.quantize import quantize
+from qcourse.measure import divergence
+from qcourse.quantize import quantize, reference
 from qcourse.recipe import named
 from tests.engines import require
 from tests.interop.judge import load_in_transformers
@@ -69,3 +70,27 @@ def test_a_base_that_has_run_inference_is_refused(made, tokens):
         engine(input_ids=tokens)
     with pytest.raises(QCourseError, match="has run inference and passes no gradients"):
         finetune.add_adapters(engine)
+
+
+def test_the_unmerged_adapter_computes_what_the_merged_artefact_does(made, llama_gqa, tokens, tmp_path):
+    """Quantized base with the adapter beside it, and both as one dense folder; merged and rounded again is
+    another model. The controls: the base alone, and the adapter merged into weights it was not trained on."""
+    folder, _ = made
+    engine = with_adapters(load_in_transformers(folder))
+    change, weights = finetune.deltas(engine), {name: layer.dequantize() for name, layer in
+                                                export.read_layers(folder).items()}  # fmt: skip
+    dense = lambda: AutoModelForCausalLM.from_pretrained(llama_gqa, dtype=torch.bfloat16)  # noqa: E731
+    merged = finetune.merge(dense(), change, weights)
+    place = export.save({}, merged, None, tmp_path / "merged", "merged", named("bf16"))
+    again = quantize(finetune.merge(dense(), change, weights), named("gptq-w4g128"), tokens, progress=False)
+    with torch.no_grad():
+        found = engine(input_ids=tokens).logits
+        others = {
+            "merged": AutoModelForCausalLM.from_pretrained(place)(input_ids=tokens).logits,
+            "rounded again": reference(again)(input_ids=tokens).logits,
+            "merged elsewhere": finetune.merge(dense(), change)(input_ids=tokens).logits,
+            "base": finetune.merge(dense(), {}, weights)(input_ids=tokens).logits,
+        }
+    kl = {name: divergence(found, logits).kl_mean for name, logits in others.items()}
+    print(kl)
+    assert kl["merged"] < 0.05 * min(kl["rounded again"], kl["merged elsewhere"], kl["base"])
