@@ -17,7 +17,7 @@ def chosen(source: Any, tokenizer: Any, asked: list[Choice]) -> list[int]:
     arXiv 2005.14165, section 2.4).
     """
     starts = [token_ids(tokenizer, prompt_of(tokenizer, choice), not choice.chat) for choice in asked]
-    reader = reader_of(source, commonprefix(starts))
+    reader = reader_of(source, list(commonprefix(starts)))
     found = []
     for choice, start in zip(asked, starts, strict=True):
         prompt = prompt_of(tokenizer, choice)
@@ -75,9 +75,9 @@ class Whole:
 class Cached:
     """A transformers model: reads what all prompts share once, and each prompt once for its candidates."""
 
-    def __init__(self, model: torch.nn.Module, shared: list[int]) -> None:
+    def __init__(self, model: Any, shared: list[int]) -> None:
         self.model, self.shared = model, shared
-        self.cache = self.read(shared).past_key_values if shared else None
+        self.cache: Any = self.read(shared).past_key_values if shared else None
 
     @torch.inference_mode()
     def read(self, ids: list[int], cache: Any = None) -> Any:
