@@ -45,14 +45,9 @@ class InputSums:
     """
 
     def __init__(
-        self,
-        names: list[str],
-        columns: int,
-        gram: bool = True,
-        magnitudes: bool = True,
-        drift: bool = False,
-        device: torch.device | None = None,
-    ) -> None:
+        self, names: list[str], columns: int, gram: bool = True, magnitudes: bool = True, drift: bool = False,
+        device: torch.device | None = None
+    ) -> None:  # fmt: skip
         self.names, self.columns, self.magnitudes, self.n_tokens = names, columns, magnitudes, 0
         self.total, self.square, self.largest = torch.zeros(3, columns, device=device)
         self.gram = torch.zeros(columns, columns, device=device) if gram else None

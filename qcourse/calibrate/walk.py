@@ -21,12 +21,9 @@ TOKENS_AT_ONCE = 2048
 
 @torch.no_grad()
 def walk(
-    model: nn.Module,
-    tokens: Tensor,
-    start: int = 0,
-    states: list[Tensor] | None = None,
-    with_target: bool = False,
-) -> Iterator[CalibrationStep]:
+    model: nn.Module, tokens: Tensor, start: int = 0, states: list[Tensor] | None = None,
+    with_target: bool = False
+) -> Iterator[CalibrationStep]:  # fmt: skip
     """Yield each decoder layer with its inputs; the layer, as changed then, computes the next one's.
 
     tokens: LongTensor [n_sequences, seq_len]. start, states: go on at a later layer with the hidden states

@@ -9,6 +9,7 @@ from qcourse.common import machine, repository
 from qcourse.common.places import existing
 from qcourse.doctor.check_result import CheckResult
 from qcourse.setup import ENGINES, ENVIRONMENTS, find
+from qcourse.setup.environments import compiler
 
 GIB = 2**30
 CPU_NEEDS = {  # feature: (Linux flags any of which shows it, what it gives, what lacks without it)
@@ -45,15 +46,11 @@ def examine_platform() -> list[CheckResult]:
 
 def compiler_state() -> tuple[str, str, str, str]:
     """Return state, value, meaning and mend of the C++ compiler."""
-    found = next((path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))), None)
-    mend = (
-        "xcode-select --install" if platform.system() == "Darwin" else "apt-get install g++, then make main"
-    )
-    return (
-        ("ok", found, "", "")
-        if found
-        else ("limited", "none", "GPTQModel and llama.cpp cannot be built", mend)
-    )
+    if found := compiler():
+        return "ok", found, "", ""
+    mac = platform.system() == "Darwin"
+    mend = "xcode-select --install" if mac else "apt-get install g++, then make main"
+    return "limited", "none", "GPTQModel and llama.cpp cannot be built", mend
 
 
 def examine_cpu() -> list[CheckResult]:

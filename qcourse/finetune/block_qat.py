@@ -56,14 +56,9 @@ class LearnedGrid(nn.Module):
         """Return codes and scales as they are written to a file."""
         codes = self.levels(weight).to(torch.uint8).reshape(weight.shape)
         start = self.start
-        return QuantizedWeight(
-            codes,
-            self.stored_scale().detach(),
-            start.zero_point,
-            start.bits,
-            start.group_size,
-            symmetric=start.symmetric,
-        )
+        scale = self.stored_scale().detach()
+        grid = start.bits, start.group_size
+        return QuantizedWeight(codes, scale, start.zero_point, *grid, symmetric=start.symmetric)
 
 
 def block_qat(
@@ -125,13 +120,9 @@ def prepare_layer(step: CalibrationStep, bits: int, group_size: int, symmetric: 
 
 
 def train_layer(
-    step: CalibrationStep,
-    targets: list[Tensor],
-    steps: int,
-    batch_size: int,
-    weight_rate: float,
+    step: CalibrationStep, targets: list[Tensor], steps: int, batch_size: int, weight_rate: float,
     scale_rate: float,
-) -> None:
+) -> None:  # fmt: skip
     """Lower the mean squared distance of the layer's outputs to `targets`, a list like step.hidden."""
     weights = [linear.parametrizations.weight.original for linear in step.linears().values()]
     scales = [linear.parametrizations.weight[0].scale for linear in step.linears().values()]

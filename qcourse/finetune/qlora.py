@@ -87,21 +87,14 @@ def _bitsandbytes_layer(linear: nn.Linear, double_quantization: bool) -> nn.Modu
     import bitsandbytes as bnb
 
     layer = bnb.nn.Linear4bit(
-        linear.in_features,
-        linear.out_features,
-        linear.bias is not None,
-        compute_dtype=products.product_dtype(linear.weight),
-        compress_statistics=double_quantization,
-        quant_type="nf4",
-        device="meta",
-    )
+        linear.in_features, linear.out_features, linear.bias is not None,
+        compute_dtype=products.product_dtype(linear.weight), compress_statistics=double_quantization,
+        quant_type="nf4", device="meta"
+    )  # fmt: skip
     layer.weight = bnb.nn.Params4bit(
-        linear.weight.detach(),
-        requires_grad=False,
-        compress_statistics=double_quantization,
-        quant_type="nf4",
-        module=layer,
-    )
+        linear.weight.detach(), requires_grad=False, compress_statistics=double_quantization,
+        quant_type="nf4", module=layer
+    )  # fmt: skip
     if linear.bias is not None:
         layer.bias = nn.Parameter(linear.bias.detach(), requires_grad=False)
     return layer.to(linear.weight.device)  # the move is what quantizes

@@ -69,14 +69,8 @@ def oneshot(model: Any, tokenizer: Any, tokens: Tensor, modifiers: list) -> Any:
 
     rows = {"input_ids": tokens.tolist(), "attention_mask": [[1] * tokens.shape[1]] * len(tokens)}
     with silent():
-        run(
-            model=model,
-            processor=tokenizer,
-            dataset=Dataset.from_dict(rows),
-            recipe=modifiers,
-            max_seq_length=tokens.shape[1],
-            num_calibration_samples=len(tokens),
-        )
+        run(model=model, processor=tokenizer, dataset=Dataset.from_dict(rows), recipe=modifiers,
+            max_seq_length=tokens.shape[1], num_calibration_samples=len(tokens))  # fmt: skip
     return products.narrow(model)  # what is saved compressed is what has the class nn.Linear
 
 

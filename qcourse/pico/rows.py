@@ -1,7 +1,7 @@
 """Training rows of each kind: token ids and a weight for each token (0 where nothing is learned from it)."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,15 +96,18 @@ def repeats_row(chooser: random.Random, length: int, source: Source) -> Row:
     Half of the rows draw from the words of the skills, half from the whole vocabulary.
     """
     alphabet = source.nouns if chooser.random() < 0.5 else range(3, source.vocabulary)
-    size = chooser.randint(6, length // 2)
-    segment = [chooser.choice(alphabet) for _ in range(size)]
-    return (segment * (length // size + 1))[:length], [0.0] * size + [1.0] * (length - size)
+    return repeated(chooser, length, alphabet)
 
 
 def nouns_row(chooser: random.Random, length: int, source: Source) -> Row:
     """Return a repeated segment of the skills' words: the first thing learned."""
+    return repeated(chooser, length, source.nouns)
+
+
+def repeated(chooser: random.Random, length: int, alphabet: Sequence[int]) -> Row:
+    """Return a segment drawn from the alphabet, again and again; only the repeats are learned."""
     size = chooser.randint(6, length // 2)
-    segment = [chooser.choice(source.nouns) for _ in range(size)]
+    segment = [chooser.choice(alphabet) for _ in range(size)]
     return (segment * (length // size + 1))[:length], [0.0] * size + [1.0] * (length - size)
 
 

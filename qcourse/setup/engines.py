@@ -40,9 +40,8 @@ def find(name: str) -> Engine | None:
     environment, distributions, _ = ENGINES[name]
     here = environment == "main"
     python = Path(sys.executable) if here else ENVIRONMENTS[environment].python
-    folders = (
-        sys.path if here else [str(path) for path in python.parents[1].glob("lib/python3*/site-packages")]
-    )
+    inside = [str(path) for path in python.parents[1].glob("lib/python3*/site-packages")]
+    folders = sys.path if here else inside
     for distribution in distributions:
         for found in metadata.distributions(name=distribution, path=folders):
             return Engine(name, python, found.version)

@@ -38,17 +38,8 @@ def quantize(
         source = write_older_copy(model, temporary / "source") if library in ARCHIVED else Path(model)
         calibration = temporary / "tokens.json"
         calibration.write_text(json.dumps(tokens.tolist()))
-        command = [
-            str(python),
-            "-P",
-            str(script(library)),
-            str(source),
-            str(calibration),
-            str(temporary / "checkpoint"),
-            str(bits),
-            str(group_size),
-            str(int(desc_act)),
-        ]
+        files = (script(library), source, calibration, temporary / "checkpoint")
+        command = [python, "-P", *files, *map(str, (bits, group_size, int(desc_act)))]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["no message"])[-1]
