@@ -12,7 +12,12 @@ from qcourse.common.quiet import muted
 from qcourse.lanes.archived import archived_artefact
 from qcourse.pipeline import artefact
 
-NEEDS = {"bitsandbytes": "bitsandbytes", "compressed-tensors": "compressed_tensors", "gptq": "gptqmodel"}
+NEEDS = {
+    "bitsandbytes": "bitsandbytes",
+    "compressed-tensors": "compressed_tensors",
+    "gptq": "gptqmodel",
+    "awq": "gptqmodel",
+}
 ARCHIVED = ("autogptq", "autoawq")  # made in .venv-peers
 
 
@@ -40,7 +45,9 @@ LANES = (
     Lane("rtn", "rtn-w4", "gptq", "transformers"),
     Lane("gptq", "gptq-w4", "gptq", "transformers"),
     Lane("gptq", "gptq-w4", "gptq", "vllm"),
+    Lane("awq", "awq-w4", "awq", "transformers"),
     Lane("awq", "awq-w4", "awq", "vllm"),
+    Lane("w8a8-int8", "w8a8-int8", "compressed-tensors", "transformers"),
     Lane("w8a8-int8", "w8a8-int8", "compressed-tensors", "vllm"),
     Lane("fp8", "fp8-dynamic", "compressed-tensors", "transformers"),
     Lane("llm-int8", "llm-int8", "bitsandbytes", "transformers"),
