@@ -30,7 +30,8 @@ def evaluate(
     recipe: a Recipe or a name; lane: default the recipe's method; artefact: the folder or GGUF file
     whose stored bits count (default: those of the quantized layers in memory, if any).
     reference: the unquantized model, None to leave divergence out; scoreboard: a file to append to.
-    The row is taken from the cache when model, reference, tokens, recipe, versions and machine are the same.
+    The row is taken from the cache when model, reference, tokens (BOS among them), chat template, recipe,
+    versions and machine are the same.
     """
     config = config or EvaluationConfig()
     source: LogitSource = as_source(model, tokenizer)
@@ -38,7 +39,8 @@ def evaluate(
     evaluation = as_evaluation_set(tokens)
     row = identity(source, base, evaluation, recipe, lane, model_hash)
     hashes = {"model": source.hash, "reference": base.hash if base is not None else None}
-    key = asdict(row) | hashes | {"config": asdict(config), "yardstick": YARDSTICK}
+    template = getattr(tokenizer or getattr(source, "tokenizer", None), "chat_template", None)
+    key = asdict(row) | hashes | {"config": asdict(config), "yardstick": YARDSTICK, "chat_template": template}
     known = bool(hashes["model"]) and (base is None or bool(hashes["reference"]))
     values = once(key, known, lambda: measure_row(source, base, evaluation, config, progress, tokenizer))
     size = size_fields(stored_size(model, artefact))
