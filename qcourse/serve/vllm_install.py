@@ -80,8 +80,9 @@ def check_machine(config: dict, kv_cache_dtype: str, install: VLLM) -> None:
     needs = ["4-bit weights"] if kind == "4-bit integer" else []
     needs += ["an FP8 KV cache"] if kv_cache_dtype.startswith("fp8") else []
     if needs and "avx512f" not in cpu_flags():
+        need = "needs" if needs == ["an FP8 KV cache"] else "need"
         raise QCourseError(
-            f"{' and '.join(needs)} in vLLM's CPU build need AVX-512, which this {platform.machine()} CPU "
+            f"{' and '.join(needs)} in vLLM's CPU build {need} AVX-512, which this {platform.machine()} CPU "
             "lacks; take these rows from transformers or llama.cpp, or use a machine with it or a GPU"
         )
 
