@@ -51,7 +51,7 @@ def test_row_comes_from_the_cache_only_for_equal_content(tokens, fixed):
     assert asked == 1 and repeated == 0 and again == first
     assert run(tokens=tokens.flip(0))[1] == 1
     assert run(recipe=Recipe("rtn-w3g128"))[1] == 1
-    spoken = SimpleNamespace(chat_template="{{ messages }}")  # the same tokens, asked in another chat template
+    spoken = SimpleNamespace(chat_template="{{ messages }}")  # the same tokens, another chat template
     assert run(tokenizer=spoken)[1] == 1 and run(tokenizer=spoken)[1] == 0
     source.hash = "other"
     assert run()[1] == 1
