@@ -1,6 +1,7 @@
 """The table of rooms holds in README and in the imports, and importing the package costs nothing heavy."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -118,6 +119,12 @@ def test_heavy_libraries_are_imported_where_they_are_used():
         and (heavy := top_level_imports(ast.parse(path.read_text())) & LATE)
     }
     assert not found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_holds_every_name_that_it_exports(room):
+    module = importlib.import_module(f"qcourse.{room}")
+    assert not [name for name in getattr(module, "__all__", ()) if not hasattr(module, name)]
 
 
 @pytest.mark.parametrize(
