@@ -5,7 +5,7 @@ How a lesson is written with it
 The source of a lesson is its solution notebook, `notebooks/solutions/NN_name.ipynb`.
 `python -m qcourse.course.lesson_from_solution` writes `notebooks/NN_name.ipynb` from it (whatever
 stands between `### BEGIN SOLUTION` and `### END SOLUTION` becomes
-`raise NotImplementedError`), and tests/course/test_derive.py compares the two.
+`raise NotImplementedError`), and tests/notebooks/test_rules.py compares the two.
 
     from qcourse.course import begin, budget, check, claims, figures, predict, show_source
 
@@ -21,6 +21,7 @@ stands between `### BEGIN SOLUTION` and `### END SOLUTION` becomes
     yard = Yardstick(n_windows=16)             # loads the bf16 model and 16 x 512 held-out tokens
     yard.measure("rtn 3 bits", model, bits)    # one row: perplexity, KL with interval, p99, top-1
     yard.table(); yard.bars(); yard.ratio("gptq", "rtn"); yard.fresh()   # fresh(): a copy of the bf16 model
+    quantize(model, recipe.named("gptq-w3g128-nosearch"), tokens)   # a control: the method without a part
     figures.bars({"rtn": 0.2, "gptq": 0.1}, "KL (nats)")            # also lines, pareto, heatmap, histogram
 
 Exercises: the file `exercises/l06_feed_back.py` defines `EXERCISE = Exercise(...)` with cases,
