@@ -55,9 +55,11 @@ def command(
               "policy": asdict(rules), "gates": [asdict(gate) for gate in passed],
               "launch": {launch.server: launch.command for launch in launches}}  # fmt: skip
     place = write_report(values, passed, report)
+    beside = ""
     if {launch.server for launch in launches} & {"vllm", "llama-cpp-python"}:
         write_containers(place, found, min(4096, context or 4096), rules.tensor_parallel)
-    verdict = f"{'ships' if good else 'does not ship'}; report: {place}"
+        beside = ", beside it a Dockerfile and a Kubernetes manifest"
+    verdict = f"{'ships' if good else 'does not ship'}; report: {place}{beside}"
     return answer(values, json, "\n".join([*text, "", *map(str, passed), verdict]), 0 if good else 1)
 
 
