@@ -229,6 +229,52 @@ def test_a_sliding_window_shorter_than_the_context_is_refused(kind, small, tmp_p
         assert not path.exists()
 
 
+LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "partial_rotary_factor": 1.0,
+            "short_factor": [1.0] * 32, "long_factor": [4.0] * 32}  # fmt: skip
+GEMMA3_TURNS = {"full_attention": {"rope_type": "default", "rope_theta": 1e6},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 2e4}}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "changes", "words"), [
+    ("phi3", {"sliding_window": 24}, "back 24 of 512 tokens, and llama.cpp has no window for phi3"),
+    ("phi3", {"rope_parameters": LONGROPE}, "scaling 'longrope' .*is not written to GGUF"),
+    ("phi3", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.75}},
+     "partial_rotary_factor 0.75 is not written"),
+    ("gemma2", {"layer_types": ["full_attention", "sliding_attention"]},
+     "all layers but each of number 2, 4, .* for gemma2"),
+    ("gemma2", {"query_pre_attn_scalar": 64}, "query_pre_attn_scalar is 64 .* of 2 layers with 32"),
+    ("gemma2", {"attn_logit_softcapping": None}, "softcapping is None and llama.cpp's gemma2 always caps"),
+    ("gemma3", {"final_logit_softcapping": 30.0}, "softcapping is 30.0 and llama.cpp's gemma3 never caps"),
+    ("gemma3", {"rope_parameters": GEMMA3_TURNS}, "window turn by .*20000.* knows rope_theta 10000 without"),
+])  # fmt: skip
+def test_attention_that_llama_cpp_computes_otherwise_is_refused(name, changes, words, small, tmp_path):
+    model, tokenizer = small(name)
+    with pytest.raises(QCourseError, match=words):
+        export.gguf.write(reconfigured(model, **changes), tokenizer, tmp_path / "x.gguf")
+    assert not list(tmp_path.iterdir())
+
+
+def test_gemma_says_window_caps_and_width_of_a_head_and_stores_norms_with_one_added(small, written):
+    from gguf import GGUFReader
+
+    model, _ = small("gemma2")
+    reader = GGUFReader(written("gemma2"))
+    expected = {
+        "general.architecture": "gemma2",
+        "gemma2.attention.sliding_window": 24,
+        "gemma2.attn_logit_softcapping": 50.0,
+        "gemma2.final_logit_softcapping": 30.0,
+        "gemma2.attention.key_length": 32,
+    }
+    assert {key: reader.get_field(key).contents() for key in expected} == expected
+    stored = {tensor.name: torch.tensor(tensor.data) for tensor in reader.tensors if "norm" in tensor.name}
+    layer = model.model.layers[1]
+    for name, norm in (("attn_norm", layer.input_layernorm), ("ffn_norm", layer.pre_feedforward_layernorm),
+                       ("post_attention_norm", layer.post_attention_layernorm),
+                       ("post_ffw_norm", layer.post_feedforward_layernorm)):  # fmt: skip
+        assert torch.equal(stored[f"blk.1.{name}.weight"], norm.weight.float() + 1)
+
+
 def test_a_turn_that_ends_with_another_token_than_a_text_is_told(small, tmp_path):
     from gguf import GGUFReader
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from qcourse.measure import divergence
+from qcourse.models.attention import settle_attention
 from qcourse.quantize import simulate
 
 FLOOR, SHARE, CHANCE = 1e-4, 0.05, 2.0
@@ -60,11 +61,9 @@ class Judge:
     """A model folder, its tokens [B, T], its logits before quantization, and the rule."""
 
     def __init__(self, folder: Path, tokens: Tensor) -> None:
-        from transformers import AutoModelForCausalLM
-
         assert tokens.numel() >= POSITIONS, "the rule asks for 2,000 tokens"
         self.folder, self.tokens = folder, tokens
-        self.unquantized = self.logits(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))
+        self.unquantized = self.logits(load_in_transformers(folder))
 
     @torch.inference_mode()
     def logits(self, model: Any) -> Tensor:
@@ -103,4 +102,6 @@ def load_in_transformers(folder: Path, dtype: torch.dtype = torch.float32) -> An
     """Return a checkpoint as transformers loads it, with whatever library its quantization_config names."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map="cpu")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map="cpu")
+    settle_attention(model.config)
+    return model

@@ -10,6 +10,7 @@ from types import MethodType
 import torch
 from torch import Tensor, nn
 
+from qcourse.common.layouts import layout
 from qcourse.export.gguf import read, tensor_types
 from qcourse.gguf_reader.names import hf_names
 
@@ -60,10 +61,15 @@ def as_llama_cpp(model: nn.Module, path: Path) -> nn.Module:
 
     AttentionInterface.register("llama.cpp", attention)
     model.set_attn_implementation("llama.cpp")
+    return rounding_inputs(model, path)
+
+
+def rounding_inputs(model: nn.Module, path: Path) -> nn.Module:
+    """Do the same for linears only: attention in float32, with the windows and caps that a model has."""
     model.load_state_dict(read(path), strict=False)
     model.tie_weights()
     types = tensor_types(path)
-    names = hf_names("llama", model.config.num_hidden_layers, list(types))
+    names = hf_names(layout(model.config).gguf, model.config.num_hidden_layers, list(types))
     kinds = {full.removesuffix(".weight"): types[name][0] for name, full in names.items()}
     kinds.setdefault("lm_head", kinds["model.embed_tokens"])
     for name, module in model.named_modules():

@@ -39,7 +39,7 @@ def check_window(config: Any) -> None:
     known = ["sliding_attention" if every and (i + 1) % every else "full_attention" for i in layers]
     if list(kinds) == known:
         return
-    wanted = f"one for all layers but every {every}th" if every else "no window"
+    wanted = f"one for all layers but each of number {every}, {2 * every}, ..." if every else "no window"
     raise QCourseError(
         f"attention looks back {window} of {config.max_position_embeddings} tokens, and llama.cpp has "
         f"{wanted} for {config.model_type}: set max_position_embeddings to {window} in config.json"
