@@ -9,6 +9,7 @@ from types import MethodType
 
 import torch
 from torch import Tensor, nn
+from transformers.activations import GELUTanh
 
 from qcourse.common.layouts import layout
 from qcourse.export.gguf import read, tensor_types
@@ -76,7 +77,19 @@ def rounding_inputs(model: nn.Module, path: Path) -> nn.Module:
         if isinstance(module, nn.Linear):
             rounding = INPUTS.get(kinds[name], q8_k)
             module.forward = MethodType(rounded_forward(rounding), module)
+    for layer in model.model.layers:
+        if isinstance(getattr(layer.mlp, "act_fn", None), GELUTanh):
+            layer.mlp.act_fn = TabledGelu()
     return model
+
+
+class TabledGelu(nn.Module):
+    """GELU from ggml's table: float16 in, float16 out; beyond 10 it is the input, or 0."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return GELU of inputs, float32."""
+        found = f16(nn.functional.gelu(f16(inputs), approximate="tanh"))
+        return torch.where(inputs.abs() < 10, found, inputs.clamp(min=0))
 
 
 def rounded_forward(rounding):
