@@ -84,14 +84,19 @@ def lines(
 
 
 def pareto(
-    points: Mapping[str, tuple[float, float]], x: str, y: str, title: str = "", log_y: bool = True
-) -> Any:
-    """Draw named points; a line joins those that no other point beats on both axes (less is better)."""
+    points: Mapping[str, tuple[float, float]], x: str, y: str, title: str = "", log_y: bool = True,
+    errors: Mapping[str, tuple] | None = None
+) -> Any:  # fmt: skip
+    """Draw named points; a line joins those that no other point beats on both axes (less is better).
+
+    errors: the (low, high) ends of y's interval by name.
+    """
     from qcourse.measure.pareto import pareto_front
 
     figure, ax = axes(title, x, y, (7.2, 4.4))
     for index, (name, (px, py)) in enumerate(sorted(points.items(), key=lambda item: item[1])):
         ax.plot(px, py, "o", color=colour_of(name))
+        ax.vlines(px, *(errors or {}).get(name, (py, py)), color=colour_of(name), linewidth=1.5)
         ax.annotate(name, (px, py), (5, 6 if index % 2 else -10), textcoords="offset points", fontsize=8)
     places = list(points.values())
     front = sorted(places[index] for index in pareto_front(places))

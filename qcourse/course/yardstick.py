@@ -100,5 +100,9 @@ class Yardstick:
 
         rows = [row for row in self.rows if row["KL (nats)"] > 0 and (not names or row["candidate"] in names)]
         values = {row["candidate"]: row["KL (nats)"] for row in rows}
-        ends = {row["candidate"]: (row["95% low"], row["95% high"]) for row in rows}
-        return figures.bars(values, "KL (nats), less is better", title, ends, log=True)
+        return figures.bars(values, "KL (nats), less is better", title, self.intervals, log=True)
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The ends of each candidate's 95% interval of the KL."""
+        return {row["candidate"]: (row["95% low"], row["95% high"]) for row in self.rows}
