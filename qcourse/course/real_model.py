@@ -4,11 +4,11 @@
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from qcourse.common import QCourseError, data_folder
+from qcourse.common import QCourseError
 from qcourse.common.display import interval, show_table
 from qcourse.course.report import read_rows
+from qcourse.measure import scoreboard
 
 
 def compare(*lanes: str) -> None:
@@ -29,19 +29,8 @@ def compare(*lanes: str) -> None:
 
 def by_model() -> Iterator[tuple[str, list[dict]]]:
     """Yield each model whose rows ship with the course, pico first, and its rows."""
-    for path in kept_files():
-        yield model_of(path), read_rows(path)
-
-
-def kept_files() -> list[Path]:
-    """Return the scoreboards in data/reference: pico's, then those of the models with a folder there."""
-    found = (data_folder() / "reference").rglob("scoreboard.jsonl")
-    return sorted(found, key=lambda path: (len(path.parts), path))
-
-
-def model_of(path: Path) -> str:
-    """Return the model of a kept scoreboard: its folder's name; the one in reference itself is pico's."""
-    return "pico" if path.parent.name == "reference" else path.parent.name
+    for model, path in scoreboard.kept().items():
+        yield model, read_rows(path)
 
 
 def cells(model: str, row: dict) -> dict[str, object]:

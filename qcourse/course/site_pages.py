@@ -7,7 +7,8 @@ from pathlib import Path
 import nbformat
 
 from qcourse.common import data_folder, repository
-from qcourse.course import claims, colab, real_model, report
+from qcourse.course import claims, colab, report
+from qcourse.measure import scoreboard
 
 
 def room_page(name: str) -> str:
@@ -52,9 +53,8 @@ def in_cell(value: object) -> str:
 def scoreboards_page() -> str:
     """Return the kept rows and figure of every model as Markdown: pico's first, then the others by name."""
     parts = ["# Scoreboards\n"]
-    for path in real_model.kept_files():
+    for model, path in scoreboard.kept().items():
         rows = report.read_rows(path)
-        model = real_model.model_of(path)
         about = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in report.setting(rows).items())
         picture = (path.parent / "scoreboard.png").relative_to(data_folder().parent).as_posix()
         named = [{title: report.cells(row)[key] for key, title in report.COLUMNS.items()} for row in rows]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, data_folder
 
 if TYPE_CHECKING:
     import pandas
@@ -134,3 +134,10 @@ def table(rows: Sequence[Row]) -> "pandas.DataFrame":
         "n_items",
     )  # fmt: skip
     return pandas.DataFrame([{name: getattr(row, name) for name in columns} | row.skills for row in rows])
+
+
+def kept() -> dict[str, Path]:
+    """Return the scoreboards that ship with the course by model, pico's first."""
+    folder = data_folder() / "reference"
+    others = {path.parent.name: path for path in sorted(folder.glob("*/scoreboard.jsonl"))}
+    return {"pico": folder / "scoreboard.jsonl"} | others

@@ -18,7 +18,7 @@ from qcourse.recipe import Recipe, named
 class Lane:
     """One way of shipping: recipe, file format, engine, KV-cache type, and why it stands where it stands.
 
-    agreement: top-1 agreement with bf16 in the course's own row, or None; advice: its row of data/lanes.yaml.
+    agreements: top-1 agreement with bf16 in the course's own rows, by model; advice: its row of lanes.yaml.
     """
 
     recipe: str
@@ -28,8 +28,13 @@ class Lane:
     runs: bool
     reason: str
     plan: Plan
-    agreement: float | None
+    agreements: dict[str, float]
     advice: dict[str, Any]
+
+    @property
+    def agreement(self) -> float | None:
+        """The least agreement that our own rows show, None without a row."""
+        return min(self.agreements.values(), default=None)
 
     @property
     def works(self) -> bool:
@@ -47,10 +52,11 @@ class Lane:
 
     def explain(self) -> str:
         """Return reason, evidence, flags, what to measure, and where the articles disagree."""
-        own = "no row of ours" if self.agreement is None else f"our own row agrees at {self.agreement:.3f}"
+        own = ", ".join(f"{share:.1%} on {model}" for model, share in self.agreements.items())
         lines = [
             f"{self.recipe} as {self.format} in {self.engine}: {self.reason}",
-            f"  evidence       {own} (top-1, with bf16); claims {', '.join(self.advice['claims'])}",
+            f"  evidence       our own rows: top-1 as in bf16 at {own or 'none'}; claims "
+            f"{', '.join(self.advice['claims'])}",
             f"  published      {self.advice['published']}",
             f"  flags          {self.flags}",
             f"  measure first  {self.advice['measure']}",
@@ -95,7 +101,7 @@ def lanes(model: object, device: Accelerator, context: int | None = None, batch:
 
 
 def meets(lane: Lane, floor: float | None) -> bool:
-    """Whether our own row of the lane reaches the quality floor; without a row it does not."""
+    """Whether our own rows of the lane reach the quality floor on every model; without a row it does not."""
     return floor is None or (lane.agreement is not None and lane.agreement >= floor)
 
 
@@ -114,18 +120,20 @@ def candidate(model: object, device: Accelerator, row: dict, context: int | None
     if runs and not estimate.fits:
         obstacle = "does not fit beside its KV cache"
     reason = obstacle or row["merit"]
-    return Lane(recipe.name, form, engine, kv, runs, reason, estimate, own_agreement(row), row)
+    return Lane(recipe.name, form, engine, kv, runs, reason, estimate, own_agreements(row), row)
 
 
-def own_agreement(row: dict) -> float | None:
-    """Return the top-1 agreement of a lane's own row in the reference scoreboard."""
+def own_agreements(row: dict) -> dict[str, float]:
+    """Return the top-1 agreement of a lane's own rows by model; from its engine where that was measured."""
     from qcourse.measure import scoreboard
 
     lane, engine = row["own"]
-    rows = scoreboard.read(data_folder() / "reference" / "scoreboard.jsonl")
-    base = row["recipe"].rsplit("+", 1)[-1]
-    found = [one for one in rows if (one.lane, one.engine) == (lane, engine) and one.recipe.startswith(base)]
-    return found[0].top1_agreement if found else None
+    base, found = row["recipe"].rsplit("+", 1)[-1], {}
+    for model, path in scoreboard.kept().items():
+        rows = [one for one in scoreboard.read(path) if one.lane == lane and one.recipe.startswith(base)]
+        for one in sorted(rows, key=lambda one: one.engine == engine):
+            found[model] = one.top1_agreement
+    return found
 
 
 def that_fits(name: str, sizes: ModelShape) -> Recipe:

@@ -7,6 +7,7 @@ import pytest
 
 from qcourse.common import QCourseError, data_folder
 from qcourse.course import real_model
+from qcourse.measure import scoreboard
 from tests.notebooks.test_rules import LESSONS
 
 
@@ -20,7 +21,7 @@ def kept(tmp_path, monkeypatch):
     (tmp_path / "reference" / "other-1b" / "scoreboard.jsonl").write_text(
         "".join(json.dumps(row) + "\n" for row in other)
     )
-    monkeypatch.setattr(real_model, "data_folder", lambda: tmp_path)
+    monkeypatch.setattr(scoreboard, "data_folder", lambda: tmp_path)
     return lines
 
 

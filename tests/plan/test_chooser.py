@@ -85,6 +85,7 @@ def test_a_lane_explains_itself_with_evidence_that_is_there():
     known = {row["id"] for row in yaml.safe_load((data_folder() / "claims.yaml").read_text())["claims"]}
     for lane in lanes(MODEL, accelerator("H100"), 4096):
         assert set(lane.advice["claims"]) <= known and lane.agreement is not None, lane.recipe
+        assert set(lane.agreements) == {"pico", "smollm2"} and lane.agreement == min(lane.agreements.values())
         text = lane.explain()
         assert all(word in text for word in ("evidence", "flags", "measure first", "disagreement"))
     assert "--kv-cache-dtype fp8" in by_recipe(accelerator("H100"))["fp8-dynamic"].flags
