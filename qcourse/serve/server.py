@@ -111,10 +111,14 @@ class Server:
             raise Refused(reason, answer.status_code)
         return answer
 
-    def generate(self, messages: list[list[dict]], max_new_tokens: list[int], **options: Any) -> list[str]:
-        """Return greedy answers to chats, in order; a model without chat template gets the bare prompt.
+    def generate(self, messages: list[list[dict]], max_new_tokens: list[int]) -> list[str]:
+        """Return greedy answers to chats, in order; a model without chat template gets the bare prompt."""
+        return self.constrained(messages, max_new_tokens)
 
-        options: further fields of each request, such as llama.cpp's `grammar` or vLLM's `response_format`.
+    def constrained(self, messages: list[list[dict]], max_new_tokens: list[int], **options: Any) -> list[str]:
+        """Return greedy answers as `generate`, under options such as llama.cpp's `grammar`.
+
+        options: further fields of each request; vLLM's for a JSON schema is `response_format`.
         """
         with ThreadPoolExecutor(32) as pool:
             return list(pool.map(partial(self.answer, **options), messages, max_new_tokens))

@@ -31,7 +31,7 @@ def pico():
 def asked(server, items, **options):
     """Return a server's greedy answers."""
     chats = [[{"role": "user", "content": item.prompt}] for item in items]
-    return server.generate(chats, [64] * len(items), **options)
+    return server.constrained(chats, [64] * len(items), **options)
 
 
 def fits(text):
