@@ -40,8 +40,8 @@ def command(
         raise QCourseError("a release is decided by --baseline and --policy together; give both or neither")
     rules = read_policy(policy) if policy else None
     found = check(artefact)
-    context = shape(found.path).context if found.path.is_dir() else 4096
-    launches = commands(found.path.resolve(), found.format, context=min(4096, context or 4096),
+    context = min(4096, (shape(found.path).context if found.path.is_dir() else None) or 4096)
+    launches = commands(found.path.resolve(), found.format, context=context,
                         gpus=rules.tensor_parallel if rules else 1)  # fmt: skip
     here = f"\n# here\nqcourse serve {shlex.quote(str(found.path))}"
     text = [str(found), here, *(f"\n{launch}" for launch in launches)]
@@ -57,7 +57,7 @@ def command(
     place = write_report(values, passed, report)
     beside = ""
     if {launch.server for launch in launches} & {"vllm", "llama-cpp-python"}:
-        write_containers(place, found, min(4096, context or 4096), rules.tensor_parallel)
+        write_containers(place, found, context, rules.tensor_parallel)
         beside = ", beside it a Dockerfile and a Kubernetes manifest"
     verdict = f"{'ships' if good else 'does not ship'}; report: {place}{beside}"
     return answer(values, json, "\n".join([*text, "", *map(str, passed), verdict]), 0 if good else 1)

@@ -16,14 +16,15 @@ def compare(*lanes: str) -> None:
 
     Raises QCourseError for a lane of which no model has a row.
     """
-    kept = [(model, row) for model, rows in by_model() for row in rows]
+    models = dict(by_model())
+    kept = [(model, row) for model, rows in models.items() for row in rows]
     shown = [(model, row) for lane in lanes for model, row in kept if row["lane"] == lane]
     for lane in lanes:
         if lane not in {row["lane"] for _, row in shown}:
             known = ", ".join(sorted({row["lane"] for _, row in kept}))
             raise QCourseError(f"no kept row of a lane {lane!r}; there are {known}; check the spelling")
     show_table([cells(model, row) for model, row in shown])
-    for model, rows in by_model():
+    for model, rows in models.items():
         print(f"{model}: {rows[-1]['date'][:10]}, {rows[-1]['machine']}")
 
 

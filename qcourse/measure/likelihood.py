@@ -16,11 +16,12 @@ def chosen(source: Any, tokenizer: Any, asked: list[Choice]) -> list[int]:
     The mean, so that long candidates are not at a disadvantage (length normalization of Brown et al. 2020,
     arXiv 2005.14165, section 2.4).
     """
-    starts = [token_ids(tokenizer, prompt_of(tokenizer, choice), not choice.chat) for choice in asked]
+    prompts = [prompt_of(tokenizer, choice) for choice in asked]
+    starts = [token_ids(tokenizer, prompt, not choice.chat)
+              for choice, prompt in zip(asked, prompts, strict=True)]  # fmt: skip
     reader = reader_of(source, list(commonprefix(starts)))
     found = []
-    for choice, start in zip(asked, starts, strict=True):
-        prompt = prompt_of(tokenizer, choice)
+    for choice, prompt, start in zip(asked, prompts, starts, strict=True):
         rows = [continuation(tokenizer, prompt, start, text, not choice.chat) for text in choice.candidates]
         means = [sum(row) / len(row) for row in reader.log_probabilities(start, rows)]
         found.append(means.index(max(means)))

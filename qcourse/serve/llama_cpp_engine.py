@@ -64,7 +64,7 @@ class Engine:
 
         What the prompt shares with the one before it stays in the cache.
         """
-        if not start or not 0 < len(start) + max(map(len, rows)) <= self.options.context:
+        if not start or len(start) + max(map(len, rows)) > self.options.context:
             raise ValueError(f"the rows do not fit the context of {self.options.context}")
         start, rows = self.tokens(start), [self.tokens(row) for row in rows]
         with self.lock:
