@@ -26,7 +26,7 @@ STUBBORN = [
 ]
 
 
-def wait_for(condition, seconds=30):
+def wait_for(condition, seconds=60):
     """Return once `condition()` is true; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
