@@ -32,9 +32,8 @@ def command(
     from qcourse.common import QCourseError
     from qcourse.models import shape
     from qcourse.pipeline.inspect import check
-    from qcourse.pipeline.ship import gates, read_policy
+    from qcourse.pipeline.ship import read_policy
     from qcourse.plan import commands
-    from qcourse.recipe.record import read_record
 
     if (baseline is None) != (policy is None):
         raise QCourseError("a release is decided by --baseline and --policy together; give both or neither")
@@ -47,20 +46,31 @@ def command(
     text = [str(found), here, *(f"\n{launch}" for launch in launches)]
     if rules is None:
         return answer(asdict(found) | {"path": str(artefact)}, json, "\n".join(text))
-    record = read_record(found.path)
-    passed = [*gates(found.path, record, baseline, rules), parallel_gate(found.path, record, baseline, rules)]
-    good = all(gate.passed for gate in passed)
-    values = {"artefact": found.path.name, "date": date.today().isoformat(), "ships": good,
-              "content": found.hash, "recipe": found.recipe, "format": found.format, "baseline": baseline,
-              "policy": asdict(rules), "gates": [asdict(gate) for gate in passed],
-              "launch": {launch.server: launch.command for launch in launches}}  # fmt: skip
-    place = write_report(values, passed, report)
-    beside = ""
-    if {launch.server for launch in launches} & {"vllm", "llama-cpp-python"}:
+    values, checks = release(found, baseline, rules)
+    values |= {"launch": {launch.server: launch.command for launch in launches}}
+    place, beside = write_report(values, checks, report), ""
+    if values["launch"].keys() & {"vllm", "llama-cpp-python"}:
         write_containers(place, found, context, rules.tensor_parallel)
         beside = ", beside it a Dockerfile and a Kubernetes manifest"
-    verdict = f"{'ships' if good else 'does not ship'}; report: {place}{beside}"
-    return answer(values, json, "\n".join([*text, "", *map(str, passed), verdict]), 0 if good else 1)
+    verdict = f"{'ships' if values['ships'] else 'does not ship'}; report: {place}{beside}"
+    return answer(
+        values, json, "\n".join([*text, "", *map(str, checks), verdict]), 0 if values["ships"] else 1
+    )
+
+
+def release(found: Any, baseline: str, rules: "Policy") -> tuple[dict[str, Any], list["Gate"]]:
+    """Return what the report says of an artefact, and its gates."""
+    from qcourse.pipeline.ship import gates
+    from qcourse.recipe.record import read_record
+
+    record = read_record(found.path)
+    checks = [*gates(found.path, record, baseline, rules), parallel_gate(found.path, record, baseline, rules)]
+    return {
+        "artefact": found.path.name, "date": date.today().isoformat(),
+        "ships": all(gate.passed for gate in checks), "content": found.hash, "recipe": found.recipe,
+        "format": found.format, "baseline": baseline, "policy": asdict(rules),
+        "gates": [asdict(gate) for gate in checks],
+    }, checks  # fmt: skip
 
 
 def parallel_gate(path: Path, record: Any, baseline: str, rules: "Policy") -> "Gate":

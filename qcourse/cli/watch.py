@@ -27,7 +27,8 @@ def command(
     """Replay canaries, compare skills and traffic, show the engine's metrics; exit code 1 on an alarm."""
     from qcourse.calibrate import read_texts
     from qcourse.common import QCourseError
-    from qcourse.pipeline.watch import reference, watch, write_prometheus
+    from qcourse.pipeline.canaries import reference
+    from qcourse.pipeline.watch import watch, write_prometheus
 
     if (traffic is None) != (usual is None):
         raise QCourseError("drift needs both --traffic and --usual; give both or neither")

@@ -1,7 +1,6 @@
 """The gates of a release: an artefact is remade, measured against limits, run in its engine, and traced."""
 
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any
 
 from qcourse.common import QCourseError, content_hash, read_text
 from qcourse.common.validation import read_as
+from qcourse.pipeline.reproduce import reproduced
 
 HIGHER = ("top1_agreement", "skills")  # more is better; of every other measure less is
 PROMPT = [{"role": "user", "content": "Answer in one line: what does a scale do?"}]
@@ -103,30 +103,6 @@ def licence(path: Path, baseline: str, allowed: tuple[str, ...]) -> str:
         if named:
             return f"{named[1]}, by the model card of {card.parent.name}"
     raise QCourseError(f"neither {path.name} nor {baseline} names one; write `license:` in its README.md")
-
-
-def reproduced(path: Path, record: Any, baseline: str) -> str:
-    """Quantize the baseline again by the record; QCourseError if the bytes differ or cannot be remade."""
-    from qcourse.common.provenance import arithmetic, versions
-    from qcourse.pipeline.build import build
-    from qcourse.pipeline.calibration import Calibration
-
-    text = record.calibration
-    if record.made_by or record.kv_cache or (text and text.name != Calibration().name):
-        raise QCourseError("it was made by another program, with KV scales, or on a text that is not here: "
-                           "set `reproduce: false` and remake it where that is")  # fmt: skip
-    again = Calibration(sequences=text.sequences, length=text.seq_len, seed=text.seed) if text else None
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        output = Path(folder) / path.name
-        made = build(baseline, record.recipe, record.format, output, calibration=again, progress=False,
-                     revision=record.source.revision, allow_fallback=True)  # fmt: skip
-        if (found := content_hash(made)) != record.content:
-            same = (versions(), arithmetic()) == (record.versions, record.machine)
-            reason = "" if same else "; it was made with other versions or on another machine"
-            raise QCourseError(
-                f"quantized again it hashes to {found[:16]}, not {record.content[:16]}{reason}"
-            )
-    return f"quantized again, the same bytes: {record.content[:16]}"
 
 
 def evaluated(path: Path, baseline: str, policy: Policy) -> list[Gate]:

@@ -117,14 +117,7 @@ def llama_cpp(
     for file in files:
         check_gguf_header(file)
     path = files[0] if len(files) > 1 else files[0].resolve()
-    if kv_cache_dtype not in KV_TYPES:
-        raise QCourseError(
-            f"llama.cpp has no KV cache of {kv_cache_dtype} here; choose {', '.join(KV_TYPES)}"
-        )
-    if util.find_spec("llama_cpp") is None:
-        raise QCourseError(
-            "llama.cpp (llama-cpp-python) is not installed; `make main` builds it if there is a C++ compiler"
-        )
+    check_engine(kv_cache_dtype)
     number = choose_port(port)
     count = threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count()
     command = [
@@ -137,3 +130,15 @@ def llama_cpp(
     process = ServerProcess("llama.cpp", command, {**os.environ, VARIABLE: key}, log)
     server = LlamaCppServer(path, number, process, KV_TYPES[kv_cache_dtype], count, key)
     return server.start(timeout, progress)
+
+
+def check_engine(kv_cache_dtype: str) -> None:
+    """Raise QCourseError for a KV cache that llama.cpp lacks here, and where it is not installed."""
+    if kv_cache_dtype not in KV_TYPES:
+        raise QCourseError(
+            f"llama.cpp has no KV cache of {kv_cache_dtype} here; choose {', '.join(KV_TYPES)}"
+        )
+    if util.find_spec("llama_cpp") is None:
+        raise QCourseError(
+            "llama.cpp (llama-cpp-python) is not installed; `make main` builds it if there is a C++ compiler"
+        )

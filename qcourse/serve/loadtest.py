@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -56,18 +57,21 @@ def loadtest(
     bodies = [request_body(model, prompt, out) for prompt, out in asked]
     starts = arrivals(n_requests, rate, chooser)
 
-    async def all_of_it() -> tuple[list[Answer | str], float]:
-        none = httpx.Limits(max_connections=None, max_keepalive_connections=concurrency)
-        options = {"base_url": base, "timeout": timeout, "limits": none, "headers": headers(api_key)}
-        async with httpx.AsyncClient(**options) as client:
-            await send_all(client, bodies[:warm], concurrency, [0.0] * warm, progress=False)
-            start = time.perf_counter()
-            found = await send_all(client, bodies[warm:], concurrency, starts, progress)
-            return found, time.perf_counter() - start
-
-    found, seconds = run(all_of_it())
+    found, seconds = run(timed(bodies[:warm], bodies[warm:], concurrency, starts, progress,
+                               base_url=base, timeout=timeout, headers=headers(api_key)))  # fmt: skip
     closed = None if rate else concurrency
     return summary(found, seconds, concurrency=closed, rate=rate, limits=limits)
+
+
+async def timed(warm: list[dict], bodies: list[dict], concurrency: int | None, starts: list[float],
+                progress: bool, **connection: Any) -> tuple[list[Answer | str], float]:  # fmt: skip
+    """Return the answers to `bodies`, sent after `warm`, and the seconds of the former."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=concurrency)
+    async with httpx.AsyncClient(limits=limits, **connection) as client:
+        await send_all(client, warm, concurrency, [0.0] * len(warm), progress=False)
+        start = time.perf_counter()
+        found = await send_all(client, bodies, concurrency, starts, progress)
+        return found, time.perf_counter() - start
 
 
 def check(concurrency: int | None, rate: float | None, n: int, limits: Mapping[str, float] | None) -> None:

@@ -132,10 +132,7 @@ def vllm(
     length = max_model_len or min(LONGEST, config.get("max_position_embeddings", LONGEST))
     command = [
         str(install.python), "-m", "vllm.entrypoints.openai.api_server", *FIXED_OPTIONS,
-        "--model", str(folder), "--served-model-name", served_name(folder),
-        "--host", HOST, "--port", str(number),
-        "--dtype", dtype, "--max-model-len", str(length), "--kv-cache-dtype", kv_cache_dtype,
-        *adapter_options(adapter), *extra,
+        *options(folder, number, dtype, length, kv_cache_dtype), *adapter_options(adapter), *extra,
     ]  # fmt: skip
     log = cache_folder() / "logs" / f"vllm-{number}.log"
     key = chosen_key(api_key)
@@ -143,6 +140,15 @@ def vllm(
     tuned = None if adapter is None else Path(adapter).resolve()
     server = VLLMServer(folder, number, process, install, kv_cache_dtype, dtype, tuned, tuple(extra), key)
     return server.start(timeout, progress)
+
+
+def options(folder: Path, port: int, dtype: str, length: int, kv_cache_dtype: str) -> list[str]:
+    """Return vLLM's options for a checkpoint, on this machine's own address."""
+    return [
+        "--model", str(folder), "--served-model-name", served_name(folder),
+        "--host", HOST, "--port", str(port), "--dtype", dtype,
+        "--max-model-len", str(length), "--kv-cache-dtype", kv_cache_dtype,
+    ]  # fmt: skip
 
 
 def environment(kv_space: int, threads: int | None) -> dict[str, str]:

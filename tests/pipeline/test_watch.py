@@ -7,7 +7,8 @@ import pytest
 
 from qcourse import serve
 from qcourse.common import QCourseError
-from qcourse.pipeline.watch import Watched, alarms, reference, write_prometheus
+from qcourse.pipeline.canaries import reference
+from qcourse.pipeline.watch import Watched, alarms, write_prometheus
 from qcourse.serve.ports import choose_port
 from tests import engines
 from tests.cli.conftest import cli  # noqa: F401
