@@ -5,12 +5,13 @@ Found by trial: GPTQModel 7.5, bitsandbytes 0.50 and compressed-tensors 0.19 wit
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qcourse.common import QCourseError
-from qcourse.common.tensor_header import read_header
+from qcourse.common.tensor_header import Entry, read_header
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 INT4_GROUPS, INT4_ROWS = (32, 64, 128, 256), 16  # of torch's int4 product on a CPU, GPTQModel's first choice
 REPACKED_ROWS = 32  # that bitsandbytes interleaves on a CPU with AVX512-BF16
 PLAIN = {"gptq": "gptq_torch", "awq": "torch_awq"}
+ZERO = {"gptq": lambda bits: 2 ** (bits - 1) - 1, "gptq_v2": lambda bits: 2 ** (bits - 1)}  # as stored
 FP4 = ("nvfp4-pack-quantized", "mxfp4-pack-quantized")
 
 
@@ -42,6 +44,36 @@ def kernel_of(quantization: dict[str, Any], outputs: set[int], device: str) -> s
     if device != "cpu" or quantization.get("bits") != 4 or not fails:
         return None
     return PLAIN.get(quantization.get("quant_method"))
+
+
+def settle_gptq_version(config: Any, files: list[Path]) -> None:
+    """Correct, in a transformers config, the version of a symmetric GPTQ file that its zero points belie.
+
+    Symmetric zero points are 2**(bits - 1) in version 2 and one less in version 1; the library takes the
+    label's word. Files whose layers have other widths (`dynamic`) are left alone.
+    """
+    settings = config.quantization_config
+    bits = settings.get("bits")
+    if settings.get("quant_method") != "gptq" or settings.get("dynamic") or not settings.get("sym", True):
+        return
+    said = settings.get("checkpoint_format") or settings.get("format") or "gptq"
+    zeros = [(path, entry) for path in files for name, entry in read_header(path).items()
+             if bits and name.endswith(".qzeros")]  # fmt: skip
+    shown = {next((version for version, zero in ZERO.items() if all_codes_are(*each, bits, zero(bits))), None)
+             for each in zeros}  # fmt: skip
+    if said in ZERO and len(shown) == 1 and not shown & {None, said}:
+        settings["checkpoint_format"] = shown.pop()
+        print(f"{files[0].parent} says checkpoint_format {said!r}, but its zero points are stored as "
+              f"{settings['checkpoint_format']!r} does; it is loaded so", file=sys.stderr)  # fmt: skip
+
+
+def all_codes_are(path: Path, entry: Entry, bits: int, code: int) -> bool:
+    """Return whether every code of a packed tensor is `code`; 32 codes fill `bits` little-endian words."""
+    words = sum(code << bits * index for index in range(32)).to_bytes(4 * bits, "little")
+    with path.open("rb") as stream:
+        stream.seek(entry.start)
+        stored = stream.read(entry.end - entry.start)
+    return bool(stored) and stored == words * (len(stored) // len(words))
 
 
 def check_dtype(quantization: dict[str, Any], dtype: torch.dtype) -> None:

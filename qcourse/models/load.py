@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from qcourse.common import QCourseError, content_hash, read_config
 from qcourse.models.checkpoint import check_all_read, check_checkpoint, for_transformers
-from qcourse.models.library_limits import check_dtype, choose_kernel, settle_4bit_layers
+from qcourse.models.library_limits import (
+    check_dtype,
+    choose_kernel,
+    settle_4bit_layers,
+    settle_gptq_version,
+)
 from qcourse.models.memory import resident_bytes, trim_memory
 from qcourse.models.resolve import resolve
 from qcourse.models.skeleton import one_sentence
@@ -58,6 +63,7 @@ def load(
         config = AutoConfig.from_pretrained(place)
         if quantization is not None:
             check_dtype(quantization, torch_dtype)
+            settle_gptq_version(config, files)
             choose_kernel(config, files, device)
         model, found = AutoModelForCausalLM.from_pretrained(
             place, config=config, dtype=torch_dtype, use_safetensors=True,

@@ -163,6 +163,29 @@ def test_gptq_files_that_transformers_reads_wrongly_are_read_here(case, llama_gq
     assert "its weights are decoded here" in found.err
 
 
+@pytest.mark.parametrize(
+    ("bits", "said", "stored"),
+    [(4, "gptq", "gptq_v2"), (4, "gptq_v2", "gptq"), (3, "gptq", "gptq_v2"), (8, "gptq", "gptq_v2")],
+)
+def test_a_model_in_memory_has_the_zero_points_that_its_file_means(bits, said, stored, llama_gqa, tmp_path):
+    require("gptqmodel", lane="gptq")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from qcourse import export, measure, models
+    from qcourse.models import linears
+    from qcourse.numerics.affine import quantize_affine
+
+    model = AutoModelForCausalLM.from_pretrained(llama_gqa, dtype=torch.bfloat16).requires_grad_(False)
+    layers = {name: quantize_affine(linear.weight, bits, 64) for name, linear in linears(model).items()}
+    tokenizer = AutoTokenizer.from_pretrained(llama_gqa)
+    made = export.save(layers, model, tokenizer, tmp_path / "made", stored)
+    mislabelled = changed(made, tmp_path / "found", {"checkpoint_format": said})
+    tokens = torch.arange(256)[None] % model.config.vocab_size
+    logits = [measure.as_source(models.load(folder)).logits(tokens) for folder in (made, mislabelled)]
+    assert torch.equal(*logits)
+
+
 def test_a_quantized_folder_that_lacks_a_tensor_is_refused(llama_gqa, tmp_path, cli, text):
     require("compressed-tensors", lane="compressed-tensors")
     artefact = tmp_path / "a"
