@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 
-from qcourse.common import QCourseError, atomic_path, home_folder, repository
+from qcourse.common import QCourseError, atomic_path, data_folder, home_folder, repository
 from qcourse.course.stored_outputs import cleared
 
 
@@ -37,6 +37,9 @@ def main() -> None:
         sys.exit(f"error: {error}")
     print(f"your copies: {home}\nyour predictions and passed exercises: qcourse progress", flush=True)
     os.environ["QCOURSE_HOME"] = str(home)
+    # without JupyterLab's question about its news, which covers the first lesson
+    configs = [str(data_folder() / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, configs))
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--notebook-dir={home}", *sys.argv[1:]])
 
 
