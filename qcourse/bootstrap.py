@@ -1,4 +1,4 @@
-"""Set up the course: python3 qcourse/bootstrap.py main|serving|peers|smollm2|test|here|colab ... [--dry-run]
+"""Set up the course: bootstrap.py main|serving|peers|extras|smollm2|test|here|colab ... [--dry-run]
 
 Needs Python 3.11 or newer and pip, nothing else; a C++ compiler adds GPTQModel and llama.cpp.
 Finished steps are remembered beside the lock's hash: a finished set-up is a no-op, an interrupted
@@ -23,7 +23,7 @@ from qcourse.setup import install  # noqa: E402
 from qcourse.setup.environments import ENVIRONMENTS, Environment, Step  # noqa: E402
 from qcourse.setup.install import HERE, SetupError, done  # noqa: E402
 
-KNOWN = ENVIRONMENTS | {spec.SMOLLM2.name: spec.SMOLLM2}
+KNOWN = ENVIRONMENTS | {env.name: env for env in (spec.EXTRAS, spec.SMOLLM2)}
 
 
 def main() -> None:
@@ -49,7 +49,9 @@ def main() -> None:
 def chosen(targets: list[str]) -> list[Environment]:
     """Return the environments of the targets, each once; "test" means all but smollm2."""
     return [
-        env for name, env in KNOWN.items() if name in targets or ("test" in targets and name in ENVIRONMENTS)
+        env
+        for name, env in KNOWN.items()
+        if name in targets or ("test" in targets and env is not spec.SMOLLM2)
     ]
 
 

@@ -15,10 +15,10 @@ from packaging.requirements import Requirement
 
 from qcourse.common import repository
 from qcourse.course import colab
-from qcourse.setup.environments import ENVIRONMENTS, SOURCES, asked_for, normal, pins
+from qcourse.setup.environments import ENVIRONMENTS, EXTRAS, SOURCES, asked_for, normal, pins
 from qcourse.setup.pins import direct_pins, files
 
-MAIN = pins(ENVIRONMENTS["main"].lock)
+MAIN, EXTRA = pins(ENVIRONMENTS["main"].lock), pins(EXTRAS.lock)
 LESSONS = sorted((repository() / "notebooks").rglob("[0-9]*.ipynb"))
 
 
@@ -30,7 +30,7 @@ def requirements() -> list[Requirement]:
 
 @pytest.mark.parametrize("requirement", requirements(), ids=str)
 def test_the_lock_holds_what_pyproject_asks_for(requirement):
-    version = MAIN[normal(requirement.name)].split("==")[1]
+    version = (MAIN | EXTRA)[normal(requirement.name)].split("==")[1]
     assert requirement.specifier.contains(version, prereleases=True)
 
 
@@ -39,9 +39,9 @@ def test_pyproject_leaves_colabs_torch_alone():
     assert torch.specifier.contains("2.8.0") and torch.specifier.contains(MAIN["torch"].split("==")[1])
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_every_line_of_a_lock_is_one_exact_version(name):
-    lines = ENVIRONMENTS[name].lock.read_text().splitlines()[1:]
+@pytest.mark.parametrize("environment", [*ENVIRONMENTS.values(), EXTRAS], ids=lambda env: env.name)
+def test_every_line_of_a_lock_is_one_exact_version(environment):
+    lines = environment.lock.read_text().splitlines()[1:]
     assert lines and all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
 
 
@@ -49,10 +49,13 @@ def test_the_environments_share_torch():
     assert len({pins(env.lock)["torch"] for env in ENVIRONMENTS.values()}) == 1
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_the_installed_environment_is_the_lock(name):
+def test_extras_change_no_version_of_the_main_lock():
+    assert not EXTRA.keys() & MAIN.keys()
+
+
+@pytest.mark.parametrize("environment", [*ENVIRONMENTS.values(), EXTRAS], ids=lambda env: env.name)
+def test_the_installed_environment_is_the_lock(environment):
     """The suite speaks for the lock only if it runs in it."""
-    environment = ENVIRONMENTS[name]
     if not environment.stamp.exists():
         pytest.skip(f"{environment.folder} was not made by bootstrap.py")
     code = "import json\nfrom importlib.metadata import distributions as all\n"

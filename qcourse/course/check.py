@@ -75,6 +75,13 @@ def check(identifier: str, function: Callable) -> None:
     show_markdown(f"{MARKS[verdict.state]} {verdict.message}", plain)
 
 
+def require(identifier: str, function: Callable) -> None:
+    """Raise AssertionError with the verdict unless the function passes: what a grader runs."""
+    verdict = examine(find(identifier), function)
+    if verdict.state != "passed":
+        raise AssertionError(f"{identifier} {verdict.state}: {verdict.message}")
+
+
 def find(identifier: str) -> Exercise:
     """Return the exercise "06.feed_back" from exercises/l06_feed_back.py; QCourseError names all ids."""
     if identifier not in identifiers():

@@ -122,7 +122,7 @@ def results(grid: Sweep, names: list[str]) -> Any:
         import ray
     except ImportError:
         raise QCourseError(
-            "QCOURSE_RAY is set and ray is not installed; pip install ray, or unset it"
+            "QCOURSE_RAY is set and ray is not installed; make extras installs it, or unset QCOURSE_RAY"
         ) from None
     ray.init(address=cluster, ignore_reinit_error=True)
     waiting = [ray.remote(measure_recipe).remote(grid, name) for name in names]

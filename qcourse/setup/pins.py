@@ -18,10 +18,10 @@ BINDER = """\
 
 
 def direct_pins() -> list[str]:
-    """Return the locked versions of what pyproject asks for, but for what is built from source."""
+    """Return the locked versions of what pyproject asks for, but for extras and what is built from source."""
     have = pins(ENVIRONMENTS["main"].lock)
     built = {normal(name) for name in (*SOURCES, LLAMA)}
-    return [have[name] for name in dict.fromkeys(asked_for()) if name not in built]
+    return [have[name] for name in dict.fromkeys(asked_for()) if name in have and name not in built]
 
 
 def environment_yml(heading: str, conda: tuple[str, ...]) -> str:

@@ -17,7 +17,7 @@ from qcourse.common import places, repository
 from qcourse.setup.environments import asked_for, normal
 
 # What a command imports only where an engine, a GPU or the serving environment has brought it.
-BROUGHT = {"auto_gptq", "awq", "datasets", "llama_cpp", "loguru", "ray", "starlette", "torchao", "vllm"}
+BROUGHT = {"auto_gptq", "awq", "datasets", "llama_cpp", "loguru", "starlette", "torchao", "vllm"}
 DISTRIBUTION = {"yaml": "pyyaml", "IPython": "ipython"}
 EXTRAS = (
     "bitsandbytes", "compressed_tensors", "datasets", "gguf", "gptqmodel", "llama_cpp", "llmcompressor",

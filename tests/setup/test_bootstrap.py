@@ -124,6 +124,15 @@ def test_smollm2_is_one_wheel_by_its_hash_beside_main(checkout, pip):
     assert spec.SMOLLM2 not in bootstrap.chosen(["test"])
 
 
+def test_extras_go_beside_main_and_bring_no_other_version_of_it(checkout, pip):
+    bootstrap.set_up([spec.EXTRAS], dry_run=False)
+    (command,) = pip.calls
+    assert "--no-deps" in command and {"nbgrader==0.9.6", "ray==2.60.0"} < set(command)
+    assert spec.EXTRAS.python == spec.ENVIRONMENTS["main"].python
+    assert spec.EXTRAS.stamp != spec.ENVIRONMENTS["main"].stamp
+    assert bootstrap.chosen(["extras"]) == [spec.EXTRAS] and spec.EXTRAS in bootstrap.chosen(["test"])
+
+
 def test_elsewhere_pip_resolves_from_what_pyproject_names(monkeypatch):
     monkeypatch.setattr(spec, "is_locked_platform", lambda: False)
     packages = next(step for step in spec.steps("main") if step.name == "packages").arguments
