@@ -139,6 +139,20 @@ def test_exercises_name_their_minutes_and_have_folded_hints(path):
             assert "<details><summary>Hint 1</summary>" in heading
 
 
+@pytest.mark.parametrize("path", sorted((FOLDER / "solutions").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_no_other_cell_holds_the_whole_answer_of_an_exercise(path):
+    answer = re.compile(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", re.S)
+    cells = [cell.source for cell in read(path).cells if cell.cell_type == "code"]
+
+    def lines(text):
+        return {short for line in text.splitlines() if len(short := re.sub(r"\s|#.*", "", line)) > 12}
+
+    given = [lines(answer.sub("", cell)) for cell in cells]
+    told = [text for cell in cells for text in answer.findall(cell)
+            if any(lines(text) and lines(text) <= there for there in given)]  # fmt: skip
+    assert not told
+
+
 def test_markdown_holds_no_figure_of_the_default_model():
     for path in LESSONS:
         for sentence in re.split(r"(?<=[.!?])\s", text_of(path)):
