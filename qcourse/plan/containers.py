@@ -10,8 +10,7 @@ from pathlib import Path
 from string import Template
 
 from qcourse.common import data_folder
-from qcourse.common.gguf_files import served_name
-from qcourse.plan.launch import launch
+from qcourse.plan.launch import launch, name_without_spaces
 from qcourse.plan.templates import gguf_context
 
 PROBE = (
@@ -29,7 +28,7 @@ def containers(path: Path, form: str, size: int, context: int = 4096, gpus: int 
     Raises QCourseError for a format that vLLM does not read.
     """
     server = "llama-cpp-python" if form == "gguf" else "vllm"
-    name = served_name(path).replace(" ", "-")
+    name = name_without_spaces(path)
     inside = f"/models/{name}" if path.is_dir() else f"/models/{name}/{path.name}"
     context = min(context, gguf_context(path) or context)
     line = launch(server, inside, form, context, gpus=gpus, port=port).command

@@ -116,7 +116,7 @@ def launch(server: str, path: Path | str, form: str, context: int = 4096, batch:
         known = ", ".join(f"{kind} in {name}" for name, kind in KV_FLAG)
         raise QCourseError(f"{server} has no launch flag for a {kv_cache_dtype} KV cache; known: {known}")
     context = min(context, gguf_context(path) or context)
-    name = served_name(Path(path)).replace(" ", "-")
+    name = name_without_spaces(path)
     command = COMMANDS[server].format(
         path=shlex.quote(str(path)), name=shlex.quote(name), context=context, batch=batch,
         all_slots=context * batch, gpus=gpus, port=port, form="hf" if form == "merged" else form,
@@ -124,6 +124,11 @@ def launch(server: str, path: Path | str, form: str, context: int = 4096, batch:
     files = {"triton": lambda: triton_files(path, context, batch, gpus),
              "ollama": lambda: {"Modelfile": modelfile(path, context)}}.get(server, dict)()  # fmt: skip
     return Launch(server, f"{command} {flag}".strip(), files, server == "vllm")
+
+
+def name_without_spaces(path: Path | str) -> str:
+    """Return the name that an artefact is served under in a launch line."""
+    return served_name(Path(path)).replace(" ", "-")
 
 
 def check_readable(server: str, form: str) -> None:
