@@ -28,6 +28,21 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
         "gemma3_text",
         dict(head_dim=32, query_pre_attn_scalar=32, sliding_window=24, num_hidden_layers=6),
     ),  # the sixth attends to everything
+    "qwen3_moe": (
+        "qwen3_moe",
+        dict(
+            head_dim=64,
+            moe_intermediate_size=256,
+            num_experts=4,
+            num_experts_per_tok=2,
+            norm_topk_prob=True,
+            tie_word_embeddings=False,
+        ),
+    ),
+    "mixtral": (
+        "mixtral",
+        dict(intermediate_size=256, num_local_experts=4, num_experts_per_tok=2, sliding_window=None),
+    ),
     "odd_width": (
         "llama",
         dict(hidden_size=172, head_dim=32, intermediate_size=300, tie_word_embeddings=True),
@@ -83,8 +98,8 @@ def spread_weights(model: torch.nn.Module, generator: torch.Generator) -> None:
         elif name.endswith("bias"):
             parameter.copy_(0.2 * noise)
         else:
-            columns = torch.exp(0.5 * torch.randn(parameter.shape[1], generator=generator))
-            parameter.copy_(noise * columns * parameter.shape[1] ** -0.5)
+            columns = torch.exp(0.5 * torch.randn(parameter.shape[-1], generator=generator))
+            parameter.copy_(noise * columns * parameter.shape[-1] ** -0.5)
 
 
 def small_tokenizer() -> Any:

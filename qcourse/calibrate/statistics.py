@@ -56,6 +56,8 @@ class InputSums:
     def add(self, inputs: Tensor, target: Tensor | None = None) -> None:
         """Account for inputs [..., columns] of any floating dtype; target: the unquantized model's."""
         rows = inputs.detach().reshape(-1, self.columns)
+        if not len(rows):  # an expert that this batch does not reach
+            return
         self.n_tokens += rows.shape[0]
         if self.magnitudes:
             magnitude = rows.abs()

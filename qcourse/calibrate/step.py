@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qcourse.calibrate.stages import check_reached, stage_inputs
+from qcourse.calibrate.stages import check_reached, stage_inputs, stages_of
 from qcourse.calibrate.statistics import InputStatistics, InputSums
-from qcourse.common.layouts import layout
 
 
 @dataclass
@@ -41,13 +40,15 @@ class CalibrationStep(LayerStep):
     runs the layer as the caller has left it.
     hidden: what enters the layer, batch by batch; ahead: what this layer and each after
     it take beside each batch (they differ where some layers attend to a window).
-    target: what enters it in the unquantized model, or [] where nobody asks for it; last: no layer follows.
+    target: what enters it in the unquantized model, or [] where nobody asks for it; last: no layer follows;
+    all_experts: every expert of a mixture is calibrated on every token.
     """
 
     hidden: list[Tensor]
     ahead: list[list[dict[str, Any]]]
     target: list[Tensor] = field(default_factory=list)
     last: bool = False
+    all_experts: bool = False
     outputs: tuple[list[Tensor], list[Tensor]] | None = None
     started: bool = False
 
@@ -92,15 +93,15 @@ class CalibrationStep(LayerStep):
             )
 
     def _runs(self, hidden: list[Tensor], target: list[Tensor]) -> list[Iterator]:
-        check_reached(self.linears(), layout(self.layer.self_attn.config).stages)
-        runs = [stage_inputs(self.layer, hidden, self.arguments)]
+        check_reached(self.linears(), stages_of(self.layer))
+        runs = [stage_inputs(self.layer, hidden, self.arguments, self.all_experts)]
         if target:
             runs.append(stage_inputs(copy.deepcopy(self.layer), target, self.arguments))
         return runs
 
     def _statistics(self, runs: list[Iterator], gram: bool, magnitudes: bool) -> Iterator[InputStatistics]:
         linears = self.linears()
-        for names in layout(self.layer.self_attn.config).stages:
+        for names in stages_of(self.layer):
             module = linears[names[0]]
             kept = gram, magnitudes, len(runs) > 1
             sums = InputSums(list(names), module.in_features, *kept, device=module.weight.device)

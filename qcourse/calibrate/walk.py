@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from qcourse.calibrate.step import CalibrationStep
 from qcourse.models import decoder_layers
+from qcourse.models.experts import separate_experts
 
 TOKENS_AT_ONCE = 2048
 
@@ -22,23 +23,24 @@ TOKENS_AT_ONCE = 2048
 @torch.no_grad()
 def walk(
     model: nn.Module, tokens: Tensor, start: int = 0, states: list[Tensor] | None = None,
-    with_target: bool = False
+    with_target: bool = False, all_experts: bool = False
 ) -> Iterator[CalibrationStep]:  # fmt: skip
     """Yield each decoder layer with its inputs; the layer, as changed then, computes the next one's.
 
     tokens: LongTensor [n_sequences, seq_len]. start, states: go on at a later layer with the hidden states
     (and then the target's) that enter it, from an earlier walk over the same tokens.
-    with_target: carry the hidden states of the unquantized model beside the others.
+    with_target: carry the hidden states of the unquantized model beside the others. all_experts: calibrate
+    every expert of a mixture on every token, not only on those that its router sends there.
     Peak extra memory: the hidden states of all tokens three times and the widest input once.
     """
-    layers = decoder_layers(model)
+    layers = decoder_layers(separate_experts(model))
     hidden, arguments = first_inputs(model, tokens)
     target = [batch.clone() for batch in hidden] if with_target else []
     if states is not None:
         hidden, target = states[: len(hidden)], states[len(hidden) :]
     for index in range(start, len(layers)):
         last = index + 1 == len(layers)
-        step = CalibrationStep(index, layers[index], hidden, arguments[index:], target, last)
+        step = CalibrationStep(index, layers[index], hidden, arguments[index:], target, last, all_experts)
         yield step
         if not last:
             hidden, target = step.computed()
@@ -69,11 +71,14 @@ def first_inputs(model: nn.Module, tokens: Tensor) -> tuple[list[Tensor], list[l
 
 
 @torch.no_grad()
-def importance_matrix(model: nn.Module, tokens: Tensor) -> dict[str, Tensor]:
-    """Return, by full name of linear, the mean of x**2 over tokens, float32 [in]: llama.cpp's imatrix."""
+def importance_matrix(model: nn.Module, tokens: Tensor, all_experts: bool = False) -> dict[str, Tensor]:
+    """Return, by full name of linear, the mean of x**2 over tokens, float32 [in]: llama.cpp's imatrix.
+
+    Experts that no token reaches have none. all_experts: as in `walk`.
+    """
     result = {}
-    for step in walk(model, tokens):
+    for step in walk(model, tokens, all_experts=all_experts):
         for item in step.stages(gram=False):
-            for name in item.names:
+            for name in item.names if item.n_tokens else ():
                 result[f"model.layers.{step.index}.{name}"] = item.mean_square.clone()
     return result

@@ -13,6 +13,13 @@ CalibrationText = Annotated[
     Path | None,
     typer.Option(help="text or JSONL file, or hub:ORG/NAME[/CONFIG][:SPLIT][:COLUMN]; default: ours"),
 ]
+AllExperts = Annotated[
+    bool,
+    typer.Option(
+        "--calibrate-all-experts",
+        help="mixtures of experts: calibrate every expert on every token, not only on those its router sends",
+    ),
+]
 BitBudget = Annotated[
     float | None, typer.Option(help="mixed widths: average stored bits a quantized weight, with scales")
 ]
@@ -36,6 +43,7 @@ def command(
     revision: Annotated[str | None, typer.Option(help="revision of a hub model")] = None,
     format: Annotated[str | None, typer.Option(help="file format; default: the method's usual one")] = None,
     calibration: CalibrationText = None,
+    calibrate_all_experts: AllExperts = False,
     bit_budget: BitBudget = None,
     kv_cache_dtype: KVCacheType = None,
     allow_fallback: AllowFallback = False,
@@ -50,8 +58,9 @@ def command(
     changes = {"bits": bits, "group_size": group_size, "symmetric": sym, "desc_act": desc_act or None}
     wanted = chosen_recipe(method, recipe, changes)
     form = chosen_format(wanted, format)
+    text = Calibration(calibration, all_experts=calibrate_all_experts)
     made = build(model, wanted, form, output_place(output, form), revision=revision,
-                 calibration=Calibration(calibration) if calibration else None, stream=stream,
+                 calibration=text if calibration or calibrate_all_experts else None, stream=stream,
                  bit_budget=bit_budget, kv_cache_dtype=kv_cache_dtype,
                  allow_fallback=allow_fallback)  # fmt: skip
     name = read_record(made).name

@@ -15,6 +15,7 @@ class Layout:
     of the MLP; where several are fused, values and `up` are the last rows. norms: before attention, after it,
     before the MLP, after it, "" where there is none. norm_offset: what is added to a norm's weight before it
     multiplies. window_every: llama.cpp gives each layer a sliding window but every n-th one; 0: none has one.
+    experts: gate, up and down of an expert, as checkpoints name them in `block`; () where all MLPs are dense.
     """
 
     gguf: str
@@ -23,11 +24,20 @@ class Layout:
     norms: tuple[str, str, str, str] = ("input_layernorm", "", "post_attention_layernorm", "")
     norm_offset: float = 0.0
     window_every: int = 0
+    experts: tuple[str, ...] = ()
+    block: str = "mlp"
 
-    @property
-    def stages(self) -> tuple[tuple[str, ...], ...]:
-        """The linears that share each of a layer's four inputs, in forward order."""
-        return self.attention, ("self_attn.o_proj",), self.mlp, ("mlp.down_proj",)
+    def stages(self, experts: int = 0) -> tuple[tuple[str, ...], ...]:
+        """Return the linears that share each of a layer's inputs, in forward order; 0 experts: dense."""
+        attention = self.attention, ("self_attn.o_proj",)
+        if not experts:
+            return *attention, self.mlp, ("mlp.down_proj",)
+        places = [self.expert(number) for number in range(experts)]
+        return *attention, *(stage for gate, up, down in places for stage in ((gate, up), (down,)))
+
+    def expert(self, number: int | str) -> list[str]:
+        """Return gate, up and down of one expert, relative to the layer."""
+        return [f"{self.block}.experts.{number}.{name}" for name in self.experts]
 
 
 GEMMA = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
@@ -40,6 +50,8 @@ LAYOUTS = {
     "phi3": Layout("phi3", ("self_attn.qkv_proj",), ("mlp.gate_up_proj",)),
     "gemma2": Layout("gemma2", norms=GEMMA, norm_offset=1.0, window_every=2),
     "gemma3_text": Layout("gemma3", norms=GEMMA, norm_offset=1.0, window_every=6),
+    "qwen3_moe": Layout("qwen3moe", experts=("gate_proj", "up_proj", "down_proj")),
+    "mixtral": Layout("llama", experts=("w1", "w3", "w2"), block="block_sparse_moe"),
 }
 """By transformers' model_type."""
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from qcourse.common import QCourseError, atomic_folder, write_json
 from qcourse.common.tensor_writer import Part, outlines, save_parts, size
+from qcourse.models.experts import separate_experts
 from qcourse.recipe.record import Record, write_record
 
 WEIGHTS = "model.safetensors"
@@ -23,6 +24,7 @@ def dense_tensors(model: nn.Module, quantized: set[str]) -> dict[str, Tensor]:
     else (embeddings, norms, head) in the model's dtype. A tied head is left out,
     as in any checkpoint with tie_word_embeddings.
     """
+    separate_experts(model)
     kept: dict[str, Tensor] = {}
     seen: set[tuple[int, int]] = set()
     for name, tensor in model.state_dict(keep_vars=True).items():

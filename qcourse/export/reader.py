@@ -11,6 +11,7 @@ from torch import Tensor
 from qcourse.common import QCourseError
 from qcourse.common.kv_names import is_of_a_cache
 from qcourse.export import awq, bitsandbytes, compressed_read, fp8, gptq, tensor_file
+from qcourse.models.library_limits import misreads_experts
 from qcourse.numerics import QuantizedWeight
 
 Decoder = Callable[[str, dict[str, Tensor], dict[str, Any]], QuantizedWeight]
@@ -39,13 +40,15 @@ def read_layers(folder: Path | str) -> dict[str, QuantizedWeight]:
 
 
 def misread_by_transformers(folder: Path | str) -> bool:
-    """Say whether transformers loads a GPTQ folder wrongly that is read rightly here.
+    """Say whether transformers loads a quantized folder wrongly that is read rightly here.
 
-    It knows no `dynamic` (layers left dense or of other widths are drawn at random, or fail), takes the
-    label's word for how zero points are stored, and does not look into AutoGPTQ's quantize_config.json.
-    Raises QCourseError for a layout that is not read.
+    Of GPTQ it knows no `dynamic` (layers left dense or of other widths are drawn at random, or fail), takes
+    the label's word for how zero points are stored, and does not look into AutoGPTQ's quantize_config.json.
+    Of quantized experts see `misreads_experts`. Raises QCourseError for a layout that is not read.
     """
     settings = quantization_config(folder)
+    if misreads_experts(read_json(Path(folder) / "config.json").get("model_type"), settings):
+        return True
     if settings.get("quant_method") != "gptq":
         return False
     meant = gptq.as_meant(Path(folder), settings, tensor_file.load_folder(folder))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import nn
 
 from qcourse.common import QCourseError
+from qcourse.models.experts import routers
 from qcourse.numerics import QuantizedWeight
 
 
@@ -49,10 +50,11 @@ def require_multiple(name: str, what: str, size: int, multiple: int, format: str
 
 
 def kept_linears(model: nn.Module, quantized: set[str]) -> list[str]:
-    """Return the names of the linears of a model that stay as they are, in model order."""
+    """Return the names of the linears and routers of a model that stay as they are, in model order."""
+    steer = set(routers(model))
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
+        if (isinstance(module, nn.Linear) or name in steer)
         and not any(name == layer or name.startswith(f"{layer}.") for layer in quantized)
     ]

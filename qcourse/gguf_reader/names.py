@@ -8,6 +8,9 @@ from torch import Tensor
 from qcourse.common import QCourseError
 from qcourse.common.layouts import LAYOUTS, Layout
 
+EXPERT = re.compile(r"(?<=\.experts)\.(\d+)(?=\.)")
+"""The number of an expert in a transformers name; GGUF keeps all experts of a layer in one tensor."""
+
 ROTARY = re.compile(r"(blk\.\d+\.attn_[qk]|model\.layers\.\d+\.self_attn\.[qk]_proj)\.(weight|bias)")
 
 
@@ -42,10 +45,12 @@ def gguf_name(name: str, names: Any) -> str:
 
 
 def hf_names(arch: str, layers: int, present: list[str]) -> dict[str, str]:
-    """Return GGUF name -> transformers name for the tensors present in a file."""
+    """Return GGUF name -> transformers name for the tensors present in a file; experts without a number."""
     names, row = name_map(arch, layers), row_of(arch)
-    inner = [part for stage in row.stages for part in stage]
+    inner = [part for stage in row.stages() for part in stage]
     inner += ["self_attn.q_norm", "self_attn.k_norm", *filter(None, row.norms)]
+    for mixture in (item for item in LAYOUTS.values() if item.gguf == arch and item.experts):
+        inner += [f"{mixture.block}.gate", *(EXPERT.sub("", part) for part in mixture.expert(0))]
     modules = [f"model.layers.{layer}.{part}" for layer in range(layers) for part in inner]
     modules += ["model.embed_tokens", "model.norm", "lm_head"]
     candidates = [f"{module}.{end}" for module in modules for end in ("weight", "bias")]

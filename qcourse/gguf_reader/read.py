@@ -1,5 +1,6 @@
 """Reading GGUF with gguf-py: the weights as transformers names and orders them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ def read(path: Path | str) -> dict[str, Tensor]:
     """
     reader = _open(path)
     try:
-        return {name: weight(reader, tensor) for name, tensor in places(reader).items()}
+        found = {name: weight(reader, tensor) for name, tensor in places(reader).items()}
+        return {part: value for name, whole in found.items() for part, value in experts(name, whole)}
     except QCourseError:
         raise
     except Exception as error:
@@ -57,6 +59,14 @@ def places(reader: Any) -> dict[str, Any]:
     arch = field(reader, "general.architecture")
     names = hf_names(arch, layer_count(reader, arch), [tensor.name for tensor in reader.tensors])
     return {names[tensor.name]: tensor for tensor in reader.tensors if tensor.name in names}
+
+
+def experts(name: str, whole: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield name and matrix of each expert of a tensor [experts, rows, columns]; another tensor as it is."""
+    if whole.dim() < 3:
+        yield name, whole
+    for number, matrix in enumerate(whole if whole.dim() == 3 else ()):
+        yield name.replace(".experts.", f".experts.{number}."), matrix
 
 
 def weight(reader: Any, tensor: Any) -> Tensor:

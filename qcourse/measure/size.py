@@ -1,5 +1,6 @@
 """How many bits an artefact stores a weight: from the headers of its files, nothing is loaded."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from qcourse.common.tensor_header import read_header
 from qcourse.models import shape
 
 FLOATS = ("F64", "F32", "F16", "BF16")
+LINEAR = re.compile(r"(.*\.layers\..*?(?:_proj|\.experts\.\d+\.w\d))\.(.+)")
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,9 @@ def quantized_linears(tensors: list[Stored]) -> dict[str, list[Stored]]:
     """Return linear -> its stored tensors but the bias, for linears that are not one plain float matrix."""
     groups: dict[str, list[Stored]] = {}
     for tensor in tensors:
-        module, separator, rest = tensor.name.partition("_proj.")
-        if separator and ".layers." in module and rest != "bias" and not is_of_a_cache(tensor.name):
-            groups.setdefault(f"{module}_proj", []).append(tensor)
+        found = LINEAR.fullmatch(tensor.name)
+        if found and found[2] != "bias" and not is_of_a_cache(tensor.name):
+            groups.setdefault(found[1], []).append(tensor)
     return {
         name: group
         for name, group in groups.items()
@@ -94,7 +96,10 @@ def quantized_weights(folder: Path, names: set[str]) -> int:
     sizes = {"q_proj": query, "o_proj": query, "k_proj": key, "v_proj": key, "qkv_proj": query + 2 * key}
     sizes |= dict.fromkeys(("gate_proj", "up_proj", "down_proj"), model.intermediate)
     sizes["gate_up_proj"] = 2 * model.intermediate
-    return sum(sizes[name.rsplit(".", 1)[1]] * model.hidden for name in names)
+    expert = next((one.rows for one in model.linears if one.kind == "expert"), 0)
+    return model.hidden * sum(
+        expert if ".experts." in name else sizes[name.rsplit(".", 1)[1]] for name in names
+    )
 
 
 def memory_size(model: Any, layers: dict[str, Any]) -> Size:

@@ -14,6 +14,7 @@ from qcourse.common import QCourseError, content_hash, read_config
 from qcourse.models.checkpoint import check_all_read, check_checkpoint, for_transformers
 from qcourse.models.library_limits import (
     check_dtype,
+    check_experts,
     choose_kernel,
     settle_4bit_layers,
     settle_gptq_version,
@@ -53,6 +54,7 @@ def load(
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from qcourse.models.attention import settle_attention
+    from qcourse.models.experts import separate_experts
     from qcourse.models.products import widen
 
     folder, device = resolve(name, revision), choose_device(device)
@@ -63,6 +65,7 @@ def load(
         config = AutoConfig.from_pretrained(place)
         if quantization is not None:
             check_dtype(quantization, torch_dtype)
+            check_experts(folder, quantization, config.model_type)
             settle_gptq_version(config, files)
             choose_kernel(config, files, device)
         model, found = AutoModelForCausalLM.from_pretrained(
@@ -72,6 +75,7 @@ def load(
     if quantization is None:
         check_all_read(folder, found["unexpected_keys"])
         config.tie_word_embeddings = model.config.tie_word_embeddings = is_tied(model)
+        separate_experts(model)
     settle_attention(model.config)
     model.qcourse_folder = str(folder)
     settle_4bit_layers(widen(model.to(device)))

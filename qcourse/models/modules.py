@@ -11,7 +11,7 @@ from qcourse.common.layouts import layout
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("w1", "w3"))
 
 
 def decoder_layers(model: nn.Module) -> nn.ModuleList:

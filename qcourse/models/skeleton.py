@@ -19,12 +19,13 @@ def skeleton(folder: Path) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from qcourse.models.attention import settle_attention
+    from qcourse.models.experts import separate_experts
 
     read_config(folder)
     with one_sentence(folder), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)).eval()
     settle_attention(model.config)
-    return model
+    return separate_experts(model)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from qcourse.common import content_hash, replace_folder
 from qcourse.pipeline import kv_scales
 from qcourse.pipeline.calibration import Calibration
-from qcourse.pipeline.checks import check_options, checked
+from qcourse.pipeline.checks import check_experts, check_options, checked
 from qcourse.recipe import Recipe, named
 
 MEASURED = 8  # calibration windows that a bit budget's sensitivities are measured on
@@ -32,9 +33,9 @@ def build(model: Any, recipe: Recipe, form: str, output: Path, *, revision: str 
     from qcourse import models
 
     by_name = isinstance(model, (str, Path))
-    recipe = checked(
-        models.resolve(model, revision) if by_name else model.folder, recipe, form, allow_fallback
-    )
+    folder = models.resolve(model, revision) if by_name else model.folder
+    recipe = checked(folder, recipe, form, allow_fallback)
+    check_experts(folder, calibration)
     check_options(recipe, form, calibration, stream, bit_budget, kv_cache_dtype)
     if stream:
         return build_streamed(model, recipe, form, output, revision, calibration or Calibration())
@@ -48,7 +49,7 @@ def build(model: Any, recipe: Recipe, form: str, output: Path, *, revision: str 
     tokens = text.tokens(loaded.tokenizer) if wanted else None
     if bit_budget is not None:
         recipe = mixed(module, recipe, tokens, bit_budget)
-    made = quantized(replace(loaded, model=module), recipe, tokens, progress)
+    made = quantized(replace(loaded, model=module), recipe, tokens, progress, text.all_experts)
     facts = {"source": source} | ({"calibration": text.facts(tokens)} if wanted else {})
     written = write(made, loaded.tokenizer, output, form, facts)
     if kv_cache_dtype is None:
@@ -56,19 +57,20 @@ def build(model: Any, recipe: Recipe, form: str, output: Path, *, revision: str 
     return kv_scales.add_calibrated(written, made.model, tokens)
 
 
-def quantized(base: Any, recipe: Recipe | str, tokens: Any = None, progress: bool = False) -> Any:
+def quantized(base: Any, recipe: Recipe | str, tokens: Any = None, progress: bool = False,
+              all_experts: bool = False) -> Any:  # fmt: skip
     """Quantize the LoadedModel `base` in place by a recipe or its name; return quantize's QuantizedModel.
 
     tokens: calibration windows for a recipe that needs them, int64 [sequences, length]; default the course's.
+    all_experts: as in `quantize`.
     """
     from qcourse.quantize import quantize
 
     recipe = named(recipe) if isinstance(recipe, str) else recipe
     if not recipe.needs_calibration:
         return quantize(base.model, recipe, None, progress)
-    return quantize(
-        base.model, recipe, Calibration().tokens(base.tokenizer) if tokens is None else tokens, progress
-    )
+    tokens = Calibration().tokens(base.tokenizer) if tokens is None else tokens
+    return quantize(base.model, recipe, tokens, progress, all_experts)
 
 
 def mixed(module: Any, recipe: Recipe, tokens: Any, bit_budget: float) -> Recipe:
@@ -93,7 +95,7 @@ def build_streamed(model: Any, recipe: Recipe, form: str, output: Path, revision
     tokenizer = load_tokenizer(folder)
     tokens = text.tokens(tokenizer) if recipe.needs_calibration else None
     work = output.parent / f".{output.name}.layers"
-    made = quantize_folder(folder, recipe, tokens, work)
+    made = quantize_folder(folder, recipe, tokens, work, all_experts=text.all_experts)
     name = model if isinstance(model, (str, Path)) else model.name
     facts = {"source": source_facts(name, content_hash(folder), revision)}
     facts |= {"calibration": text.facts(tokens)} if tokens is not None else {}
@@ -105,7 +107,10 @@ def build_streamed(model: Any, recipe: Recipe, form: str, output: Path, revision
 def write(made: Any, tokenizer: Any, output: Path, form: str, facts: dict[str, Any]) -> Path:
     """Write a quantized model as a checkpoint folder; facts: what its record says beside the manifest."""
     from qcourse.export import save
+    from qcourse.quantize.coverage import coverage, expert_tokens
 
+    if said := coverage(expert_tokens(made.manifest["layers"])):
+        print(said, file=sys.stderr)
     return save(made.layers, made.model, tokenizer, output, form, made.recipe, {**made.manifest, **facts})
 
 
@@ -128,7 +133,7 @@ def build_gguf(module: Any, tokenizer: Any, recipe: Recipe, output: Path, source
     if calibration is not None:
         tokens = calibration.tokens(tokenizer)
         facts["calibration"] = calibration.facts(tokens)
-        matrix = importance_matrix(module, tokens)
+        matrix = importance_matrix(module, tokens, calibration.all_experts)
     if recipe.variant in ("BF16", "F16"):
         return gguf.write(module, tokenizer, output, recipe, facts)
     with tempfile.TemporaryDirectory() as folder:

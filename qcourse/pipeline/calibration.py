@@ -13,7 +13,7 @@ class Calibration:
     """Windows of a text: `sequences` x `length` tokens, drawn by `seed`.
 
     source: a text or JSONL file, a hub dataset (hub:ORG/NAME...), or None for the course's own prose.
-    texts: documents in memory instead, under `name`.
+    texts: documents in memory instead, under `name`. all_experts: show every expert of a mixture every token.
     """
 
     source: Path | str | None = None
@@ -22,6 +22,7 @@ class Calibration:
     sequences: int = field(default_factory=lambda: SEQUENCES)
     length: int = field(default_factory=lambda: LENGTH)
     seed: int = SEED
+    all_experts: bool = False
 
     def tokens(self, tokenizer: Any) -> Any:
         """Return the windows, int64 [sequences, length]."""
@@ -39,7 +40,8 @@ class Calibration:
 
         known = text_record(self.source) if self.source is not None else {"name": self.name}
         sizes = {"sequences": len(tokens), "seq_len": tokens.shape[1], "seed": self.seed}
-        return known | sizes | {"sha256": tokens_hash(tokens)}
+        everywhere = {"all_experts": True} if self.all_experts else {}
+        return known | sizes | everywhere | {"sha256": tokens_hash(tokens)}
 
 
 def calibration_tokens(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qcourse.common import QCourseError, read_config
-from qcourse.common.layouts import layout
+from qcourse.common.layouts import LAYOUTS, layout
 from qcourse.pipeline import kv_scales
 from qcourse.pipeline.calibration import Calibration
 from qcourse.recipe import Recipe, fit
@@ -60,6 +60,15 @@ def with_fused_parts(recipe: Recipe, names: list[str]) -> Recipe:
     return replace(recipe, overrides=recipe.overrides | {name: {"bits": 16} for name in patterns})
 
 
+def check_experts(folder: Path, calibration: Calibration | None) -> None:
+    """Raise QCourseError where all experts are to be calibrated and the model has none."""
+    kind = read_config(folder).get("model_type")
+    if calibration is not None and calibration.all_experts and not LAYOUTS[kind].experts:
+        raise QCourseError(
+            f"--calibrate-all-experts is for mixtures of experts, and {kind} is dense; leave it out"
+        )
+
+
 def check_options(recipe: Recipe, form: str, calibration: Calibration | None, stream: bool,
                   bit_budget: float | None, kv_cache_dtype: str | None) -> None:  # fmt: skip
     """Raise QCourseError for options that contradict each other, before any weight is read."""
@@ -72,7 +81,8 @@ def check_options(recipe: Recipe, form: str, calibration: Calibration | None, st
     kv_scales.check(kv_cache_dtype, form, stream)
     wanted = recipe.needs_calibration or form == "gguf" or bit_budget is not None or kv_cache_dtype
     if calibration is not None and not wanted:
-        raise QCourseError(f"{recipe.name} takes no calibration text; leave --calibration out")
+        given = "--calibrate-all-experts" if calibration.all_experts else "--calibration"
+        raise QCourseError(f"{recipe.name} takes no calibration text; leave {given} out")
     if stream and form == "gguf":
         raise QCourseError(
             "--stream is for checkpoints; llama.cpp's own quantizer streams GGUF files by itself"

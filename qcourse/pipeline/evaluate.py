@@ -68,13 +68,16 @@ def load(model: str) -> Any:
     """Load a model for evaluation: by its library, or by our reader where the library reads it wrongly."""
     from qcourse import export, models
     from qcourse.common import content_hash
+    from qcourse.quantize.simulate import as_stored
 
     folder = models.resolve(model)
     if not export.misread_by_transformers(folder):
         return models.load(model)
     print(f"transformers would read {folder} wrongly; its weights are decoded here", file=sys.stderr)
-    weights = {name: tensor.bfloat16() for name, tensor in export.read(folder).items()}
-    made = models.filled(folder, weights).to(models.choose_device())
+    layers, dense = export.split(folder)
+    dense |= {f"{name}.weight": layer.dequantize() for name, layer in layers.items()}
+    weights = {name: tensor.bfloat16() for name, tensor in dense.items() if tensor.is_floating_point()}
+    made = as_stored(models.filled(folder, weights), layers).to(models.choose_device())
     made.config.__dict__.pop("quantization_config", None)
     return models.LoadedModel(made, models.load_tokenizer(folder), model, folder, content_hash(folder))
 

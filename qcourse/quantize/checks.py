@@ -11,17 +11,20 @@ from qcourse.common import QCourseError
 from qcourse.common.layouts import layout
 from qcourse.models import check_finite, widths
 from qcourse.models.attention import settle_attention
+from qcourse.models.experts import separate_experts
 from qcourse.numerics.codebook import BLOCK_SIZES
 from qcourse.recipe import Recipe, fit
 
 
-def check_model(model: nn.Module) -> None:
-    """Raise QCourseError for an unsupported, already quantized or damaged model."""
+def check_model(model: nn.Module) -> nn.Module:
+    """Return the model, its experts separated; QCourseError for an unsupported, quantized or damaged one."""
     layout(model.config)
     settle_attention(model.config)
+    separate_experts(model)
     ours = getattr(model, "qcourse_recipe", None)
     check_unquantized(ours or getattr(model.config, "quantization_config", None))
     check_finite(model)
+    return model
 
 
 def check_unquantized(stored: Any) -> None:
@@ -44,6 +47,11 @@ def check_recipe(model: nn.Module, recipe: Recipe) -> None:
         raise QCourseError(
             f"{recipe.name} does not pass the norms after attention and MLP of {model.config.model_type}; "
             "take another transform, or none"
+        )
+    if layout(model.config).experts and (recipe.transform == "rotation" or recipe.variant == "gptaq"):
+        raise QCourseError(
+            f"{recipe.name} is not carried out on a mixture of experts ({model.config.model_type}), whose "
+            f"router decides what experts read; take {'another transform' if recipe.transform else 'gptq'}"
         )
     fit(recipe, widths(model))
     if recipe.method == "nf4" and recipe.group_size not in BLOCK_SIZES:

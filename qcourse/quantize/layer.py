@@ -80,6 +80,7 @@ def quantize_together(
     except ValueError as error:
         raise QCourseError(f"{prefix}{names[0]}: {error}") from error
     if recipe.activations == "static" and item is not None:
+        check_range(prefix + names[0], item)
         whole.input_scale = static_scale(recipe, item)
     start = 0
     for name, weight in zip(names, weights, strict=True):
@@ -114,6 +115,15 @@ def codes_of(
     quantize = import_module(f"qcourse.methods.{method.page}").quantize_layer
     asked = signature(quantize).parameters
     return quantize(weight, **{name: value for name, value in known.items() if name in asked})
+
+
+def check_range(name: str, item: InputStatistics) -> None:
+    """Raise QCourseError for a linear that no calibration token reached: a fixed scale needs a range."""
+    if not item.n_tokens:
+        raise QCourseError(
+            f"no calibration token reached {name}, whose inputs need a fixed scale; calibrate on more text, "
+            "send every token to every expert (--calibrate-all-experts), or take dynamic scales"
+        )
 
 
 def static_scale(recipe: Recipe, item: InputStatistics) -> Tensor:

@@ -47,18 +47,20 @@ class QuantizedModel:
 
 @torch.no_grad()
 def quantize(
-    model: nn.Module, recipe: Recipe, tokens: Tensor | None = None, progress: bool = True
-) -> QuantizedModel:
+    model: nn.Module, recipe: Recipe, tokens: Tensor | None = None, progress: bool = True,
+    all_experts: bool = False
+) -> QuantizedModel:  # fmt: skip
     """Carry out `recipe` on `model` in place and return it with codes and manifest.
 
     tokens: calibration token ids [n_sequences, seq_len], needed by GPTQ, AWQ, SmoothQuant and static
     activations; each layer is calibrated on what the layers before it give once quantized (AWQ with plain
-    rounding: before, see `only_weighs`).
+    rounding: before, see `only_weighs`). all_experts: calibrate every expert of a mixture on every token, not
+    only on those that its router sends there.
     The same model, recipe, tokens, machine and versions give the same codes.
     Raises QCourseError for an unsupported or already quantized model, values not finite, group sizes that do
     not divide, missing calibration, and for work that does not fit in memory, with the numbers.
     """
-    check_model(widen(model))
+    widen(check_model(model))
     recipe = fit(recipe, widths(model)) if recipe.method != "gguf" else recipe
     check_recipe(model, recipe)
     check_tokens(model, recipe, tokens)
@@ -70,7 +72,7 @@ def quantize(
     if recipe.transform == "rotation":
         rotation.rotate(model)
     for step in tqdm(
-        steps(model, recipe, tokens),
+        steps(model, recipe, tokens, all_experts),
         total=len(decoder_layers(model)),
         desc=recipe.name,
         disable=not progress,
@@ -98,10 +100,10 @@ def start_manifest(model: nn.Module, recipe: Recipe, tokens: Tensor | None) -> d
     }
 
 
-def steps(model: nn.Module, recipe: Recipe, tokens: Tensor | None):
+def steps(model: nn.Module, recipe: Recipe, tokens: Tensor | None, all_experts: bool):
     """Yield the decoder layers, with calibration inputs when the recipe needs them."""
     if recipe.needs_calibration:
-        yield from walk(model, tokens, with_target=recipe.variant == "gptaq")
+        yield from walk(model, tokens, with_target=recipe.variant == "gptaq", all_experts=all_experts)
     else:
         yield from (LayerStep(index, layer) for index, layer in enumerate(decoder_layers(model)))
 

@@ -32,16 +32,19 @@ def record_of(
         "bits_per_weight": round(layer.bits_per_weight(), 4),
         "relative_weight_error": ratio(error.square().sum(), weight.square().sum()),
     }
-    if hessian is not None:
+    if item is not None:
+        record["calibration_tokens"] = item.n_tokens
+    if hessian is not None and item.n_tokens:
         with bf16_products():
             record["relative_output_error"] = ratio(
                 output_energy(thin_rows(error), hessian), output_energy(thin_rows(weight), hessian)
             )
-        record["calibration_tokens"] = item.n_tokens
     if recipe.method == "gptq":
         record["damping"] = layer.damping
         if layer.damping is None:
-            record["note"] = "the Hessian had no Cholesky factor even when damped; rounded to nearest"
+            why = "the Hessian had no Cholesky factor even when damped" if item.n_tokens else (
+                "no calibration token reached it")  # fmt: skip
+            record["note"] = f"{why}; rounded to nearest"
     return record
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from qcourse.common import QCourseError
 from qcourse.methods import llm_int8, w8a8_int8
 from qcourse.models.products import linear
 from qcourse.numerics import QuantizedWeight
 from qcourse.numerics.fp8 import fake_quantize_blocks, fake_quantize_static, fake_quantize_tokens
-from qcourse.recipe import Recipe
+from qcourse.recipe import Recipe, named
 
 
 class SimulatedLinear(nn.Linear):
@@ -45,13 +48,45 @@ class SimulatedLinear(nn.Linear):
 SIMULATED = ("llm-int8", "w8a8-int8", "fp8-dynamic", "fp8-static", "fp8-block")
 
 
+STORED = {
+    ("float8_e4m3fn", "token"): "fp8-dynamic", ("float8_e4m3fn", "tensor"): "fp8-static",
+    ("float8_e4m3fn", "group"): "fp8-block", ("int8", "token"): "w8a8-int8", ("int8", "tensor"): "w8a8-int8",
+    ("int8", None): "llm-int8",
+}  # fmt: skip
+"""Kind of codes and what inputs share a scale by -> the method whose inputs a file means."""
+
+
 def install(module: nn.Linear, layer: QuantizedWeight, recipe: Recipe) -> None:
     """Give a linear its dequantized weight, in its own dtype, and the input quantization of the recipe."""
     # a new tensor: the old may be a mapped file
     module.weight.data = layer.dequantize_to(module.weight.dtype)
+    quantize_inputs(module, layer, recipe)
+
+
+def quantize_inputs(module: nn.Linear, layer: QuantizedWeight, recipe: Recipe) -> None:
+    """Let a linear quantize its inputs where the recipe's method does."""
     if recipe.method in SIMULATED:
         module.__class__ = SimulatedLinear
         module.recipe, module.input_scale = recipe, layer.input_scale
+
+
+def as_stored(model: nn.Module, layers: Mapping[str, QuantizedWeight]) -> nn.Module:
+    """Let the linears of a model quantize their inputs as the layers read from a file say; return it.
+
+    Raises QCourseError for a way of quantizing inputs that is not simulated here.
+    """
+    for name, layer in layers.items():
+        method, by = STORED.get((layer.kind, layer.activations)), layer.activations
+        if (by and method is None) or (by == "tensor" and layer.input_scale is None):
+            raise QCourseError(
+                f"{name} takes {layer.kind} inputs with a scale for each {by}, which is not simulated here; "
+                "evaluate the artefact in an engine that serves it"
+            )
+        if method is not None:
+            recipe = named(method)
+            recipe = recipe if layer.threshold is None else replace(recipe, threshold=layer.threshold)
+            quantize_inputs(model.get_submodule(name), layer, recipe)
+    return model
 
 
 @torch.no_grad()

@@ -31,6 +31,7 @@ def quantize_folder(
     work: Path | str = "build/stream",
     resume: bool = True,
     progress: bool = True,
+    all_experts: bool = False,
 ) -> QuantizedModel:
     """Quantize the model in `folder` with one decoder layer in memory, and return it with its codes on disk.
 
@@ -46,12 +47,12 @@ def quantize_folder(
     check_streamable(folder, recipe, tokens)
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
-    state = Progress(work, run_identity(folder, recipe, tokens))
+    state = Progress(work, run_identity(folder, recipe, tokens, all_experts))
     model = mapped_model(bfloat16_folder(folder, work / "bfloat16"))
     result = QuantizedModel(model, recipe, manifest=start_manifest(model, recipe, tokens))
     total = len(decoder_layers(model))
     with tqdm(total=total, desc=recipe.name, disable=not progress, unit="layer") as bar:
-        for step in remaining_steps(model, recipe, tokens, state, bar):
+        for step in remaining_steps(model, recipe, tokens, state, bar, all_experts):
             finish_step(step, result, state)
             bar.update()
     restore_dense(model, state, total)
@@ -73,7 +74,7 @@ def check_streamable(folder: Path, recipe: Recipe, tokens: Tensor | None) -> Non
     check_memory(model, recipe, tokens, streaming=True)
 
 
-def run_identity(folder: Path, recipe: Recipe, tokens: Tensor | None) -> dict:
+def run_identity(folder: Path, recipe: Recipe, tokens: Tensor | None, all_experts: bool) -> dict:
     """Return what tells one run from another: sizes and dates of the weights, recipe, calibration tokens."""
     files = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in checkpoint_files(folder)}
     calibration = tokens_hash(tokens) if tokens is not None and recipe.needs_calibration else None
@@ -82,10 +83,13 @@ def run_identity(folder: Path, recipe: Recipe, tokens: Tensor | None) -> dict:
         "files": files,
         "recipe": recipe.hash,
         "calibration": calibration,
+        "all_experts": all_experts,
     }
 
 
-def remaining_steps(model, recipe: Recipe, tokens: Tensor | None, state: Progress, bar: tqdm):
+def remaining_steps(
+    model, recipe: Recipe, tokens: Tensor | None, state: Progress, bar: tqdm, all_experts: bool
+):
     """Yield the decoder layers not yet finished, with their inputs from the last run where it left them."""
     if not recipe.needs_calibration:
         start = bar.n = state.finished()
@@ -94,7 +98,7 @@ def remaining_steps(model, recipe: Recipe, tokens: Tensor | None, state: Progres
         return
     start, hidden = state.hidden()
     bar.n = start
-    yield from walk(model, tokens, start, hidden, with_target=recipe.variant == "gptaq")
+    yield from walk(model, tokens, start, hidden, recipe.variant == "gptaq", all_experts)
 
 
 def finish_step(step: LayerStep, result: QuantizedModel, state: Progress) -> None:

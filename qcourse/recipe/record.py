@@ -28,7 +28,10 @@ class Source(Fact):
 
 
 class CalibrationText(Fact):
-    """The calibration text: its name, hub revision, windows of it, the seed that drew them, their hash."""
+    """The calibration text: its name, hub revision, windows of it, the seed that drew them, their hash.
+
+    all_experts: whether every expert of a mixture was calibrated on every token, or on those sent to it.
+    """
 
     name: str = ""
     revision: str | None = None
@@ -36,6 +39,7 @@ class CalibrationText(Fact):
     seq_len: int = 0
     seed: int | None = None
     sha256: str = ""
+    all_experts: bool = False
 
 
 class Record(Fact):

@@ -25,13 +25,22 @@ class Link:
 
 
 def links(layer: Any) -> list[Link]:
-    """Return the foldable activations of a decoder layer whose architecture is in the table of layouts."""
+    """Return the foldable activations of a decoder layer whose architecture is in the table of layouts.
+
+    Not the norm before a mixture of experts: its router reads it too, and would choose others for a rounding.
+    """
     attention, found = layer.self_attn, layout(layer.self_attn.config)
     values = attention.config.num_key_value_heads * attention.head_dim
     repeat = attention.o_proj.in_features // values
-    return [
+    both = [
         Link(found.norms[0], found.attention),
         Link(found.attention[-1], ("self_attn.o_proj",), values, attention.head_dim, repeat),
+    ]
+    if experts := getattr(layer.mlp, "experts", ()):
+        places = [found.expert(number) for number in range(len(experts))]
+        return both + [Link(up, (down,), layer.get_submodule(down).in_features) for _, up, down in places]
+    return [
+        *both,
         Link(found.norms[2], found.mlp),
         Link(found.mlp[-1], ("mlp.down_proj",), layer.mlp.down_proj.in_features),
     ]

@@ -13,7 +13,7 @@ from transformers.activations import GELUTanh
 
 from qcourse.common.layouts import layout
 from qcourse.export.gguf import read, tensor_types
-from qcourse.gguf_reader.names import hf_names
+from qcourse.gguf_reader.names import EXPERT, hf_names
 
 
 def q8_0(inputs: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def rounding_inputs(model: nn.Module, path: Path) -> nn.Module:
     kinds.setdefault("lm_head", kinds["model.embed_tokens"])
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
-            rounding = INPUTS.get(kinds[name], q8_k)
+            rounding = INPUTS.get(kinds[EXPERT.sub("", name)], q8_k)
             module.forward = MethodType(rounded_forward(rounding), module)
     for layer in model.model.layers:
         if isinstance(getattr(layer.mlp, "act_fn", None), GELUTanh):

@@ -15,7 +15,7 @@ from tests.small_models import SMALL
 
 pytestmark = pytest.mark.slow
 FORMS = {"gptq": "gptq-w4g64", "awq": "awq-w4g64", "compressed-tensors": "rtn-w4g64"}
-NEW = ("phi3", "gemma2", "gemma3")
+NEW = ("phi3", "gemma2", "gemma3", "qwen3_moe", "mixtral")
 
 
 def rows():

@@ -1,19 +1,21 @@
 """Architectures whose layers differ: fused linears, norms of 1 + w on both sides, windows in some layers."""
 
+import re
+
 import pytest
 import torch
 
 from qcourse import export, models
 from qcourse.calibrate import walk
+from qcourse.calibrate.stages import stages_of
 from qcourse.common import QCourseError, content_hash
 from qcourse.common.layouts import LAYOUTS
 from qcourse.measure import bits_per_weight, divergence
-from qcourse.pipeline import build
 from qcourse.quantize import quantize, quantize_folder, reference
 from qcourse.quantize.sensitivity import log_probabilities
 from qcourse.recipe import named
 
-ARCHITECTURES = ("phi3", "gemma2", "gemma3")
+ARCHITECTURES = ("phi3", "gemma2", "gemma3", "qwen3_moe", "mixtral")
 TYPES = {"gemma2": "gemma2", "gemma3": "gemma3_text"}
 FORMS = {
     "gptq-w4g64": "gptq",
@@ -26,7 +28,7 @@ FORMS = {
 
 @pytest.mark.parametrize(("name", "recipe"), [
     (name, recipe) for name in ARCHITECTURES for recipe in FORMS
-    if name != "gemma3" or recipe == "gptq-w4g64"  # the same rewrites as Gemma 2
+    if name not in ("gemma3", "mixtral") or recipe == "gptq-w4g64"  # the same as Gemma 2 and Qwen3-MoE
 ])  # fmt: skip
 def test_streamed_files_are_those_of_memory_and_return_the_weights(
     small_folders, small_tokens, tmp_path, name, recipe
@@ -52,7 +54,8 @@ def stored_parts(folder):
     """Return the tensors of the quantized linears that a checkpoint folder holds."""
     from safetensors.torch import load_file
 
-    return [tensor for name, tensor in load_file(folder / "model.safetensors").items() if "_proj." in name]
+    tensors = load_file(folder / "model.safetensors")
+    return [tensor for name, tensor in tensors.items() if re.search(r"_proj\.|\.w[123]\.", name)]
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -88,22 +91,8 @@ def test_rotation_is_refused_where_norms_follow(small_folders, name):
         quantize(models.load(small_folders[name]).model, named("rotation+rtn-w4g64"), progress=False)
 
 
-@pytest.mark.parametrize("kind", ["qwen3_moe", "mixtral"])
-def test_mixtures_of_experts_are_refused_by_name_before_any_weight_is_read(kind, tmp_path):
-    """Their experts are one parameter of three dimensions, which no method here takes apart."""
-    from transformers import AutoConfig
-
-    shape = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
-             "num_key_value_heads": 1, "vocab_size": 512}  # fmt: skip
-    AutoConfig.for_model(kind, **shape).save_pretrained(tmp_path / "model")
-    for recipe, form in (("rtn-w4g64", "compressed-tensors"), ("gguf-q4_0", "gguf")):
-        with pytest.raises(QCourseError, match=f"architecture '{kind}' is not supported; .*gemma3_text"):
-            build(str(tmp_path / "model"), named(recipe), form, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize("recipe", ["gptq-w4g64", "awq-w4g64"])
-@pytest.mark.parametrize("name", ["phi3", "gemma2"])
+@pytest.mark.parametrize("name", ["phi3", "gemma2", "qwen3_moe"])
 def test_calibration_beats_plain_rounding(small_folders, small_model, small_tokens, name, recipe):
     plain = small_model(small_folders[name])
     rounding = "rtn-w4g64-asym" if recipe.startswith("awq") else "rtn-w4g64"
@@ -116,7 +105,7 @@ def test_calibration_beats_plain_rounding(small_folders, small_model, small_toke
 
 def test_every_row_names_parts_of_its_models(small_folders):
     names = {"llama": "llama_gqa", "qwen2": "qwen2", "qwen3": "qwen3", "phi3": "phi3", "gemma2": "gemma2",
-             "gemma3_text": "gemma3"}  # fmt: skip
+             "gemma3_text": "gemma3", "qwen3_moe": "qwen3_moe", "mixtral": "mixtral"}  # fmt: skip
     assert set(LAYOUTS) == {*names, "mistral"}
     for kind, folder in names.items():
         layer = models.skeleton(small_folders[folder]).model.layers[0]
@@ -124,4 +113,4 @@ def test_every_row_names_parts_of_its_models(small_folders):
         norms = {part for part in modules if part.endswith("layernorm")}
         assert norms == {norm for norm in LAYOUTS[kind].norms if norm}
         linears = {part for part, module in modules.items() if isinstance(module, torch.nn.Linear)}
-        assert linears == {part for stage in LAYOUTS[kind].stages for part in stage}
+        assert linears == {part for stage in stages_of(layer) for part in stage}

@@ -6,11 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from qcourse.common import QCourseError, atomic_path, record_path
 from qcourse.export.folder import check_room
-from qcourse.gguf_reader.names import name_map
+from qcourse.gguf_reader.names import EXPERT, name_map
 from qcourse.gguf_reader.read import _open, field, layer_count, tensor_types
 from qcourse.recipe import Recipe
 from qcourse.recipe.fit import gguf_block
@@ -97,21 +98,22 @@ def check_kind(
     for name, (stored, shape) in tensor_types(source).items():
         if stored not in ("F32", "F16", "BF16"):
             raise QCourseError(f"{source} is quantized already ({name} is {stored}); start from 16 bits")
-        if len(shape) == 2 and shape[1] % gguf_block(kind) and not allow_fallback:
+        if len(shape) > 1 and shape[-1] % gguf_block(kind) and not allow_fallback:
             raise QCourseError(
-                f"{kind} takes {gguf_block(kind)} columns together and {name} has {shape[1]}; "
+                f"{kind} takes {gguf_block(kind)} columns together and {name} has {shape[-1]}; "
                 f"types that work for this model: {', '.join(_fitting(source))}"
             )
 
 
 def _fitting(source: Path) -> list[str]:
-    widths = {shape[1] for _, shape in tensor_types(source).values() if len(shape) == 2}
+    widths = {shape[-1] for _, shape in tensor_types(source).values() if len(shape) > 1}
     return [kind for kind in TYPES if all(width % gguf_block(kind) == 0 for width in widths)]
 
 
 def save_imatrix(imatrix: dict[str, Tensor], source: Path, path: Path) -> Path:
     """Write an importance matrix under the GGUF names of a file's tensors; return the path.
 
+    Experts without one get ones: every column matters as much.
     Raises QCourseError for a vector whose length is not the tensor's columns.
     """
     from safetensors.torch import save_file
@@ -119,17 +121,21 @@ def save_imatrix(imatrix: dict[str, Tensor], source: Path, path: Path) -> Path:
     reader = _open(source)
     arch = field(reader, "general.architecture")
     names, shapes = name_map(arch, layer_count(reader, arch)), tensor_types(source)
-    found = {}
+    found: dict[str, Tensor] = {}
     for name, importance in imatrix.items():
-        stored = names.get_name(f"{name.removesuffix('.weight')}.weight", try_suffixes=(".weight",))
+        number = EXPERT.search(name)
+        whole = f"{EXPERT.sub('', name).removesuffix('.weight')}.weight"
+        stored = names.get_name(whole, try_suffixes=(".weight",))
         if stored in shapes:
-            if importance.numel() != shapes[stored][1][1]:
+            *several, _, columns = shapes[stored][1]
+            if importance.numel() != columns:
                 raise QCourseError(
                     f"the importance of {name} has {importance.numel()} values for "
-                    f"{shapes[stored][1][1]} columns; calibrate on this model"
+                    f"{columns} columns; calibrate on this model"
                 )
-            found[stored] = importance.detach().float().reshape(-1).cpu().contiguous()
+            rows = found.setdefault(stored, torch.ones(*several, columns).reshape(-1, columns))
+            rows[int(number[1]) if number else 0] = importance.detach().float().reshape(-1).cpu()
     if not found:
         raise QCourseError(f"the importance matrix names no linear of {source}; calibrate on this model")
-    save_file(found, str(path))
+    save_file({name: rows.reshape(-1) for name, rows in found.items()}, str(path))
     return path

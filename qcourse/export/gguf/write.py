@@ -6,16 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qcourse.common import atomic_path, record_path
+from qcourse.common import QCourseError, atomic_path, record_path
 from qcourse.common.layouts import layout
 from qcourse.export.exact import is_exact
 from qcourse.export.folder import check_room, dense_tensors, disk_error
 from qcourse.export.gguf.attention import add_attention, check_attention
 from qcourse.export.gguf.rope import add_rope, head_dim, rotary_factors
 from qcourse.export.gguf.tokenizer import add_tokenizer
-from qcourse.gguf_reader.names import ROTARY, gguf_name, is_norm, name_map, permute_rotary
+from qcourse.gguf_reader.names import EXPERT, ROTARY, gguf_name, is_norm, name_map, permute_rotary
+from qcourse.models.layers import experts
 from qcourse.recipe import Recipe
 from qcourse.recipe.record import new_record, write_record
+
+ROUTER = "ffn_gate_inp.weight"
 
 
 def write(
@@ -34,9 +37,10 @@ def write(
     attention that llama.cpp computes otherwise, and for a full disk.
     """
     path = Path(path)
-    tensors = dense_tensors(model, set())
+    tensors = stacked(dense_tensors(model, set()))
     arch = layout(model.config).gguf
     check_attention(model.config)
+    check_experts(model.config)
     check_room(path, sum(4 * tensor.numel() for tensor in tensors.values()))
     try:
         with atomic_path(path) as temporary:
@@ -70,6 +74,27 @@ def _write(path: Path, arch: str, config: Any, tensors: dict[str, Tensor], token
         writer.close()
 
 
+def stacked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors with those of a layer's experts as one, [experts, rows, columns], of no number."""
+    found: dict[str, Any] = {}
+    for name in sorted(tensors, key=lambda name: int((EXPERT.search(name) or [0, -1])[1])):
+        if EXPERT.search(name):
+            found.setdefault(EXPERT.sub("", name), []).append(tensors[name])
+        else:
+            found[name] = tensors[name]
+    return {name: torch.stack(one) if isinstance(one, list) else one for name, one in found.items()}
+
+
+def check_experts(config: Any) -> None:
+    """Raise QCourseError for a mixture that llama.cpp computes otherwise, whatever the file says."""
+    dense = getattr(config, "mlp_only_layers", None) or getattr(config, "decoder_sparse_step", 1) != 1
+    if config.model_type == "qwen3_moe" and (dense or not config.norm_topk_prob):
+        raise QCourseError(
+            "llama.cpp's qwen3moe has experts in every layer, whose shares sum to one: a model with "
+            "mlp_only_layers, decoder_sparse_step or without norm_topk_prob is not written to GGUF"
+        )
+
+
 def storage_type(matrices: list[Tensor]) -> str:
     """Return the first of BF16, F16 and F32 that holds every value of the matrices unchanged."""
     for kind, dtype in (("BF16", torch.bfloat16), ("F16", torch.float16)):
@@ -90,11 +115,11 @@ def for_llama_cpp(arch: str, config: Any, name: str, tensor: Tensor) -> Tensor:
 
 
 def add_tensor(writer: Any, name: str, tensor: Tensor, kind: str) -> None:
-    """Add one tensor: a matrix as `kind`, a vector as F32."""
+    """Add one tensor: a matrix as `kind`, a vector or a router as F32, as llama.cpp's own converter does."""
     import gguf
 
     tensor = tensor.detach().cpu().contiguous()
-    if tensor.dim() == 1 or kind == "F32":
+    if tensor.dim() == 1 or kind == "F32" or name.endswith(ROUTER):
         writer.add_tensor(name, tensor.float().numpy())
     elif kind == "F16":
         writer.add_tensor(name, tensor.half().numpy())
@@ -115,5 +140,11 @@ def add_shape(writer: Any, config: Any) -> None:
     writer.add_value_length(head_dim(config))
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
+    if layout(config).experts:
+        writer.add_expert_count(experts(config.to_dict()))
+        writer.add_expert_used_count(config.num_experts_per_tok)
+        writer.add_expert_feed_forward_length(
+            getattr(config, "moe_intermediate_size", config.intermediate_size)
+        )
     add_rope(writer, config)
     add_attention(writer, config)
