@@ -23,6 +23,7 @@ REPACKED_ROWS = 32  # that bitsandbytes interleaves on a CPU with AVX512-BF16
 PLAIN = {"gptq": "gptq_torch", "awq": "torch_awq"}
 ZERO = {"gptq": lambda bits: 2 ** (bits - 1) - 1, "gptq_v2": lambda bits: 2 ** (bits - 1)}  # as stored
 READ_HERE = ("gptq", "awq", "compressed-tensors", "bitsandbytes")
+BF16 = "torch.bfloat16"
 FP4 = ("nvfp4-pack-quantized", "mxfp4-pack-quantized")
 
 
@@ -80,7 +81,7 @@ def all_codes_are(path: Path, entry: Entry, bits: int, code: int) -> bool:
 
 def check_dtype(quantization: dict[str, Any], dtype: torch.dtype) -> None:
     """Raise QCourseError for an FP4 file in another dtype than the one its weights are unpacked to."""
-    if quantization.get("format") in FP4 and str(dtype) != "torch.bfloat16":
+    if quantization.get("format") in FP4 and str(dtype) != BF16:
         raise QCourseError(
             f"compressed-tensors unpacks {quantization['format']} to bfloat16 only, not {dtype}; "
             'load it with dtype="bfloat16"'
@@ -102,12 +103,20 @@ def misreads_experts(model_type: str | None, quantization: dict[str, Any]) -> bo
     return not (packed and groups[0]["weights"].get("symmetric", True))
 
 
-def check_experts(folder: Path, quantization: dict[str, Any], model_type: str | None) -> None:
-    """Raise QCourseError for quantized experts that transformers would not load as they are."""
+def check_experts(
+    folder: Path, quantization: dict[str, Any], model_type: str | None, dtype: torch.dtype
+) -> None:
+    """Raise QCourseError for quantized experts that transformers would not load as they are, or in `dtype`."""
     if misreads_experts(model_type, quantization):
         raise QCourseError(
             f"transformers does not load the experts of {folder} as they are stored "
             f"({quantization['quant_method']}); qcourse eval decodes them, vLLM is made to serve them"
+        )
+    row = LAYOUTS.get(model_type or "")
+    if row and row.experts and quantization.get("format") == "pack-quantized" and str(dtype) != BF16:
+        raise QCourseError(
+            f"transformers unpacks the experts of {folder} to bfloat16 only, not {dtype}; "
+            'load it with dtype="bfloat16"'
         )
 
 

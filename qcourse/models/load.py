@@ -65,7 +65,7 @@ def load(
         config = AutoConfig.from_pretrained(place)
         if quantization is not None:
             check_dtype(quantization, torch_dtype)
-            check_experts(folder, quantization, config.model_type)
+            check_experts(folder, quantization, config.model_type, torch_dtype)
             settle_gptq_version(config, files)
             choose_kernel(config, files, device)
         model, found = AutoModelForCausalLM.from_pretrained(
