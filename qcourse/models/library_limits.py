@@ -106,7 +106,7 @@ def misreads_experts(model_type: str | None, quantization: dict[str, Any]) -> bo
 def check_experts(
     folder: Path, quantization: dict[str, Any], model_type: str | None, dtype: torch.dtype
 ) -> None:
-    """Raise QCourseError for quantized experts that transformers would not load as they are, or in `dtype`."""
+    """Raise QCourseError for experts that transformers would not load as they are, or in a dtype."""
     if misreads_experts(model_type, quantization):
         raise QCourseError(
             f"transformers does not load the experts of {folder} as they are stored "

@@ -1,4 +1,4 @@
-"""Phi-3, Gemma 2 and 3, Qwen3-MoE and Mixtral: our files of them in transformers and in llama.cpp, as the table says."""
+"""Phi-3, Gemma 2 and 3, Qwen3-MoE and Mixtral: our files in transformers and llama.cpp, as the table says."""
 
 import pytest
 import torch
