@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from qcourse.common import QCourseError, atomic_folder, write_json
 from qcourse.common.tensor_writer import Part, outlines, save_parts, size
-from qcourse.models.experts import separate_experts
 from qcourse.recipe.record import Record, write_record
 
 WEIGHTS = "model.safetensors"
@@ -22,12 +21,15 @@ def dense_tensors(model: nn.Module, quantized: set[str]) -> dict[str, Tensor]:
 
     quantized: full names of linears; their biases are kept, and so is everything
     else (embeddings, norms, head) in the model's dtype. A tied head is left out,
-    as in any checkpoint with tie_word_embeddings.
+    as in any checkpoint with tie_word_embeddings. Raises QCourseError for experts that share a tensor.
     """
-    separate_experts(model)
     kept: dict[str, Tensor] = {}
     seen: set[tuple[int, int]] = set()
     for name, tensor in model.state_dict(keep_vars=True).items():
+        if name.endswith("experts.gate_up_proj"):
+            raise QCourseError(
+                f"{name} holds all experts of a layer; load the model with qcourse.models.load"
+            )
         module = name.rpartition(".")[0]
         inside = any(module == layer or module.startswith(f"{layer}.") for layer in quantized)
         place = (tensor.data_ptr(), tensor.numel())

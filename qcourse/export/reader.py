@@ -10,8 +10,8 @@ from torch import Tensor
 
 from qcourse.common import QCourseError
 from qcourse.common.kv_names import is_of_a_cache
+from qcourse.common.mixtures import misreads_experts
 from qcourse.export import awq, bitsandbytes, compressed_read, fp8, gptq, tensor_file
-from qcourse.models.library_limits import misreads_experts
 from qcourse.numerics import QuantizedWeight
 
 Decoder = Callable[[str, dict[str, Tensor], dict[str, Any]], QuantizedWeight]

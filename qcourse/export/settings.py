@@ -6,7 +6,6 @@ from typing import NamedTuple
 from torch import nn
 
 from qcourse.common import QCourseError
-from qcourse.models.experts import routers
 from qcourse.numerics import QuantizedWeight
 
 
@@ -51,7 +50,7 @@ def require_multiple(name: str, what: str, size: int, multiple: int, format: str
 
 def kept_linears(model: nn.Module, quantized: set[str]) -> list[str]:
     """Return the names of the linears and routers of a model that stay as they are, in model order."""
-    steer = set(routers(model))
+    steer = {f"{name}.gate" for name, module in model.named_modules() if hasattr(module, "experts")}
     return [
         name
         for name, module in model.named_modules()

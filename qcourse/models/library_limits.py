@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qcourse.common import QCourseError
-from qcourse.common.layouts import LAYOUTS
+from qcourse.common.mixtures import is_mixture, misreads_experts
 from qcourse.common.tensor_header import Entry, read_header
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ INT4_GROUPS, INT4_ROWS = (32, 64, 128, 256), 16  # of torch's int4 product on a 
 REPACKED_ROWS = 32  # that bitsandbytes interleaves on a CPU with AVX512-BF16
 PLAIN = {"gptq": "gptq_torch", "awq": "torch_awq"}
 ZERO = {"gptq": lambda bits: 2 ** (bits - 1) - 1, "gptq_v2": lambda bits: 2 ** (bits - 1)}  # as stored
-READ_HERE = ("gptq", "awq", "compressed-tensors", "bitsandbytes")
 BF16 = "torch.bfloat16"
 FP4 = ("nvfp4-pack-quantized", "mxfp4-pack-quantized")
 
@@ -88,32 +87,17 @@ def check_dtype(quantization: dict[str, Any], dtype: torch.dtype) -> None:
         )
 
 
-def misreads_experts(model_type: str | None, quantization: dict[str, Any]) -> bool:
-    """Say whether transformers would draw the experts of a quantized mixture at random, fail, or change them.
-
-    It unpacks symmetric integers of compressed-tensors, all experts of one scheme; of FP8 it takes the
-    weights and leaves inputs in 16 bits; of GPTQ, AWQ, bitsandbytes and zero points it reads no expert.
-    """
-    row = LAYOUTS.get(model_type or "")
-    if row is None or not row.experts or quantization.get("quant_method") not in READ_HERE:
-        return False
-    groups = list((quantization.get("config_groups") or {}).values())
-    alike = len(groups) == 1 and not any("experts" in name for name in quantization.get("ignore") or ())
-    packed = alike and (groups[0].get("format") or quantization.get("format")) == "pack-quantized"
-    return not (packed and groups[0]["weights"].get("symmetric", True))
-
-
 def check_experts(
     folder: Path, quantization: dict[str, Any], model_type: str | None, dtype: torch.dtype
 ) -> None:
-    """Raise QCourseError for experts that transformers would not load as they are, or in a dtype."""
+    """Raise QCourseError for experts that transformers would not load as they are stored, or in `dtype`."""
     if misreads_experts(model_type, quantization):
         raise QCourseError(
             f"transformers does not load the experts of {folder} as they are stored "
             f"({quantization['quant_method']}); qcourse eval decodes them, vLLM is made to serve them"
         )
-    row = LAYOUTS.get(model_type or "")
-    if row and row.experts and quantization.get("format") == "pack-quantized" and str(dtype) != BF16:
+    packed = is_mixture(model_type) and quantization.get("format") == "pack-quantized"
+    if packed and str(dtype) != BF16:
         raise QCourseError(
             f"transformers unpacks the experts of {folder} to bfloat16 only, not {dtype}; "
             'load it with dtype="bfloat16"'

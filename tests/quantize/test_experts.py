@@ -71,6 +71,13 @@ def test_experts_without_tokens_are_named_and_reached_on_request(small_folders):
     assert coverage({}) == ""
 
 
+def test_experts_in_one_tensor_are_not_written(small_folders, small_model, tmp_path):
+    """GGUF and checkpoints would hold other names than the model's readers look for."""
+    model = small_model(small_folders["mixtral"])
+    with pytest.raises(QCourseError, match="gate_up_proj holds all experts of a layer; load the model with"):
+        export.save({}, model, None, tmp_path / "out", "merged")
+
+
 def test_what_no_token_reaches_has_no_fixed_scale(small_folders):
     model = models.load(small_folders["mixtral"]).model
     with pytest.raises(QCourseError, match=r"no calibration token reached .*experts\.\d\.w1, whose inputs"):

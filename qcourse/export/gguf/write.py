@@ -14,7 +14,6 @@ from qcourse.export.gguf.attention import add_attention, check_attention
 from qcourse.export.gguf.rope import add_rope, head_dim, rotary_factors
 from qcourse.export.gguf.tokenizer import add_tokenizer
 from qcourse.gguf_reader.names import EXPERT, ROTARY, gguf_name, is_norm, name_map, permute_rotary
-from qcourse.models.layers import experts
 from qcourse.recipe import Recipe
 from qcourse.recipe.record import new_record, write_record
 
@@ -141,7 +140,7 @@ def add_shape(writer: Any, config: Any) -> None:
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
     if layout(config).experts:
-        writer.add_expert_count(experts(config.to_dict()))
+        writer.add_expert_count(getattr(config, "num_experts", None) or config.num_local_experts)
         writer.add_expert_used_count(config.num_experts_per_tok)
         writer.add_expert_feed_forward_length(
             getattr(config, "moe_intermediate_size", config.intermediate_size)
