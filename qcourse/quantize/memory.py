@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from qcourse.calibrate.stages import stages_of
 from qcourse.calibrate.walk import TOKENS_AT_ONCE
 from qcourse.common import QCourseError
 from qcourse.common.machine import available_memory
+from qcourse.common.mixtures import is_mixture
 from qcourse.models import decoder_layers
 from qcourse.recipe import Recipe
 
@@ -31,8 +33,11 @@ def predicted_peak_bytes(
     if recipe.needs_calibration and tokens is not None:
         states = tokens.numel() * (3 * model.config.hidden_size + widest) * model.dtype.itemsize
         states *= 2 if recipe.variant == "gptaq" else 1
-        widths = {module.in_features for module in modules}
-        grams = 4 * (sum(width**2 for width in widths) * 2 + 3 * widest**2)
+        widths = [*{module.in_features for module in modules}] * 2
+        if recipe.transform == "awq" and is_mixture(model.config.model_type):  # it holds those of all experts
+            layer = decoder_layers(model)[0]
+            widths = [layer.get_submodule(names[0]).in_features for names in stages_of(layer)]
+        grams = 4 * (sum(width**2 for width in widths) + 3 * widest**2)
         needed += states + grams + TOKENS_AT_ONCE * widest * 4 * 6
     return needed
 

@@ -14,7 +14,7 @@ from qcourse.measure import divergence
 from qcourse.models.experts import routers, separate_experts
 from qcourse.pipeline import Calibration, build
 from qcourse.pipeline.evaluate import load
-from qcourse.quantize import quantize
+from qcourse.quantize import predicted_peak_bytes, quantize
 from qcourse.quantize.coverage import coverage, expert_tokens
 from qcourse.recipe import named
 
@@ -69,6 +69,13 @@ def test_experts_without_tokens_are_named_and_reached_on_request(small_folders):
     name = f"{missed[0]}.up_proj"
     assert not torch.equal(every.layers[name].codes, few.layers[name].codes)
     assert coverage({}) == ""
+
+
+def test_awq_counts_the_hessians_of_all_experts_before_it_starts(small_folders, small_tokens):
+    """Those of eight inputs of experts beside attention's two; GPTQ holds one at a time."""
+    model = models.skeleton(small_folders["qwen3_moe"])
+    needed = [predicted_peak_bytes(model, named(name), small_tokens) for name in ("gptq-w4g64", "awq-w4g64")]
+    assert needed[1] - needed[0] == 4 * 8 * 256**2
 
 
 def test_experts_in_one_tensor_are_not_written(small_folders, small_model, tmp_path):
