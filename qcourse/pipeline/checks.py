@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from qcourse.common import QCourseError, read_config
-from qcourse.common.layouts import LAYOUTS, layout
+from qcourse.common.layouts import layout
+from qcourse.common.mixtures import is_mixture
 from qcourse.pipeline import kv_scales
 from qcourse.pipeline.calibration import Calibration
 from qcourse.recipe import Recipe, fit
@@ -63,7 +64,7 @@ def with_fused_parts(recipe: Recipe, names: list[str]) -> Recipe:
 def check_experts(folder: Path, calibration: Calibration | None) -> None:
     """Raise QCourseError where all experts are to be calibrated and the model has none."""
     kind = read_config(folder).get("model_type")
-    if calibration is not None and calibration.all_experts and not LAYOUTS[kind].experts:
+    if calibration is not None and calibration.all_experts and not is_mixture(kind):
         raise QCourseError(
             f"--calibrate-all-experts is for mixtures of experts, and {kind} is dense; leave it out"
         )

