@@ -32,9 +32,10 @@ def command(
     """
     from qcourse.pico.card import model_card
     from qcourse.pipeline.evaluate import measure
-    from qcourse.pipeline.harness import measure_tasks
 
     if tasks:
+        from qcourse.pipeline.harness import measure_tasks
+
         found = measure_tasks(model, baseline, tasks.split(","), items, chat, api_key)
         return answer(found, json, describe_tasks(found))
     if (model, baseline, text, items) == ("pico", None, None, None):

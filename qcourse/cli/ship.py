@@ -13,6 +13,11 @@ from qcourse.cli.options import Answer, answer
 if TYPE_CHECKING:
     from qcourse.pipeline.ship import Gate, Policy
 
+ReportFolder = Annotated[
+    Path | None,
+    typer.Option(help="folder of the dated report, Dockerfile and Kubernetes manifest; default: build/ship"),
+]
+
 
 def command(
     artefact: Annotated[Path, typer.Argument(help="an artefact folder or a .gguf file")],
@@ -20,12 +25,7 @@ def command(
     policy: Annotated[
         Path | None, typer.Option(help="YAML: limits, engine, tensor_parallel, licences")
     ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            help="folder of the dated report, Dockerfile and Kubernetes manifest; default: build/ship"
-        ),
-    ] = None,
+    report: ReportFolder = None,
     json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> Answer:
     """Check files, record and hash, print launch commands; with --baseline and --policy, decide a release."""

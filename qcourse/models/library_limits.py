@@ -26,6 +26,19 @@ BF16 = "torch.bfloat16"
 FP4 = ("nvfp4-pack-quantized", "mxfp4-pack-quantized")
 
 
+def settle_quantization(
+    config: Any, folder: Path, files: list[Path], dtype: torch.dtype, device: str
+) -> None:
+    """Make a quantized checkpoint's transformers config one that its library loads rightly here.
+
+    Raises QCourseError for what no setting mends.
+    """
+    check_dtype(config.quantization_config, dtype)
+    check_experts(folder, config.quantization_config, config.model_type, dtype)
+    settle_gptq_version(config, files)
+    choose_kernel(config, files, device)
+
+
 def choose_kernel(config: Any, files: list[Path], device: str) -> None:
     """Ask GPTQModel, in a transformers config, for its plain kernel where its own choice would fail.
 

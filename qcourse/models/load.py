@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcourse.common import QCourseError, content_hash, read_config
 from qcourse.models.checkpoint import check_all_read, check_checkpoint, for_transformers
-from qcourse.models.library_limits import (
-    check_dtype,
-    check_experts,
-    choose_kernel,
-    settle_4bit_layers,
-    settle_gptq_version,
-)
+from qcourse.models.library_limits import settle_4bit_layers, settle_quantization
 from qcourse.models.memory import resident_bytes, trim_memory
 from qcourse.models.resolve import resolve
 from qcourse.models.skeleton import one_sentence
@@ -64,10 +58,7 @@ def load(
     with quiet_loading(), one_sentence(folder), for_transformers(folder, files) as place:
         config = AutoConfig.from_pretrained(place)
         if quantization is not None:
-            check_dtype(quantization, torch_dtype)
-            check_experts(folder, quantization, config.model_type, torch_dtype)
-            settle_gptq_version(config, files)
-            choose_kernel(config, files, device)
+            settle_quantization(config, folder, files, torch_dtype, device)
         model, found = AutoModelForCausalLM.from_pretrained(
             place, config=config, dtype=torch_dtype, use_safetensors=True,
             ignore_mismatched_sizes=quantization is None, output_loading_info=True)  # fmt: skip

@@ -56,11 +56,9 @@ def loadtest(
              for i, (size, out) in enumerate(sizes)]  # fmt: skip
     bodies = [request_body(model, prompt, out) for prompt, out in asked]
     starts = arrivals(n_requests, rate, chooser)
-
     found, seconds = run(timed(bodies[:warm], bodies[warm:], concurrency, starts, progress,
                                base_url=base, timeout=timeout, headers=headers(api_key)))  # fmt: skip
-    closed = None if rate else concurrency
-    return summary(found, seconds, concurrency=closed, rate=rate, limits=limits)
+    return summary(found, seconds, concurrency=None if rate else concurrency, rate=rate, limits=limits)
 
 
 async def timed(warm: list[dict], bodies: list[dict], concurrency: int | None, starts: list[float],

@@ -123,9 +123,8 @@ def vllm(
     Raises QCourseError: no such folder, port taken, vLLM not installed, a CPU without the needed kernels,
     a recipe it cannot load, or an engine that dies while starting (with its own reason).
     """
-    folder = Path(path).resolve()
+    folder, install = Path(path).resolve(), find_vllm()
     config = read_config(folder)
-    install = find_vllm()
     check_recipe(folder)
     check_machine(config, kv_cache_dtype, install)
     number = choose_port(port)
