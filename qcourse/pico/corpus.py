@@ -12,7 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from qcourse.common import QCourseError, atomic_path, data_folder
+from qcourse.common import QCourseError, atomic_path
+from qcourse.common.tables import data_table
 from qcourse.pico.rst import clean, without_repeats
 from qcourse.skills import prose
 
@@ -53,9 +54,7 @@ def write_corpus(file: Path) -> None:
 
 def table() -> dict:
     """Return data/pico_corpus.yaml: the packages, and the sha256 of the text that pico-2 reads."""
-    import yaml
-
-    return yaml.safe_load((data_folder() / "pico_corpus.yaml").read_text())
+    return data_table("pico_corpus.yaml")
 
 
 def packages() -> list[dict]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qcourse.common import QCourseError, content_hash, read_text
+from qcourse.common.tables import read_yaml
 from qcourse.common.validation import read_as
 from qcourse.pipeline.reproduce import reproduced
 
@@ -49,12 +50,7 @@ class Gate:
 
 def read_policy(path: Path) -> Policy:
     """Return the policy of a YAML file; QCourseError for unknown keys and limits that are no numbers."""
-    import yaml
-
-    try:
-        values = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise QCourseError(f"{path} is not YAML: {error}") from error
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise QCourseError(f"{path} must hold a policy, such as `limits: {{kl_mean: 0.1}}`")
     return read_as(Policy, values, str(path))

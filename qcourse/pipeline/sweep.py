@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qcourse.common import QCourseError, read_text, results_folder
+from qcourse.common import QCourseError, results_folder
+from qcourse.common.tables import read_yaml
 from qcourse.common.validation import read_as
 
 if TYPE_CHECKING:
@@ -34,14 +35,9 @@ def read_sweep(path: Path) -> Sweep:
     A recipe may be a name, a recipe's JSON file, or method, bits and group_size.
     Raises QCourseError for what is unknown, before anything is computed.
     """
-    import yaml
-
     from qcourse.recipe import named
 
-    try:
-        values = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise QCourseError(f"{path} is not YAML: {error}") from error
+    values = read_yaml(path)
     if not isinstance(values, dict) or not values.get("recipes"):
         raise QCourseError(
             f"{path} must hold `model` and a list `recipes`, such as [rtn-w4g128, gptq-w4g128]"

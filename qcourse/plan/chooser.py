@@ -4,7 +4,8 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from qcourse.common import QCourseError, data_folder
+from qcourse.common import QCourseError
+from qcourse.common.tables import data_table
 from qcourse.models import ModelShape, shape
 from qcourse.plan.engines import can_run
 from qcourse.plan.estimate import Plan, fitted, plan
@@ -65,12 +66,9 @@ class Lane:
         return "\n".join(lines)
 
 
-@functools.cache
 def table() -> dict[str, Any]:
     """Return data/lanes.yaml: the lanes in their default order, and their ranks by workload."""
-    import yaml
-
-    return yaml.safe_load((data_folder() / "lanes.yaml").read_text())
+    return data_table("lanes.yaml")
 
 
 def rank_reason(workload: str) -> str:
@@ -125,15 +123,21 @@ def candidate(model: object, device: Accelerator, row: dict, context: int | None
 
 def own_agreements(row: dict) -> dict[str, float]:
     """Return the top-1 agreement of a lane's own rows by model; from its engine where that was measured."""
-    from qcourse.measure import scoreboard
-
     lane, engine = row["own"]
     base, found = row["recipe"].rsplit("+", 1)[-1], {}
-    for model, path in scoreboard.kept().items():
-        rows = [one for one in scoreboard.read(path) if one.lane == lane and one.recipe.startswith(base)]
-        for one in sorted(rows, key=lambda one: one.engine == engine):
+    for model, rows in own_rows().items():
+        of_lane = [one for one in rows if one.lane == lane and one.recipe.startswith(base)]
+        for one in sorted(of_lane, key=lambda one: one.engine == engine):
             found[model] = one.top1_agreement
     return found
+
+
+@functools.cache
+def own_rows() -> dict[str, list[Any]]:
+    """Return the rows of the scoreboards that ship with the course, by model; each file is read once."""
+    from qcourse.measure import scoreboard
+
+    return {model: scoreboard.read(path) for model, path in scoreboard.kept().items()}
 
 
 def that_fits(name: str, sizes: ModelShape) -> Recipe:

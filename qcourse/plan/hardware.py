@@ -5,8 +5,9 @@ import functools
 import re
 from dataclasses import dataclass
 
-from qcourse.common import QCourseError, data_folder
+from qcourse.common import QCourseError
 from qcourse.common.machine import cpu_name, gpus, memory_limit
+from qcourse.common.tables import data_table
 
 
 @dataclass(frozen=True)
@@ -45,27 +46,17 @@ class Accelerator:
 @functools.cache
 def accelerators() -> dict[str, Accelerator]:
     """Return the tabled accelerators by lower-case name and alias."""
-    import yaml
-
-    rows = yaml.safe_load((data_folder() / "hardware.yaml").read_text())
+    rows = data_table("hardware.yaml")
     found = {row["name"]: from_row(row) for row in rows}
     return {key.lower(): found[row["name"]] for row in rows for key in (row["name"], *row["aliases"])}
 
 
 def from_row(row: dict) -> Accelerator:
     """Return the accelerator of one row of the table."""
-    return Accelerator(
-        name=row["name"],
-        memory_bytes=round(row["memory_gb"] * 1e9),
-        bandwidth=row["bandwidth_gbs"] and row["bandwidth_gbs"] * 1e9,
-        bf16_flops=row["bf16_tflops"] and row["bf16_tflops"] * 1e12,
-        fp8_flops=row["fp8_tflops"] and row["fp8_tflops"] * 1e12,
-        int8_flops=row["int8_tops"] and row["int8_tops"] * 1e12,
-        fp4_flops=row["fp4_tflops"] and row["fp4_tflops"] * 1e12,
-        capability=row["capability"],
-        formats=tuple(row["formats"]),
-        source=row["source"],
-    )
+    columns = ("bandwidth_gbs", "bf16_tflops", "fp8_tflops", "int8_tops", "fp4_tflops")
+    figures = [row[name] and row[name] * (1e9 if name.endswith("gbs") else 1e12) for name in columns]
+    memory, formats = round(row["memory_gb"] * 1e9), tuple(row["formats"])
+    return Accelerator(row["name"], memory, *figures, row["capability"], formats, row["source"])
 
 
 def accelerator(name: str | None = None) -> Accelerator:

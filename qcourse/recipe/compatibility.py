@@ -4,7 +4,8 @@ import functools
 from itertools import product
 from typing import Any
 
-from qcourse.common import QCourseError, data_folder
+from qcourse.common import QCourseError
+from qcourse.common.tables import data_table
 from qcourse.recipe.recipe import Recipe
 
 KEYS = ("method", "bits", "symmetric", "format", "engine", "capability")
@@ -14,11 +15,8 @@ KEYS = ("method", "bits", "symmetric", "format", "engine", "capability")
 def table() -> tuple[dict[str, Any], ...]:
     """Return data/compatibility.yaml as flat rows: method, bits, symmetric, format, engine, capability,
     loads ("yes", "no" or "untested"), evidence (a test's id, an engine's message, or a document)."""
-    import yaml
-
-    blocks = yaml.safe_load((data_folder() / "compatibility.yaml").read_text())
     rows = []
-    for block in blocks["rows"]:
+    for block in data_table("compatibility.yaml")["rows"]:
         values = [block[key] if isinstance(block[key], list) else [block[key]] for key in KEYS]
         rows += [
             dict(zip(KEYS, row, strict=True)) | {"loads": block["loads"], "evidence": block["evidence"]}

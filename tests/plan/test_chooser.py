@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from qcourse.common import QCourseError, data_folder
-from qcourse.plan import Accelerator, accelerator, lanes
+from qcourse.measure import scoreboard
+from qcourse.plan import Accelerator, accelerator, chooser, lanes
 from qcourse.plan.engines import can_run
 from qcourse.recipe import named
 
@@ -89,6 +90,16 @@ def test_a_lane_explains_itself_with_evidence_that_is_there():
         text = lane.explain()
         assert all(word in text for word in ("evidence", "flags", "measure first", "disagreement"))
     assert "--kv-cache-dtype fp8" in by_recipe(accelerator("H100"))["fp8-dynamic"].flags
+
+
+def test_each_scoreboard_is_read_once_for_all_lanes(monkeypatch):
+    paths = []
+    monkeypatch.setattr(
+        scoreboard, "read", lambda path, read=scoreboard.read: (paths.append(path), read(path))[1]
+    )
+    chooser.own_rows.cache_clear()
+    assert all(lane.agreements for lane in lanes(MODEL, accelerator("H100"), 4096))
+    assert sorted(paths) == sorted(scoreboard.kept().values())
 
 
 def test_unknown_workloads_and_floors_are_one_sentence():
