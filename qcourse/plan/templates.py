@@ -2,6 +2,7 @@
 
 import functools
 import json
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ from qcourse.common.gguf_files import open_gguf
 SYSTEM, PROMPT, RESPONSE = "{{ .System }}", "{{ .Prompt }}", "{{ .Response }}"
 
 
-def modelfile(gguf: Path | str, context: int = 4096, tokenizer: Path | str | None = None) -> str:
+def modelfile(gguf: Path | str, context: int = 4096) -> str:
     """Return the Modelfile of a GGUF: FROM, TEMPLATE, context (the model's at most) and stop text.
 
-    tokenizer: a folder with the model's chat template; by default the GGUF's own folder, else what
-    the GGUF's metadata say. Without a template Ollama passes the prompt as it is.
+    The chat template is that of the GGUF's folder, else what the GGUF's metadata say. Without one Ollama
+    passes the prompt as it is.
     """
     gguf = Path(gguf)
-    template, stop, beginning = chat_template(Path(tokenizer) if tokenizer else gguf.parent)
+    template, stop, beginning = chat_template(gguf.parent)
     if not template:
         template, stop, beginning = gguf_template(gguf)
     context = min(context, gguf_context(gguf) or context)
@@ -107,17 +108,14 @@ def go_template(template: str, stop: str, beginning: str) -> str:
     except QCourseError:
         full = plain  # a template that knows no system message refuses it
     start = full.find(SYSTEM)
-    shared = common_ending(full[start + len(SYSTEM) :], plain) if start >= 0 else ""
-    if start < 0 or not shared:
+    if start < 0:
         return plain + RESPONSE
-    head = full[: len(full) - len(shared)]
-    before = plain[: len(plain) - len(shared)]
-    opening = (
-        f"{{{{ if .System }}}}{head}{{{{ else }}}}{before}{{{{ end }}}}"
-        if before
-        else (f"{{{{ if .System }}}}{head}{{{{ end }}}}")
-    )
-    return opening + shared + RESPONSE
+    shared = commonprefix([full[start + len(SYSTEM) :][::-1], plain[::-1]])[::-1]  # on which both end
+    if not shared:
+        return plain + RESPONSE
+    head, before = full.removesuffix(shared), plain.removesuffix(shared)
+    otherwise = f"{{{{ else }}}}{before}" if before else ""
+    return f"{{{{ if .System }}}}{head}{otherwise}{{{{ end }}}}{shared}{RESPONSE}"
 
 
 def render(template: str, messages: list[dict[str, str]], stop: str) -> str:
@@ -136,11 +134,3 @@ def render(template: str, messages: list[dict[str, str]], stop: str) -> str:
         return made.render(messages=messages, add_generation_prompt=True, bos_token="", eos_token=stop)
     except TemplateError as error:
         raise QCourseError(f"the chat template cannot be rendered: {error}") from error
-
-
-def common_ending(first: str, second: str) -> str:
-    """Return the longest text on which both end."""
-    length = 0
-    while length < min(len(first), len(second)) and first[-length - 1] == second[-length - 1]:
-        length += 1
-    return first[len(first) - length :]
