@@ -27,11 +27,6 @@ GGUF_BITS = {
 NF4_ABSMAX = {"": 8 / 64 + 32 / (64 * 256), "single": 32 / 64}  # bits a weight; "" is double quantization
 
 
-def linear_shapes(shape: ModelShape) -> list[tuple[int, int, int]]:
-    """Return (rows, columns, how many in the model) of the quantized linears."""
-    return [(one.rows, one.columns, one.count) for one in shape.linears]
-
-
 def bits_per_linear_weight(recipe: Recipe, columns: int) -> float:
     """Return the stored bits per weight of a linear of `columns` inputs, scales and zero points included.
 

@@ -5,7 +5,7 @@ import pytest
 from qcourse.common import QCourseError
 from qcourse.models import shape
 from qcourse.plan import KV_BYTES, bits_per_linear_weight, kv_bytes_per_token, weights_bytes
-from qcourse.plan.memory import GGUF_BITS, linear_shapes
+from qcourse.plan.memory import GGUF_BITS
 from qcourse.recipe import named
 
 LLAMA_2_7B, LLAMA_3_8B = "meta-llama/Llama-2-7b-hf", "meta-llama/Llama-3.1-8B"
@@ -33,7 +33,7 @@ def test_sixteen_bits_is_two_bytes_a_parameter():
 
 def test_linear_shapes_add_up_to_the_models_own_count():
     for model in (LLAMA_3_8B, "Qwen/Qwen2.5-0.5B", "Qwen/Qwen3-0.6B"):
-        count = sum(rows * columns * number for rows, columns, number in linear_shapes(shape(model)))
+        count = sum(one.rows * one.columns * one.count for one in shape(model).linears)
         assert count == shape(model).linear_parameters
 
 
