@@ -68,7 +68,7 @@ def oneshot(model: Any, tokenizer: Any, tokens: Tensor, modifiers: list) -> Any:
         from llmcompressor import oneshot as run
 
     rows = {"input_ids": tokens.tolist(), "attention_mask": [[1] * tokens.shape[1]] * len(tokens)}
-    with silent():
+    with silent(), products.wide_products():
         run(model=model, processor=tokenizer, dataset=Dataset.from_dict(rows), recipe=modifiers,
             max_seq_length=tokens.shape[1], num_calibration_samples=len(tokens))  # fmt: skip
     return products.narrow(model)  # what is saved compressed is what has the class nn.Linear

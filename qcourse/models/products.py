@@ -2,10 +2,12 @@
 
 import functools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 
 @contextmanager
@@ -56,6 +58,25 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         return nn.functional.linear(inputs, weight, bias)
     found = nn.functional.linear(inputs.float(), weight.float(), None if bias is None else bias.float())
     return found.to(torch.bfloat16)
+
+
+def wide_products() -> AbstractContextManager:
+    """Return a context in which bf16 matrices are multiplied as `linear` does, by torch.matmul and `@` too.
+
+    For libraries that compute attention by matrix products. Nothing changes on a CPU with bf16 units.
+    """
+    return nullcontext() if has_bf16_products() else WideProducts()
+
+
+class WideProducts(TorchFunctionMode):
+    """Multiplies bf16 matrices on the CPU as float32 and rounds once."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        """Return the product in bf16, multiplied as float32; any other call as it is."""
+        if func in (torch.matmul, Tensor.matmul, Tensor.__matmul__) and not kwargs:
+            if all(isinstance(factor, Tensor) and product_dtype(factor) != factor.dtype for factor in args):
+                return func(*(factor.float() for factor in args)).to(torch.bfloat16)
+        return func(*args, **(kwargs or {}))
 
 
 class WideLinear(nn.Linear):

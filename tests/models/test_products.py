@@ -48,6 +48,26 @@ def test_a_widened_model_has_the_same_tensors_and_gradients(without_units):
         assert torch.allclose(ours.grad.float(), theirs.grad.float(), rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("times", [torch.matmul, torch.Tensor.matmul, lambda a, b: a @ b])
+def test_products_of_other_peoples_code_are_the_exact_ones_rounded_once(without_units, times):
+    a, b = torch.randn(2, 3, 40, 96).bfloat16(), torch.randn(2, 3, 96, 24).bfloat16()
+    with products.wide_products():
+        found = times(a, b)
+        assert times(a.float(), b.float()).dtype == torch.float32
+        assert (a + a).dtype == torch.bfloat16
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, (a.float() @ b.float()).bfloat16())
+
+
+def test_products_of_other_peoples_code_stay_as_they_are_where_there_are_units(monkeypatch):
+    monkeypatch.setattr(products, "has_bf16_products", lambda: True)
+    seen, a = [], torch.randn(8, 8).bfloat16()
+    monkeypatch.setattr(torch.Tensor, "float", lambda self: seen.append(self))
+    with products.wide_products():
+        assert torch.equal(a @ a, torch.matmul(a, a))
+    assert not seen
+
+
 def test_bf16_is_multiplied_in_float32_without_units_only(without_units, monkeypatch):
     bf16 = torch.zeros(2, dtype=torch.bfloat16)
     assert products.product_dtype(bf16) == torch.float32
