@@ -9,15 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from qcourse.common import atomic_path, data_folder, write_json
+from qcourse.common.templates import filled_in
 
 BITS = (8, 4, 3, 2)
 HEADING = "## As a subject of quantization"
-BARS = (
-    ("8 bits keep at least 99% of the bf16 skill score", "kept_at_8_bits", "at least 99%"),
-    ("skills that lose 10 points or more at 3 bits", "lose_10_at_3_bits", "at least 2"),
-    ("skills that lose less than 3 points at 3 bits", "lose_less_than_3_at_3_bits", "at least 2"),
-    ("skills that lose 20 points or more at 2 bits", "lose_20_at_2_bits", "at least 5"),
-)
 
 
 def measure_subject(n: int = 200, n_windows: int = 80) -> dict:
@@ -93,42 +88,7 @@ def summary(found: dict) -> dict[str, float]:
 
 def section(found: dict) -> str:
     """Return the card's section: the table of losses, and each bar beside its figure."""
-    headings = [f"{bits} bits" for bits in BITS]
-    lines = [
-        HEADING,
-        f"Plain rounding, symmetric, groups of 128; {found['n_items']} items a skill; points lost against",
-        "bf16 with a paired 95% interval. Written by `python -m qcourse.bench.pico_by_bits` (subject.json).",
-        "",
-        table_row("skill", "bf16", *headings),
-        table_row(*["---"] * (len(BITS) + 2)),
-    ]
-    for skill, accuracy in found["accuracy"]["16"].items():
-        cells = [found["losses"][str(bits)][skill] for bits in BITS]
-        lines.append(table_row(skill, f"{accuracy:.1%}", *map(loss_cell, cells)))
-    lines += ["", *bar_rows(found)]
-    return "\n".join(lines) + "\n"
-
-
-def bar_rows(found: dict) -> list[str]:
-    """Return the table of what a good subject shows: figure beside bar."""
-    figures, gptq = summary(found), found["gptq_over_rounding"]
-    rows = [table_row("property", "measured", "bar"), table_row("---", "---", "---")]
-    for text, key, bar in BARS:
-        rows.append(table_row(text, f"{figures[key]:.1%}" if key.startswith("kept") else figures[key], bar))
-    low, high = gptq["interval"]
-    what = f"KL of GPTQ over KL of rounding at 3 bits, {found['kl_tokens']:,} tokens"
-    return [*rows, table_row(what, f"{gptq['ratio']:.3f} [{low:.3f}, {high:.3f}]", "interval below 1")]
-
-
-def table_row(*cells: object) -> str:
-    """Return one line of a Markdown table."""
-    return "| " + " | ".join(map(str, cells)) + " |"
-
-
-def loss_cell(cell: dict) -> str:
-    """Return a loss with its interval."""
-    low, high = cell["interval"]
-    return f"{cell['loss']:+.1f} [{low:.1f}, {high:.1f}]"
+    return filled_in(data_folder() / "cards" / "pico_by_bits.md", **found, **summary(found))
 
 
 def write_section(folder: Path, found: dict) -> None:
