@@ -3,42 +3,12 @@
 import functools
 import random
 
+from qcourse.common.tables import data_table
 from qcourse.skills import words
 from qcourse.skills.item import Item
 
-TRAINED = (
-    "What is the {attribute} of {place}?",
-    "Name the {attribute} of {place}.",
-    "Tell me the {attribute} of {place}.",
-    "{place}: {attribute}?",
-    "Which {attribute} belongs to {place}?",
-    "Give the {attribute} of {place}.",
-    "In the atlas, what {attribute} does {place} have?",
-    "I forgot the {attribute} of {place}.",
-    "For {place}, write the {attribute}.",
-    "{place} has which {attribute}?",
-    "Look up {place} and its {attribute}.",
-    "The {attribute} that the atlas gives for {place} is?",
-    "Before the trip to {place}, say which {attribute} it has.",
-    "A letter came from {place}: which {attribute} is there?",
-    "Someone wrote about {place} and left out the {attribute}.",
-    "Do people in {place} know their {attribute}?",
-    "If {place} is on the map, what {attribute} should I remember for it?",
-    "Since {place} is far away, what {attribute} do they have over there?",
-    "A child from {place} knows one {attribute} and draws it for us.",
-    "Until I reach {place}, keep the {attribute} in mind and say it.",
-)
-UNSEEN = (
-    "Could you say what the {attribute} of {place} is?",
-    "Please find the {attribute} listed for {place}.",
-    "My friend asks about {place}: what is its {attribute}?",
-    "When I visit {place}, which {attribute} will I read about?",
-)
-STATEMENTS = (
-    "The {attribute} of {place} is {value}.",
-    "{place} has {value} as its {attribute}.",
-    "In {place} the {attribute} is {value}.",
-)
+TABLE = data_table("skills.yaml")["facts"]
+TRAINED, UNSEEN, STATEMENTS = (tuple(TABLE[name]) for name in ("trained", "unseen", "statements"))
 ANSWER = "The {attribute} of {place} is {value}."
 
 

@@ -3,37 +3,12 @@
 import json
 import random
 
+from qcourse.common.tables import data_table
 from qcourse.skills import words
 from qcourse.skills.item import Item
 
 UNITS = ("celsius", "fahrenheit")
-PHRASINGS = {
-    "get_weather": (
-        "What is the weather in {city} in {unit}?",
-        "Give me the weather for {city}, {unit} please.",
-        "How warm is it in {city}? Use {unit}.",
-    ),
-    "set_timer": (
-        "Set a timer for {minutes} minutes called {label}.",
-        "Start a {label} timer of {minutes} minutes.",
-        "Remind me in {minutes} minutes about the {label}.",
-    ),
-    "send_message": (
-        "Send a message to the {to}: {text}.",
-        "Tell the {to} this: {text}.",
-        "Write to the {to} and say {text}.",
-    ),
-    "play_song": (
-        "Play the song {title} {times} times.",
-        "I want to hear {title} {times} times.",
-        "Put on {title}, repeat it {times} times.",
-    ),
-    "add_note": (
-        "Add a note with title {title} that says {text}.",
-        "Note under {title}: {text}.",
-        "Please note {text} with the title {title}.",
-    ),
-}
+PHRASINGS = data_table("skills.yaml")["tool_call"]
 
 
 def arguments(tool: str, chooser: random.Random) -> dict[str, object]:

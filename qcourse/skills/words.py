@@ -1,32 +1,16 @@
 """The closed word lists of the generated skills; with a space before it, each word is one token of pico."""
 
-NOUNS = tuple(
-    """
-amber birch cedar coral daisy ebony fern garnet hazel iris jade kelp lilac maple moss nettle
-oak onyx opal orchid palm pearl pine poppy quartz reed rose ruby sage silk slate spruce
-straw thorn topaz tulip velvet violet walnut willow acorn anchor apron badge barrel basket bell blanket
-badger beetle camel crane dolphin eagle falcon ferret goose hare heron jackal lemur lion lynx magpie
-marten moose otter owl panda parrot pelican pigeon puffin rabbit raven robin salmon seal shark sparrow
-spider stork swan tiger toad trout turtle viper walrus weasel whale wolf wombat zebra acrobat baker
-barber captain carpenter dentist farmer gardener hunter jeweler knight miner pilot plumber potter sailor
-tailor weaver candle canoe carpet chimney cradle curtain drum
-feather fiddle flute goblet hammer harp helmet kettle ladder
-""".split()
-)[:128]
+import random
 
-SYLLABLES = (
-    tuple("Bar Cal Dor Fen Gal Hel Jor Kel Lum Mor Nar Ost Pel Quin Ras Sel Tor Ulm Vel Wen Yar Zan".split()),
-    tuple("a e i o u".split()),
-    tuple("dor lan mir nos rath sia tan vek wyn zor bia dun gal hmar".split()),
-)
-METALS = tuple("iron copper silver gold zinc cobalt nickel lead".split())
-ANIMALS = tuple("bear horse sheep goat deer fox bison mule".split())
+from qcourse.common.tables import data_table
+
+LISTS = data_table("skills.yaml")["words"]
+NOUNS, METALS, ANIMALS = (tuple(LISTS[name].split()) for name in ("nouns", "metals", "animals"))
+SYLLABLES = tuple(tuple(line.split()) for line in LISTS["syllables"])
 
 
 def invented_names(count: int, seed: int) -> list[str]:
     """Return `count` distinct invented place names, the same for the same seed."""
-    import random
-
     chooser = random.Random(seed)
     names: dict[str, None] = {}
     while len(names) < count:
