@@ -27,23 +27,25 @@ def show_table(rows: list[dict]) -> None:
     if not rows:
         print("no rows")
         return
-    from tabulate import tabulate
-
-    cells = [{key: short(value) for key, value in row.items()} for row in rows]
-    plain = tabulate(cells, headers="keys", disable_numparse=True)
     if not in_notebook():
-        print(plain)
+        print(tabulated(rows))
         return
     from IPython.display import display
 
-    display({"text/html": html_table(cells), "text/plain": plain}, raw=True)
+    display({"text/html": html_table(rows), "text/plain": tabulated(rows)}, raw=True)
+
+
+def tabulated(rows: list[dict], form: str = "simple") -> str:
+    """Return rows as a table in one of tabulate's forms."""
+    from tabulate import tabulate
+
+    cells = [{key: short(value) for key, value in row.items()} for row in rows]
+    return tabulate(cells, headers="keys", tablefmt=form, disable_numparse=True)
 
 
 def html_table(rows: list[dict]) -> str:
     """Return rows as an HTML table, texts escaped; the first column, a name, is not broken."""
-    from tabulate import tabulate
-
-    table = tabulate(rows, headers="keys", tablefmt="html", disable_numparse=True)
+    table = tabulated(rows, "html")
     table = table.replace("<tr><td>", "<tr><td style='text-align:left;white-space:nowrap'>")
     return table.replace("<td>", "<td style='text-align:left'>")
 

@@ -1,56 +1,59 @@
-"""A number format to try by hand: the grid and the rounding errors of 128 weights, redrawn by controls."""
+"""Figures and tables that controls redraw, and the number format to try by hand."""
 
 from collections.abc import Callable
 from typing import Any
 
-from qcourse.common.display import in_notebook
+from qcourse.common.display import html_table, in_notebook, tabulated
 from qcourse.course.frame import axes, tell
 from qcourse.numerics.affine import quantize_affine
 
 
-def number_format_explorer(
-    bits: int = 3, group_size: int = 32, outlier: float = 4.0, symmetric: bool = True
-) -> None:
-    """Show the format's figure, with a control for each argument where a kernel runs.
+def explore(draw: Callable[..., Any], **controls: Any) -> None:
+    """Show what draw() returns, a figure or rows of a table, drawn anew when a control is moved.
 
-    group_size: divides 128; outlier: what the largest of the weights is multiplied by.
+    controls: for each argument of `draw` to move what ipywidgets' `interactive` takes: (low, high) or
+    (low, high, step) for a slider, a list for a choice, True or False, a text. They start at draw's defaults.
+    Where no kernel runs, as on a forge, the first drawing is what is shown.
     """
-    given = {"bits": bits, "group_size": group_size, "outlier": outlier, "symmetric": symmetric}
-    figure = number_format(**given)
+    first = draw()
     if not in_notebook():
-        print(figure.get_label())
+        print(first.get_label() if hasattr(first, "get_label") else tabulated(first))
         return
     from IPython.display import display
 
-    shown = display(figure, display_id=True)
+    shown = display(as_shown(first), display_id=True)
     try:
         import ipywidgets as widgets
     except ImportError:
         return
-    controls = {
-        "bits": widgets.IntSlider(bits, 2, 8),
-        "group_size": widgets.SelectionSlider(
-            options=sorted({8, 16, 32, 64, 128, group_size}), value=group_size
-        ),
-        "outlier": widgets.FloatSlider(outlier, min=1, max=max(16, outlier), step=0.5),
-        "symmetric": widgets.Checkbox(symmetric),
-    }
-    redraw_on_change(controls, lambda **values: shown.update(number_format(**values)))
-    box = widgets.VBox(list(controls.values()))
-    # Where no kernel runs, as on a forge, the figure above is the fallback.
+    moved = widgets.interactive(draw, **controls).children[:-1]
+    redraw_on_change(moved, lambda **values: shown.update(as_shown(draw(**values))))
+    box = widgets.VBox(moved)
     display({**box._repr_mimebundle_(), "text/plain": "Controls: run this cell to move them."}, raw=True)
 
 
-def redraw_on_change(controls: dict[str, Any], draw: Callable[..., None]) -> None:
-    """Label the controls by their names, and call `draw` with the values of all when one of them changes."""
-    for name, control in controls.items():
-        control.description = name.replace("_", " ")
+def redraw_on_change(moved: Any, redraw: Callable[..., None]) -> None:
+    """Call `redraw` with the values of all controls, by their names, when one of them has been moved."""
+    names = {control: control.description for control in moved}
+    for control in moved:
+        control.description = names[control].replace("_", " ")
         control.continuous_update = False
-        control.observe(lambda _: draw(**{key: each.value for key, each in controls.items()}), names="value")
+        control.observe(lambda _: redraw(**{names[each]: each.value for each in moved}), names="value")
 
 
-def number_format(bits: int, group_size: int, outlier: float, symmetric: bool) -> Any:
-    """Return the figure: the rounding error of each weight, and the levels of the largest weight's group.
+def as_shown(drawn: Any) -> Any:
+    """Return a figure as it is, and rows as an object that a notebook shows as a table."""
+    if not isinstance(drawn, list):
+        return drawn
+    from IPython.display import HTML
+
+    return HTML(html_table(drawn))
+
+
+def number_format(bits: int = 3, group_size: int = 32, outlier: float = 4.0, symmetric: bool = True) -> Any:
+    """Return a figure: the rounding errors of 128 weights, and the levels of the largest weight's group.
+
+    group_size: divides 128; outlier: what the largest of the weights is multiplied by.
 
     Raises ValueError as `quantize_affine` does.
     """

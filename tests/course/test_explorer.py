@@ -1,6 +1,8 @@
-"""The number format explorer: what its figure shows, its controls, the text where there is no notebook."""
+"""The explorers: what the number format's figure shows, the controls, the text where there is no notebook."""
 
 import ipywidgets as widgets
+import nbclient
+import nbformat
 import numpy as np
 import pytest
 
@@ -37,14 +39,31 @@ def test_an_outlier_costs_its_own_group_only():
 
 
 def test_a_control_that_moves_draws_with_the_values_of_all():
-    controls, drawn = {"bits": widgets.IntSlider(3, 2, 8), "symmetric": widgets.Checkbox(True)}, []
-    explorer.redraw_on_change(controls, lambda **values: drawn.append(values))
-    controls["bits"].value = 5
-    controls["symmetric"].value = False
+    def draw(bits=3, symmetric=True):
+        return []
+
+    moved, drawn = widgets.interactive(draw, bits=(2, 8), symmetric=True).children[:-1], []
+    explorer.redraw_on_change(moved, lambda **values: drawn.append(values))
+    moved[0].value = 5
+    moved[1].value = False
     assert drawn == [{"bits": 5, "symmetric": True}, {"bits": 5, "symmetric": False}]
-    assert controls["bits"].description == "bits"
+    assert [control.description for control in moved] == ["bits", "symmetric"]
 
 
-def test_without_a_notebook_the_figures_text_is_printed(capsys):
-    explorer.number_format_explorer(bits=2, group_size=16)
-    assert capsys.readouterr().out.startswith("2 bits, groups of 16: 3.00 bits a weight, mean squared error")
+def test_without_a_notebook_the_first_drawing_is_printed(capsys):
+    explorer.explore(explorer.number_format, bits=(2, 8), symmetric=True)
+    assert capsys.readouterr().out.startswith("3 bits, groups of 32: 3.50 bits a weight, mean squared error")
+    explorer.explore(lambda count=2: [{"count": count, "half": count / 2}], count=(1, 4))
+    assert capsys.readouterr().out.split() == ["count", "half", "-------", "------", "2", "1"]
+
+
+def test_in_a_kernel_controls_stand_under_the_drawing_and_redraw_it(tmp_path):
+    cells = ["from qcourse.course.explorer import explore",
+             "explore(lambda share=0.5: [{'share': share}], share=(0.0, 1.0, 0.25))",
+             "import ipywidgets; [w for w in ipywidgets.Widget.widgets.values() "
+             "if isinstance(w, ipywidgets.FloatSlider)][-1].value = 0.75"]  # fmt: skip
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    nbclient.NotebookClient(notebook, timeout=60).execute()
+    drawing, box = notebook.cells[1].outputs
+    assert "0.75" in drawing.data["text/html"]  # the slider was moved, the same output shows it
+    assert "application/vnd.jupyter.widget-view+json" in box.data and "Controls" in box.data["text/plain"]
