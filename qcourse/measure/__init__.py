@@ -6,6 +6,7 @@ from qcourse.measure.compare import Comparison, compare
 from qcourse.measure.divergence import Divergence, divergence, divergence_of
 from qcourse.measure.evaluate import evaluate, noise_row
 from qcourse.measure.fields import EvaluationConfig
+from qcourse.measure.in_memory import HFSource, as_source
 from qcourse.measure.latency import Latency, latency
 from qcourse.measure.memory import PeakMemory, kv_bytes, weight_bytes
 from qcourse.measure.pareto import pareto, pareto_front
@@ -13,7 +14,7 @@ from qcourse.measure.perplexity import Perplexity, perplexity, perplexity_of
 from qcourse.measure.scoreboard import Row, append, comparable, read, select, table
 from qcourse.measure.size import Size, bits_per_weight, memory_size
 from qcourse.measure.skills import NOT_APPLICABLE, describe, skill_scores
-from qcourse.measure.sources import HFSource, LogitSource, as_source
+from qcourse.measure.sources import LogitSource
 from qcourse.measure.statistics import (
     Estimate,
     bootstrap,

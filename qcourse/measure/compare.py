@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from qcourse.common import QCourseError
-from qcourse.measure.sources import BATCH_TOKENS, as_source, chunk_rows, logit_chunks
+from qcourse.measure.in_memory import as_source
+from qcourse.measure.sources import BATCH_TOKENS, chunk_rows, logit_chunks
 from qcourse.measure.tokens import EvaluationSet, as_evaluation_set
 
 

@@ -12,9 +12,10 @@ from torch import Tensor
 from qcourse.common.provenance import machine, versions
 from qcourse.measure.cache import cached
 from qcourse.measure.fields import EvaluationConfig, measure_row
+from qcourse.measure.in_memory import as_source
 from qcourse.measure.scoreboard import Row, append
 from qcourse.measure.size import Size, bits_per_weight, memory_size
-from qcourse.measure.sources import LogitSource, as_source
+from qcourse.measure.sources import LogitSource
 from qcourse.measure.tokens import EvaluationSet, as_evaluation_set
 
 YARDSTICK = 1  # raised when a measure changes its meaning, so that no older row is found in the cache
@@ -87,9 +88,7 @@ def size_fields(size: Size | None) -> dict:
     if size is None:
         return {}
     return {
-        "bits_per_weight": size.bits_per_weight,
-        "bits_per_quantized_weight": size.bits_per_quantized_weight,
-        "file_bytes": size.file_bytes,
+        name: getattr(size, name) for name in ("bits_per_weight", "bits_per_quantized_weight", "file_bytes")
     }
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from qcourse.common import QCourseError
 from qcourse.common.latency import Latency
-from qcourse.measure.sources import LogitSource, as_source
+from qcourse.measure.in_memory import as_source
+from qcourse.measure.sources import LogitSource
 
 
 def latency(

@@ -4,8 +4,8 @@ from typing import Any
 
 from qcourse.common import QCourseError
 from qcourse.common.display import interval
+from qcourse.measure.in_memory import as_source
 from qcourse.measure.likelihood import chosen
-from qcourse.measure.sources import as_source
 from qcourse.measure.statistics import Estimate, share
 from qcourse.skills import PREFIX, SKILLS, Item, items, score
 from qcourse.skills.general import chance, choices

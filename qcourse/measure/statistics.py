@@ -89,8 +89,8 @@ def paired_bootstrap(
     return resample(len(first), lambda drawn: compare(first[drawn], second[drawn]), seed)
 
 
-def percentile(values: np.ndarray, owner: np.ndarray, level: float = 0.99, seed: int = 0) -> Estimate:
-    """Return a percentile of all values with its 95% interval, drawing whole windows.
+def percentile(values: np.ndarray, owner: np.ndarray) -> Estimate:
+    """Return the 99th percentile of all values with its 95% interval, drawing whole windows.
 
     values: float [m]; owner: int [m], the window of each value, 0..n-1. Each draw weighs the sorted
     values by how often their window was drawn, which is exact and needs one sort for all draws.
@@ -101,9 +101,9 @@ def percentile(values: np.ndarray, owner: np.ndarray, level: float = 0.99, seed:
 
     def one(drawn: np.ndarray) -> float:
         weight = np.bincount(drawn, minlength=n)[windows].cumsum()
-        return falling[np.searchsorted(weight, (1 - level) * weight[-1], side="right")]
+        return falling[np.searchsorted(weight, 0.01 * weight[-1], side="right")]
 
-    return resample(n, lambda drawn: np.apply_along_axis(one, -1, drawn), seed)
+    return resample(n, lambda drawn: np.apply_along_axis(one, -1, drawn))
 
 
 def share(marks: Sequence[bool]) -> Estimate:

@@ -58,7 +58,7 @@ class EvaluationSet:
 
 def evaluation_tokens(
     tokenizer: Any, n_windows: int | None = 16, context: int = 512, stride: int | None = None,
-    text: Path | str | None = None, split: str = "eval"
+    text: Path | str | None = None
 ) -> EvaluationSet:  # fmt: skip
     """Tokenize the evaluation prose (or a text file) and cut it into windows.
 
@@ -66,7 +66,7 @@ def evaluation_tokens(
     text; with it they are neighbours from the start. Documents are joined by the end token.
     Raises QCourseError when the text is missing or shorter than asked.
     """
-    documents = prose(split) if text is None else [read_text(text)]
+    documents = prose("eval") if text is None else [read_text(text)]
     stream = join(tokenizer, documents)
     stride = stride or context
     available = max(0, (len(stream) - context) // stride + 1)
@@ -78,7 +78,7 @@ def evaluation_tokens(
         )
     starts = range(wanted) if stride < context else spread(wanted, available)
     windows = torch.stack([stream[i * stride : i * stride + context] for i in starts])
-    return EvaluationSet(windows, split if text is None else Path(text).name, name_of(tokenizer), stride)
+    return EvaluationSet(windows, "eval" if text is None else Path(text).name, name_of(tokenizer), stride)
 
 
 def join(tokenizer: Any, documents: list[str]) -> Tensor:

@@ -7,8 +7,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from qcourse.calibrate import kv_ranges
 from qcourse.common import QCourseError
-from qcourse.measure import divergence
-from qcourse.measure.sources import HFSource
+from qcourse.measure import HFSource, divergence
 from qcourse.numerics.kv import fake_quantize_kv_fp8, fake_quantize_kv_int, kv_scale
 from qcourse.quantize import quantized_kv_cache
 
