@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from qcourse.common import content_hash, replace_folder
-from qcourse.pipeline import kv_scales
 from qcourse.pipeline.calibration import Calibration
 from qcourse.pipeline.checks import check_experts, check_options, checked
 from qcourse.recipe import Recipe, named
@@ -31,6 +30,9 @@ def build(model: Any, recipe: Recipe, form: str, output: Path, *, revision: str 
     allow_fallback: let llama.cpp take another type where a GGUF type's blocks do not fill the rows.
     """
     from qcourse import models
+    from qcourse.calibrate import kv_ranges, tokens_hash
+    from qcourse.export import add_kv_scales
+    from qcourse.quantize import mixed_recipe, sensitivities
 
     by_name = isinstance(model, (str, Path))
     folder = models.resolve(model, revision) if by_name else model.folder
@@ -38,7 +40,9 @@ def build(model: Any, recipe: Recipe, form: str, output: Path, *, revision: str 
     check_experts(folder, calibration)
     check_options(recipe, form, calibration, stream, bit_budget, kv_cache_dtype)
     if stream:
-        return build_streamed(model, recipe, form, output, revision, calibration or Calibration())
+        name = model if by_name else model.name
+        text = calibration or Calibration()
+        return build_streamed(folder, name, recipe, form, output, revision, text)
     loaded = models.load(model, revision=revision) if by_name else model
     module = loaded.model if by_name else copy.deepcopy(loaded.model)
     source = source_facts(loaded.name, loaded.hash, revision)
@@ -46,15 +50,16 @@ def build(model: Any, recipe: Recipe, form: str, output: Path, *, revision: str 
         return build_gguf(module, loaded.tokenizer, recipe, output, source, calibration, allow_fallback)
     text = calibration or Calibration()
     wanted = recipe.needs_calibration or bit_budget is not None or kv_cache_dtype is not None
-    tokens = text.tokens(loaded.tokenizer) if wanted else None
+    tokens: Any = text.tokens(loaded.tokenizer) if wanted else None
     if bit_budget is not None:
-        recipe = mixed(module, recipe, tokens, bit_budget)
+        measured = sensitivities(module, recipe, tokens[:MEASURED])
+        recipe = mixed_recipe(recipe, measured, bit_budget)
     made = quantized(replace(loaded, model=module), recipe, tokens, progress, text.all_experts)
     facts = {"source": source} | ({"calibration": text.facts(tokens)} if wanted else {})
     written = write(made, loaded.tokenizer, output, form, facts)
     if kv_cache_dtype is None:
         return written
-    return kv_scales.add_calibrated(written, made.model, tokens)
+    return add_kv_scales(written, kv_ranges(made.model, tokens), tokens_hash(tokens))
 
 
 def quantized(base: Any, recipe: Recipe | str, tokens: Any = None, progress: bool = False,
@@ -73,30 +78,20 @@ def quantized(base: Any, recipe: Recipe | str, tokens: Any = None, progress: boo
     return quantize(base.model, recipe, tokens, progress, all_experts)
 
 
-def mixed(module: Any, recipe: Recipe, tokens: Any, bit_budget: float) -> Recipe:
-    """Return the recipe with a width for each layer, measured on part of the calibration windows."""
-    from qcourse.quantize import mixed_recipe, sensitivities
-
-    return mixed_recipe(recipe, sensitivities(module, recipe, tokens[:MEASURED]), bit_budget)
-
-
-def build_streamed(model: Any, recipe: Recipe, form: str, output: Path, revision: str | None,
-                   text: Calibration) -> Path:  # fmt: skip
+def build_streamed(folder: Path, name: str | Path, recipe: Recipe, form: str, output: Path,
+                   revision: str | None, text: Calibration) -> Path:  # fmt: skip
     """Quantize a checkpoint layer by layer from its files and write the artefact.
 
     Layers and the artefact are made in one work folder beside `output`: killed at any moment, the same
     call goes on there, and what it leaves in the end is the artefact alone.
     """
-    from qcourse.models import resolve
     from qcourse.models.load import load_tokenizer
     from qcourse.quantize import quantize_folder
 
-    folder = resolve(model, revision) if isinstance(model, (str, Path)) else model.folder
     tokenizer = load_tokenizer(folder)
     tokens = text.tokens(tokenizer) if recipe.needs_calibration else None
     work = output.parent / f".{output.name}.layers"
     made = quantize_folder(folder, recipe, tokens, work, all_experts=text.all_experts)
-    name = model if isinstance(model, (str, Path)) else model.name
     facts = {"source": source_facts(name, content_hash(folder), revision)}
     facts |= {"calibration": text.facts(tokens)} if tokens is not None else {}
     replace_folder(write(made, tokenizer, work / "artefact", form, facts), output)

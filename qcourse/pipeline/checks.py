@@ -8,7 +8,6 @@ from pathlib import Path
 from qcourse.common import QCourseError, read_config
 from qcourse.common.layouts import layout
 from qcourse.common.mixtures import is_mixture
-from qcourse.pipeline import kv_scales
 from qcourse.pipeline.calibration import Calibration
 from qcourse.recipe import Recipe, fit
 
@@ -79,7 +78,7 @@ def check_options(recipe: Recipe, form: str, calibration: Calibration | None, st
         )
     if bit_budget is not None and not math.isfinite(bit_budget):
         raise QCourseError(f"a bit budget is a number of bits a weight such as 4.25, not {bit_budget}")
-    kv_scales.check(kv_cache_dtype, form, stream)
+    check_kv_cache(kv_cache_dtype, form, stream)
     wanted = recipe.needs_calibration or form == "gguf" or bit_budget is not None or kv_cache_dtype
     if calibration is not None and not wanted:
         given = "--calibrate-all-experts" if calibration.all_experts else "--calibration"
@@ -88,3 +87,17 @@ def check_options(recipe: Recipe, form: str, calibration: Calibration | None, st
         raise QCourseError(
             "--stream is for checkpoints; llama.cpp's own quantizer streams GGUF files by itself"
         )
+
+
+def check_kv_cache(kv_cache_dtype: str | None, form: str, stream: bool) -> None:
+    """Raise QCourseError for a KV cache whose scales the artefact cannot hold."""
+    if kv_cache_dtype is None:
+        return
+    if kv_cache_dtype != "fp8":
+        raise QCourseError(f"scales are stored for a KV cache in fp8, not in {kv_cache_dtype!r}")
+    if form not in ("compressed-tensors", "merged"):
+        raise QCourseError(
+            f"{form} files hold no scales of a KV cache; use --format compressed-tensors, or merged"
+        )
+    if stream:
+        raise QCourseError("scales of a KV cache are calibrated on the whole model: leave --stream out")

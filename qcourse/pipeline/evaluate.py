@@ -7,6 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qcourse.common import QCourseError, content_hash
+from qcourse.pipeline.naming import origin, recipe_name
+
 if TYPE_CHECKING:
     from qcourse.measure import LogitSource
 
@@ -19,10 +22,11 @@ def measure(model: str, baseline: str | None, text: Path | None, items: int, win
     from qcourse.skills import asked_of
 
     reference = models.load(baseline) if baseline else None
+    here = Path(model) if Path(model).exists() else None  # its stored bits are counted
     with source(model, baseline, api_key) as (logits, tokenizer):
         asked = asked_of(origin(model, baseline) or model, bool(tokenizer.chat_template))
         tokens = evaluation_tokens(tokenizer, windows, context, text=text)
-        row = evaluate(logits, reference, tokens, recipe=recipe_name(model), artefact=artefact(model),
+        row = evaluate(logits, reference, tokens, recipe=recipe_name(model), artefact=here,
                        tokenizer=tokenizer, config=EvaluationConfig(asked, items, time=False))  # fmt: skip
         changed = flips_of(reference, logits, asked, items, tokenizer) if baseline and items else {}
     values = asdict(row)
@@ -67,7 +71,6 @@ def source(
 def load(model: str) -> Any:
     """Load a model for evaluation: by its library, or by our reader where the library reads it wrongly."""
     from qcourse import export, models
-    from qcourse.common import content_hash
     from qcourse.quantize.simulate import as_stored
 
     folder = models.resolve(model)
@@ -88,7 +91,6 @@ def tokenizer_of(model: str, baseline: str | None) -> Any:
     Raises QCourseError where none is known.
     """
     from qcourse import gguf_reader
-    from qcourse.common import QCourseError
     from qcourse.models import resolve
     from qcourse.models.load import load_tokenizer
 
@@ -100,76 +102,8 @@ def tokenizer_of(model: str, baseline: str | None) -> Any:
     return load_tokenizer(resolve(name))
 
 
-def origin(model: str, baseline: str | None) -> str:
-    """Return the unquantized model behind it: the baseline, what recipe.json records, or ""."""
-    from qcourse.common import QCourseError
-    from qcourse.recipe.record import read_record
-
-    if baseline:
-        return baseline
-    try:
-        return known.model if (known := read_record(model).source) else ""
-    except QCourseError:
-        return ""
-
-
 def with_interval(name: str, entry: float | str, intervals: dict) -> dict[str, Any] | str:
     """Return one skill's accuracy with its interval, or the word that says it does not apply."""
     if isinstance(entry, str):
         return entry
     return {"accuracy": entry, "interval": intervals.get(f"skills.{name}")}
-
-
-def recipe_name(model: str) -> str:
-    """Return the recipe that an artefact records, or what the file or the folder itself says it is."""
-    from qcourse.common import QCourseError
-    from qcourse.models import resolve
-    from qcourse.recipe.record import read_record
-
-    try:
-        return read_record(model).name or "bf16"
-    except QCourseError:
-        pass
-    if model.startswith(("http://", "https://")):
-        return "served"
-    return name_of_gguf(model) if model.endswith(".gguf") else name_of_folder(resolve(model))
-
-
-def name_of_folder(folder: Path) -> str:
-    """Return "bf16" for a dense checkpoint, else method, bits and groups as its quantization_config has them.
-
-    Such as gptq-w4g128, awq-w4g128, nf4, llm-int8, compressed-tensors-w8a8, or the bare method.
-    """
-    from qcourse.export import quantization_config
-
-    settings = quantization_config(folder)
-    method = settings.get("quant_method", "") if settings else "bf16"
-    if method == "bitsandbytes":
-        return settings.get("bnb_4bit_quant_type", "nf4") if settings.get("load_in_4bit") else "llm-int8"
-    if method == "compressed-tensors":
-        scheme: dict[str, Any] = next(iter(settings.get("config_groups", {}).values()), {})
-        parts = ((scheme.get(key) or {}).get("num_bits", 16) for key in ("weights", "input_activations"))
-        return "{}-w{}a{}".format(method, *parts)
-    bits = settings.get("bits", settings.get("w_bit"))
-    group = settings.get("group_size", settings.get("q_group_size"))
-    width = f"-w{bits}" + (f"g{group}" if group and group > 0 else "") if bits else ""
-    lopsided = method != "awq" and not settings.get("sym", True)
-    return f"{method or 'quantized'}{width}{'-asym' if lopsided else ''}"
-
-
-def name_of_gguf(path: str) -> str:
-    """Return gguf- and the type that most of a file's weights are stored in, such as gguf-q4_k."""
-    from collections import Counter
-    from math import prod
-
-    from qcourse.export import gguf
-
-    weights: Counter[str] = Counter()
-    for kind, shape in gguf.tensor_types(path).values():
-        weights[kind] += prod(shape)
-    return f"gguf-{weights.most_common(1)[0][0].lower()}"
-
-
-def artefact(model: str) -> Path | None:
-    """Return the path whose stored bits are counted, if it is on this machine."""
-    return Path(model) if Path(model).exists() else None

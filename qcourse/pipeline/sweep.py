@@ -57,12 +57,10 @@ def expand(entry: str | dict[str, Any]) -> list[str]:
         raise QCourseError(
             f"{entry!r} is no entry of a grid; write a recipe's name, or method, bits and group_size"
         )
-    lists = [
-        entry.get(key, default) for key, default in (("method", None), ("bits", 4), ("group_size", None))
-    ]
+    parts = [entry["method"], entry.get("bits", 4), entry.get("group_size")]
     return [
         f"{method}-w{bits}" + {-1: "-channel", None: ""}.get(group, f"g{group}")
-        for method, bits, group in product(*(item if isinstance(item, list) else [item] for item in lists))
+        for method, bits, group in product(*(part if isinstance(part, list) else [part] for part in parts))
     ]
 
 

@@ -46,8 +46,8 @@ class Watched:
         if self.traffic:
             lines.append("traffic   distance {distance:.4f}, limit {limit:.4f}".format(**self.traffic))
         lines += [f"{name:17} {value:g}" for name, value in self.metrics.items()]
-        return "\n".join([*lines, *(f"ALARM: {alarm}" for alarm in self.alarms or ()), *(
-            [] if self.alarms else ["no alarm"])])  # fmt: skip
+        lines += [f"ALARM: {alarm}" for alarm in self.alarms] or ["no alarm"]
+        return "\n".join(lines)
 
 
 def watch(url: str, known: Reference, threshold: float = 0.95, *, api_key: str | None = None,

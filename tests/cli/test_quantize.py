@@ -280,7 +280,7 @@ def test_serve_says_how_to_install_a_missing_engine(refused, llama_gqa, monkeypa
     def missing():
         raise QCourseError("vLLM is not installed; make serving installs it")
 
-    monkeypatch.setattr("qcourse.serve.vllm_server.find_vllm", missing)
+    monkeypatch.setattr("qcourse.serve.vllm_start.find_vllm", missing)
     assert "make serving" in refused("serve", llama_gqa)
 
 
@@ -329,7 +329,7 @@ def test_a_gguf_is_written_twice_beside_what_belongs_to_others(cli, llama_gqa, t
 
 
 def test_two_ggufs_in_a_folder_keep_two_records(cli, llama_gqa, tmp_path):
-    from qcourse.pipeline.evaluate import origin, recipe_name
+    from qcourse.pipeline.naming import origin, recipe_name
 
     require("gguf")
     paths = {method: str(tmp_path / f"{method}.gguf") for method in ("gguf-bf16", "gguf-f16")}

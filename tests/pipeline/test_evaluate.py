@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from qcourse.pipeline.evaluate import name_of_folder, recipe_name
+from qcourse.pipeline.naming import name_of_folder, recipe_name
 from qcourse.recipe import named
 from qcourse.recipe.record import new_record, write_record
 
