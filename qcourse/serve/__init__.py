@@ -9,7 +9,8 @@ from qcourse.serve.metrics import Metrics, metrics
 from qcourse.serve.server import Server
 from qcourse.serve.vllm_bench import side_by_side
 from qcourse.serve.vllm_install import find_vllm
-from qcourse.serve.vllm_server import VLLMServer, vllm
+from qcourse.serve.vllm_server import VLLMServer
+from qcourse.serve.vllm_start import vllm
 
 __all__ = [
     "DriftMonitor",

@@ -1,9 +1,8 @@
-"""One GGUF file in llama.cpp: exact logits, token times, streamed answers; imports nothing of the course."""
+"""One GGUF file in llama.cpp: exact logits, token times, generated tokens; imports nothing of the course."""
 
 import argparse
 import threading
 import time
-from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -91,52 +90,6 @@ class Engine:
             made = islice(self.generator.generate(tokens, temp=0), new_tokens)
             return [time.perf_counter() - start for _ in made]
 
-    def complete(self, body: dict, chat: bool) -> Iterator[dict]:
-        """Yield the answer's events; a single one unless the body asks for a stream."""
-        with self.turn():
-            yield from self.chat(body) if chat else self.completion(body)
-
-    def chat(self, body: dict) -> Iterator[dict]:
-        """Yield the events of an answer to messages, as the library makes them."""
-        settings = {name: body[name] for name in (*SAMPLING, "temperature", "max_tokens", "stop", "seed")
-                    if body.get(name) is not None}  # fmt: skip
-        settings |= {"stream": bool(body.get("stream")), "model": self.options.name}
-        settings.setdefault("max_tokens", 128)
-        if body.get("grammar"):
-            settings["grammar"] = self.grammar(body["grammar"])
-        answer = self.generator.create_chat_completion(body["messages"], **settings)
-        for event in answer if settings["stream"] else [answer]:
-            self.counts["tokens_predicted_total"] += event.get("usage", {}).get("completion_tokens", 1)
-            yield event
-
-    def completion(self, body: dict) -> Iterator[dict]:
-        """Yield one event a token, also for one that ends no character, then the counts; or all in one.
-
-        With stop texts the answer is one event: a part of a stop text must not be sent before the rest.
-        """
-        prompt, stop = self.tokens(body["prompt"]), body.get("stop") or []
-        stop, whole = [stop] if isinstance(stop, str) else stop, not body.get("stream")
-        text, made, reason = "", 0, "length"
-        decoder = getincrementaldecoder("utf-8")("ignore")
-        for token in self.generated(prompt, body):
-            if token == self.generator.token_eos() or any(word in text for word in stop):
-                reason = "stop"
-                break
-            made += 1
-            self.counts["tokens_predicted_total"] += 1
-            piece = decoder.decode(self.generator.detokenize([token]))
-            text += piece
-            if not whole and not stop:
-                yield self.event(piece)
-        for word in stop:
-            text = text.split(word)[0]
-        usage = {"prompt_tokens": len(prompt), "completion_tokens": made, "total_tokens": len(prompt) + made}
-        if whole or stop:
-            yield self.event(text, reason) | {"usage": usage}
-        else:
-            yield self.event("", reason)
-            yield {"choices": [], "usage": usage}
-
     def generated(self, prompt: list[int], body: dict) -> Iterator[int]:
         """Yield up to max_tokens tokens after a prompt; ValueError for one that leaves no room for any."""
         room = self.options.context - len(prompt)
@@ -166,12 +119,6 @@ class Engine:
         """Forbid the end of the answer."""
         scores[self.generator.token_eos()] = -np.inf
         return scores
-
-    def event(self, text: str, reason: str | None = None) -> dict:
-        """Return an answer, or a piece of one."""
-        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
-        return {"id": "cmpl", "object": "text_completion", "created": int(time.time()),
-                "model": self.options.name, "choices": [choice]}  # fmt: skip
 
     @contextmanager
     def turn(self) -> Iterator[None]:

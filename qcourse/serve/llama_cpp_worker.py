@@ -17,13 +17,15 @@ from itertools import chain
 from typing import Any
 
 import llama_cpp
-from llama_cpp_engine import Engine, without_extra_buffers  # beside this file
+from llama_cpp_answers import Answers  # beside this file
+from llama_cpp_engine import Engine, without_extra_buffers
 
 
 class Handler(BaseHTTPRequestHandler):
     """Routes of the worker."""
 
     engine: Engine
+    answers: Answers
     key = os.environ.get("QCOURSE_API_KEY", "")
     protocol_version = "HTTP/1.1"
 
@@ -71,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.reply(self.engine.times(body["tokens"], body["new_tokens"]))
             elif self.path in ("/v1/completions", "/v1/chat/completions"):
                 # Closed at the end: a caller who left must not hold the engine.
-                with closing(self.engine.complete(body, chat="chat" in self.path)) as events:
+                with closing(self.answers.complete(body, chat="chat" in self.path)) as events:
                     self.stream(events) if body.get("stream") else self.reply(next(events))
             else:
                 self.reply({"error": {"message": f"no page {self.path}"}}, 404)
@@ -153,6 +155,7 @@ def main() -> None:
     sys.stdout, sys.stderr = Forgiving(sys.stdout), Forgiving(sys.stderr)
     without_extra_buffers()
     Handler.engine = Engine(options)
+    Handler.answers = Answers(Handler.engine)
     Server(("127.0.0.1", options.port), Handler).serve_forever()
 
 

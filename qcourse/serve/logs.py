@@ -8,6 +8,7 @@ PREFIX = re.compile(r"^(\([^)]*\)\s*)?((ERROR|WARNING|INFO)\s+[\d-]+ [\d:]+ \[[^
 TELLING = re.compile(
     r"(\b\w*(Error|Exception)\b[^:]*:\s*\S)|(\berror:\s)|(Value error,)|(ended with code -\d)", re.I
 )
+LAST = 400  # lines of a log that are looked at
 VAGUE = ("Engine core initialization failed", "WorkerProc initialization failed", "pydantic_core")
 
 
@@ -19,13 +20,13 @@ def said(log: Path) -> str:
         return stream.read(log.stat().st_size).decode(errors="replace")
 
 
-def cause(log: Path, lines: int = 400) -> str:
+def cause(log: Path) -> str:
     """Return the last line of a log that names an error, shortened; else its last line.
 
     Lines that only point to another ("see root cause above") are passed over; after a line that ends in a
     colon, the indented ones that follow belong to it.
     """
-    text = said(log).splitlines()[-lines:]
+    text = said(log).splitlines()[-LAST:]
     clean = [line for raw in text if (line := PREFIX.sub("", raw)).strip()]
     telling = [
         index for index, line in enumerate(clean)

@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
@@ -129,9 +128,8 @@ class Server:
         if self.has_chat_template:
             choice = self.post("/v1/chat/completions", messages=chat, **body).json()["choices"][0]
             return choice["message"]["content"] or ""
-        return self.post("/v1/completions", prompt=f"{chat[-1]['content']}\n", **body).json()["choices"][0][
-            "text"
-        ]
+        prompt = f"{chat[-1]['content']}\n"
+        return self.post("/v1/completions", prompt=prompt, **body).json()["choices"][0]["text"]
 
     def latency(self, batch: int, prompt_tokens: int, new_tokens: int, repeats: int = 3) -> Latency:
         """Return the times of `batch` concurrent streams."""
@@ -147,7 +145,5 @@ class Server:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()

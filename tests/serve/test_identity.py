@@ -6,7 +6,7 @@ import pytest
 
 from qcourse import serve
 from qcourse.common import content_hash
-from qcourse.serve import vllm_server
+from qcourse.serve import vllm_start
 from qcourse.serve.llama_cpp_server import LlamaCppServer
 from qcourse.serve.vllm_install import VLLM
 from qcourse.serve.vllm_server import VLLMServer
@@ -20,8 +20,8 @@ def unstarted(tmp_path, monkeypatch):
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text(SMALL_CONFIG)
-    monkeypatch.setattr(vllm_server, "find_vllm", lambda: VLLM("python", "0", cpu=False))
-    monkeypatch.setattr(vllm_server, "ServerProcess", lambda *_: SimpleNamespace(stop=lambda: None))
+    monkeypatch.setattr(vllm_start, "find_vllm", lambda: VLLM("python", "0", cpu=False))
+    monkeypatch.setattr(vllm_start, "ServerProcess", lambda *_: SimpleNamespace(stop=lambda: None))
     monkeypatch.setattr(VLLMServer, "start", lambda server, *_: server)
 
     def build(kv_cache_dtype="auto", **options):
