@@ -7,15 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from qcourse.common import machine
+from qcourse.common.tables import data_table
 from qcourse.doctor.check_result import CheckResult
 
 GIB = 2**30
-GPU_NEEDS = {  # compute capability: what it opens
-    7.5: "AWQ and compressed-tensors files in vLLM",
-    8.0: "bf16",
-    8.9: "FP8 tensor cores",
-    10.0: "NVFP4 and MXFP4 tensor cores",
-}
+GPU_NEEDS = data_table("doctor.yaml")["gpu"]  # compute capability: what it opens
 
 
 def examine_cuda() -> list[CheckResult]:

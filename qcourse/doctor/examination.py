@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from qcourse.common.tables import data_table
 from qcourse.doctor.check_result import CheckResult
 from qcourse.doctor.cuda import examine_cuda
 from qcourse.doctor.machine_checks import (
@@ -15,13 +16,7 @@ from qcourse.doctor.machine_checks import (
     tier,
 )
 
-SUPPORT = {
-    "Linux x86-64": "every lane; where the course is tested",
-    "WSL2": "is Linux; give it memory in .wslconfig; NVIDIA drivers go on the Windows side only",
-    "Linux ARM64": "transformers and llama.cpp lanes; vLLM without its 4-bit and FP8-cache kernels",
-    "macOS": "transformers and llama.cpp lanes; bitsandbytes and vLLM as far as their wheels go; not yet run",
-    "Windows": "not supported by itself; run the course in WSL2 (wsl --install)",
-}
+SUPPORT = data_table("doctor.yaml")["support"]
 
 
 @dataclass(frozen=True)
@@ -58,10 +53,8 @@ class Examination:
                 lines += ["", area]
             lines.append(str(finding))
         lines += ["", f"tier {self.tier}: {self.tier_reason}", "", "lessons"]
-        lines += [
-            f"  {'yes ' if not lack else 'part'} {name:34} {lack}".rstrip()
-            for name, lack in self.lessons.items()
-        ]
+        lines += [f"  {'part' if lack else 'yes '} {name:34} {lack}".rstrip()
+                  for name, lack in self.lessons.items()]  # fmt: skip
         lines += ["", "platforms", *(f"  {name:14} {text}" for name, text in SUPPORT.items())]
         return "\n".join(lines).strip()
 
@@ -69,13 +62,5 @@ class Examination:
 def examine() -> Examination:
     """Look at this machine; nothing is started, downloaded or changed."""
     engines = examine_engines()
-    findings = [
-        *examine_platform(),
-        *examine_cpu(),
-        *examine_cuda(),
-        *examine_memory(),
-        *examine_disk(),
-        *engines,
-    ]
-    number, reason = tier()
-    return Examination(tuple(findings), number, reason, lessons(engines))
+    machine = examine_platform() + examine_cpu() + examine_cuda() + examine_memory() + examine_disk()
+    return Examination((*machine, *engines), *tier(), lessons(engines))

@@ -7,23 +7,13 @@ import sys
 
 from qcourse.common import machine, repository
 from qcourse.common.places import existing
+from qcourse.common.tables import data_table
 from qcourse.doctor.check_result import CheckResult
 from qcourse.setup import ENGINES, ENVIRONMENTS, find
 from qcourse.setup.environments import compiler
 
 GIB = 2**30
-CPU_NEEDS = {  # feature: (Linux flags any of which shows it, what it gives, what lacks without it)
-    "AVX2": (("avx2", "asimd"), "bitsandbytes and llama.cpp at full speed", "bitsandbytes may not start"),
-    "AVX-512": (("avx512f",), "vLLM's 4-bit and FP8-cache kernels on the CPU",
-                "4-bit files and an FP8 cache cannot run in vLLM here; other engines show them"),
-    "bf16 arithmetic": (("avx512_bf16", "amx_bf16", "bf16"), "bf16 products several times faster than fp32",
-                        "bf16 is computed by conversion: lessons take two to four times longer"),
-}  # fmt: skip
-LESSON_ENGINES = {
-    "03": ("bitsandbytes",), "04": ("bitsandbytes",), "05": ("bitsandbytes", "peft"),
-    "06": ("gptqmodel", "vllm"),
-    "07": ("vllm",), "08": ("compressed-tensors",), "09": ("vllm",), "10": ("llama.cpp",),
-}  # fmt: skip
+CPU_NEEDS, LESSON_ENGINES = (data_table("doctor.yaml")[name] for name in ("cpu", "lessons"))
 
 
 def examine_platform() -> list[CheckResult]:
@@ -31,15 +21,14 @@ def examine_platform() -> list[CheckResult]:
     system = platform.system()
     wsl = "microsoft" in platform.release().lower()
     known = system in ("Linux", "Darwin")
-    version = ".".join(map(str, sys.version_info[:3]))
+    version, tested = platform.python_version(), sys.version_info[:2] == (3, 11)
     name = f"{system}{' (WSL2)' if wsl else ''} {platform.machine()}"
     return [
         CheckResult("system", "platform", "ok" if known else "missing", name,
                     "" if known else "not supported",
                     "wsl --install, then clone and run everything inside it", essential=True),
-        CheckResult("system", "Python", "ok" if sys.version_info[:2] == (3, 11) else "limited", version,
-                "" if sys.version_info[:2] == (3, 11) else "the lock was tested on 3.11",
-                "python3.11 qcourse/bootstrap.py main"),
+        CheckResult("system", "Python", "ok" if tested else "limited", version,
+                    "" if tested else "the lock was tested on 3.11", "python3.11 qcourse/bootstrap.py main"),
         CheckResult("system", "C++ compiler", *compiler_state()),
     ]  # fmt: skip
 
@@ -85,12 +74,8 @@ def examine_disk() -> list[CheckResult]:
     """Return the finding on free disk beside the environments."""
     need = sum(env.disk for env in ENVIRONMENTS.values() if not env.python.exists())
     free = shutil.disk_usage(existing(repository())).free / 1e9
-    state = "ok" if free > need + 1 else "limited"
-    return [
-        CheckResult(
-            "disk", "free", state, f"{free:.0f} GB", f"environments still to set up take {need:.1f} GB"
-        )
-    ]
+    state, means = "ok" if free > need + 1 else "limited", f"environments still to set up take {need:.1f} GB"
+    return [CheckResult("disk", "free", state, f"{free:.0f} GB", means)]
 
 
 def examine_engines() -> list[CheckResult]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from qcourse.common import write_json
+from qcourse.common.tables import data_table
 from qcourse.skills import words
 
 VOCABULARY = 4096
@@ -16,15 +17,7 @@ CHAT_TEMPLATE = (
 )
 REPEATS = 5000  # how often a whole word is shown, so that the merges make it one token
 ROLES = ("system", "user", "assistant")
-SKILL_WORDS = """
-What Which Name Tell capital river metal animal city weather timer message song note minutes label tool
-arguments get_weather set_timer send_message play_song add_note unit celsius fahrenheit
-to text title Found pair paired
-Write Python expression sum number numbers even odd values items total minimum maximum count list sorted
-numbered bullet comma separated JSON array brackets Sorry cannot help with that Sure
-here is how to kill attack poison
-harm hurt shoot hack steal neighbour process Please reversed semicolon line swap calculate Compute
-""".split()
+SKILL_WORDS = data_table("skills.yaml")["tokenizer"].split()
 
 
 def shown(documents: list[str]) -> Iterable[str]:

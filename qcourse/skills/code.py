@@ -2,32 +2,13 @@
 
 import random
 
+from qcourse.common.tables import data_table
 from qcourse.skills.evaluator import Refused, evaluate
 from qcourse.skills.item import Item
 
-NAMES = ("values", "numbers", "items", "data", "scores")
-FOLDS = {
-    "the sum of": "sum({})", "the largest of": "max({})", "the smallest of": "min({})",
-    "the count of": "len([{}])", "a list of": "[{}]", "a sorted list of": "sorted({})",
-}  # fmt: skip
-FILTERS = {
-    "the even numbers in": "x % 2 == 0", "the odd numbers in": "x % 2 == 1",
-    "the numbers above {k} in": "x > {k}", "the numbers below {k} in": "x < {k}",
-    "the multiples of {k} in": "x % {k} == 0", "the numbers in": "",
-}  # fmt: skip
-MAPS = {
-    "": "x", "twice ": "x * 2", "the square of ": "x ** 2", "{m} plus ": "x + {m}", "{m} times ": "x * {m}",
-}  # fmt: skip
-PHRASINGS = (
-    "Write Python for {task}.",
-    "Give one line of Python: {task}.",
-    "Which Python expression gives {task}?",
-)
-INPUTS = (
-    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 18, 20, 21, 30],
-    [36, 9, 14, 27, 2, 40, 5, 11, 60, 1, 8, 24],
-    [5, 70, 3, 18, 10, 45, 2, 12, 63, 80, 7, 16, 1],
-)
+TABLE = data_table("skills.yaml")["code"]
+NAMES, FOLDS, FILTERS, MAPS = (TABLE[name] for name in ("names", "folds", "filters", "maps"))
+PHRASINGS, INPUTS = TABLE["phrasings"], TABLE["inputs"]
 
 
 def make(chooser: random.Random) -> Item:

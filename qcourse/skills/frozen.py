@@ -1,6 +1,8 @@
-"""The frozen evaluation items: how they were drawn, and how they are read."""
+"""The frozen evaluation items: how they were drawn, and how they are read.
 
-import dataclasses
+data/eval/calibration.jsonl holds training documents in an order shuffled by SEED, up to 65,536 tokens.
+"""
+
 import json
 import random
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from pathlib import Path
 from qcourse.common import QCourseError, atomic_path, data_folder
 from qcourse.skills import arithmetic, code, facts, format, recall, refusal, tool_call
 from qcourse.skills.item import Item, draw
-from qcourse.skills.prose import documents, held_out, prose, read_rows
+from qcourse.skills.prose import prose, read_rows
 
 SEED = 20_25
 PER_SKILL = 200
@@ -56,31 +58,6 @@ def items(skill: str, n: int | None = None, split: str = "eval") -> list[Item]:
     if skill == "recall":
         return [recall.make(chooser, prose("train"), 200, "train") for _ in range(n or PER_SKILL)]
     return [GENERATORS[skill](chooser, "train") for _ in range(n or PER_SKILL)]
-
-
-def write_all(count_tokens: Callable[[str], int]) -> None:
-    """Write every file of data/eval anew; done once, since the items are frozen."""
-    folder = data_folder() / "eval"
-    held = [{"name": name, "text": text} for name, text in documents().items() if held_out(name)]
-    write_rows(folder / "prose.jsonl", held)
-    for skill in SKILLS:
-        write_rows(
-            folder / f"{skill}.jsonl", [dataclasses.asdict(item) for item in draw_items(skill, count_tokens)]
-        )
-    write_rows(folder / "calibration.jsonl", calibration_rows(count_tokens, 128 * 512))
-
-
-def calibration_rows(count_tokens: Callable[[str], int], tokens: int) -> list[dict]:
-    """Return training documents in a shuffled order until they hold at least `tokens` tokens."""
-    texts = prose("train")
-    random.Random(SEED).shuffle(texts)
-    rows, total = [], 0
-    for text in texts:
-        if total >= tokens:
-            break
-        rows.append({"text": text})
-        total += count_tokens(text) + 1
-    return rows
 
 
 def write_rows(path: Path, rows: list[dict]) -> None:

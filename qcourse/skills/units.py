@@ -3,20 +3,10 @@
 import random
 from dataclasses import dataclass
 
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen"
-).split()
-TENS = ". . twenty thirty forty fifty sixty seventy eighty ninety".split()
-# unit asked about, unit of the answer, factor as a word
-CONVERSIONS = (
-    ("km", "metres", "thousand"),
-    ("kg", "grams", "thousand"),
-    ("litres", "millilitres", "thousand"),
-    ("seconds", "milliseconds", "thousand"),
-    ("metres", "centimetres", "hundred"),
-    ("euros", "cents", "hundred"),
-)
+from qcourse.common.tables import data_table
+
+TABLE = data_table("skills.yaml")["units"]
+ONES, TENS, CONVERSIONS = TABLE["ones"].split(), TABLE["tens"].split(), TABLE["conversions"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +27,8 @@ def in_words(number: int) -> str:
     return TENS[tens] + (f"-{ONES[ones]}" if ones else "")
 
 
-def item(number: int, conversion: tuple[str, str, str]) -> Example:
-    """Return the question for `number` of the first unit and its answer in words of the second."""
+def item(number: int, conversion: list[str]) -> Example:
+    """Return a question for `number` of a unit and its answer. conversion: unit, target, its factor."""
     unit, target, factor = conversion
     return Example(f"Convert {number} {unit} to {target}, in words.", f"{in_words(number)} {factor} {target}")
 
