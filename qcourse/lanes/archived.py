@@ -8,11 +8,12 @@ from qcourse.pipeline.artefacts import folder_of, is_current, one_builder, recip
 from qcourse.pipeline.build import source_facts
 from qcourse.pipeline.calibration import Calibration
 
+SEQUENCES = 16  # windows of 512 tokens; these libraries take minutes for more
 
-def archived_artefact(library: str, name: str, form: str, base: Any, sequences: int = 16) -> Path:
+
+def archived_artefact(library: str, name: str, form: str, base: Any) -> Path:
     """Return the checkpoint that AutoGPTQ or AutoAWQ makes of `base`, in .venv-peers, unless it is there.
 
-    sequences: how many windows of 512 tokens it is calibrated on; these libraries take minutes for more.
     Raises QCourseError if the environment is missing.
     """
     import shutil
@@ -20,7 +21,7 @@ def archived_artefact(library: str, name: str, form: str, base: Any, sequences: 
     from qcourse.lanes import peers
     from qcourse.recipe.record import new_record, write_record
 
-    recipe, text = recipe_for(name, base), Calibration(sequences=sequences)
+    recipe, text = recipe_for(name, base), Calibration(sequences=SEQUENCES)
     folder = folder_of(recipe, form, base, f"{library}-")
     made_by = {"library": library, "script": content_hash(peers.script(library))}  # how it is called
     with one_builder(folder):

@@ -9,6 +9,7 @@ from typing import Any
 
 from qcourse.common import QCourseError
 from qcourse.common.quiet import muted
+from qcourse.common.tables import data_table
 from qcourse.lanes.archived import archived_artefact
 from qcourse.pipeline import artefact
 
@@ -38,28 +39,7 @@ class Lane:
         return f"{self.name} in {self.engine}"
 
 
-LANES = (
-    Lane("bf16", "bf16", "merged", "transformers"),
-    Lane("bf16", "bf16", "merged", "vllm"),
-    Lane("fp8-kv", "bf16", "merged", "vllm", "fp8"),
-    Lane("rtn", "rtn-w4", "gptq", "transformers"),
-    Lane("gptq", "gptq-w4", "gptq", "transformers"),
-    Lane("gptq", "gptq-w4", "gptq", "vllm"),
-    Lane("awq", "awq-w4", "awq", "transformers"),
-    Lane("awq", "awq-w4", "awq", "vllm"),
-    Lane("w8a8-int8", "w8a8-int8", "compressed-tensors", "transformers"),
-    Lane("w8a8-int8", "w8a8-int8", "compressed-tensors", "vllm"),
-    Lane("fp8", "fp8-dynamic", "compressed-tensors", "transformers"),
-    Lane("llm-int8", "llm-int8", "bitsandbytes", "transformers"),
-    Lane("nf4", "nf4", "bitsandbytes", "transformers"),
-    Lane("qlora", "gptq-w4", "gptq", "transformers"),
-    Lane("qlora", "gptq-w4", "gptq", "vllm"),
-    Lane("autogptq", "gptq-w4", "gptq", "vllm"),
-    Lane("autoawq", "awq-w4", "awq", "vllm"),
-    Lane("gguf", "gguf-bf16", "gguf", "llama.cpp"),
-    Lane("gguf", "gguf-q8_0", "gguf", "llama.cpp"),
-    Lane("gguf", "gguf-q4_k_m", "gguf", "llama.cpp"),
-)
+LANES = tuple(Lane(**row) for row in data_table("course_lanes.yaml"))
 
 
 def reference_and_artefact(lane: Lane, base: Any) -> tuple[Any, Path]:

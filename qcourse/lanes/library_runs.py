@@ -16,22 +16,15 @@ def full_run(name: str, base: Any, build: bool = False) -> Any:
     build: make it now if it is not there. The key covers model, run, tokens and versions.
     Raises QCourseError for an unknown name.
     """
-    from qcourse.measure import cached, versions
+    from qcourse.measure import versions
+    from qcourse.measure.cache import cached, stored
 
     if name not in RUNS:
         raise QCourseError(f"no full run {name!r}; there are {', '.join(RUNS)}; check the spelling")
     key = {
         "run": name, "bits": RUNS[name][1], "sequences": SEQUENCES, "model": base.hash, "versions": versions()
     }  # fmt: skip
-    try:
-        return cached("library", key, lambda: make(name, base) if build else missing(name))
-    except LookupError:
-        return None
-
-
-def missing(name: str) -> dict:
-    """Say that a run was never made, so that nothing is stored for it."""
-    raise LookupError(name)
+    return cached("library", key, lambda: make(name, base)) if build else stored("library", key)
 
 
 def make(name: str, base: Any) -> dict:

@@ -95,18 +95,11 @@ def save(folder: Path, adapted: Any, log: Any, base: Any) -> None:
     from qcourse import finetune
 
     finetune.save_adapter(adapted, folder)
-    write_json(
-        folder / "training.json",
-        {
-            "model_hash": base.hash,
-            "settings": settings(),
-            "losses": [round(value, 4) for value in log.losses],
-            "replay_losses": [round(value, 4) for value in log.replay_losses],
-            "tokens": log.tokens,
-            "seconds": round(log.seconds, 1),
-            "date": date.today().isoformat(),
-        },
-    )
+    losses, replayed = ([round(value, 4) for value in row] for row in (log.losses, log.replay_losses))
+    write_json(folder / "training.json", {
+        "model_hash": base.hash, "settings": settings(), "losses": losses, "replay_losses": replayed,
+        "tokens": log.tokens, "seconds": round(log.seconds, 1), "date": date.today().isoformat(),
+    })  # fmt: skip
 
 
 def is_trained(folder: Path, base: Any) -> bool:
@@ -134,10 +127,9 @@ def calibration_texts(tokenizer: Any) -> list[str]:
     from qcourse.skills import units
 
     taught = [tokenizer.decode(row.ids) for row in finetune.encode(tokenizer, units.items("train"))]
-    prose, kept, size = skills.prose("calibration"), [], 0
-    for text in prose:
+    room, kept = sum(map(len, taught)), []
+    for text in skills.prose("calibration"):
         kept.append(text)
-        size += len(text)
-        if size > sum(len(line) for line in taught):
+        if sum(map(len, kept)) > room:
             break
     return taught + kept
