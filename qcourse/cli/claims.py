@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qcourse.cli.options import Answer, answer
+from qcourse.cli.options import Answer, AsJson, answer
 
 
 def command(
@@ -15,7 +15,7 @@ def command(
         bool,
         typer.Option("--contradictions", help="where the articles contradict each other, and what decides"),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+    json: AsJson = False,
 ) -> Answer:
     """List the claims with scope, verdict and figure; open ones have not been measured on this machine."""
     from qcourse.course import claims

@@ -1,13 +1,9 @@
 """qcourse doctor: what this machine can run."""
 
-from typing import Annotated
-
-import typer
-
-from qcourse.cli.options import Answer, answer
+from qcourse.cli.options import Answer, AsJson, answer
 
 
-def command(json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False) -> Answer:
+def command(json: AsJson = False) -> Answer:
     """Say what this machine can run, which lessons, and the command that mends each lack."""
     from qcourse.doctor import examine
 

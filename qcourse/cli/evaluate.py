@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from qcourse.cli.options import Answer, ApiKey, answer
+from qcourse.cli.options import Answer, ApiKey, AsJson, answer
 from qcourse.common.display import interval
 
 
@@ -23,7 +23,7 @@ def command(
     ] = None,
     chat: Annotated[bool, typer.Option(help="with --tasks: prompts pass through the chat template")] = False,
     api_key: ApiKey = None,
-    json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+    json: AsJson = False,
 ) -> Answer:
     """Measure perplexity, divergence from --baseline, top-1 agreement and the skills, with 95% intervals.
 

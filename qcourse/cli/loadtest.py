@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qcourse.cli.options import Answer, ApiKey, answer
+from qcourse.cli.options import Answer, ApiKey, AsJson, answer
 
 if TYPE_CHECKING:
     from qcourse.serve import LoadTest
@@ -32,7 +32,7 @@ def command(
     limit: Limits = None,
     figure: Figure = None,
     api_key: ApiKey = None,
-    json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+    json: AsJson = False,
 ) -> Answer:
     """Measure waiting, tokens a second and failures of a server at several loads, with fresh prompts each."""
     from qcourse.serve import load_figures

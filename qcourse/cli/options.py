@@ -12,6 +12,7 @@ from qcourse.common import QCourseError, read_text, record_path
 if TYPE_CHECKING:
     from qcourse.recipe import Recipe
 
+AsJson = Annotated[bool, typer.Option("--json", help="machine-readable")]
 ApiKey = Annotated[
     str | None, typer.Option(envvar="QCOURSE_API_KEY", help="the server's key", show_envvar=True)
 ]
@@ -48,18 +49,14 @@ def recipe_of(text: str) -> "Recipe":
 
 def chosen_format(recipe: "Recipe", asked: str | None) -> str:
     """Return the file format: the one asked for, or the method's usual one; QCourseError if it cannot be."""
-    from qcourse.recipe import FORMATS, METHODS, compatibility
+    from qcourse.recipe import FORMATS, METHODS, check_form
 
     if asked is not None and asked not in FORMATS:
         raise QCourseError(f"unknown format {asked!r}; known are {', '.join(FORMATS)}")
     usual = "awq" if recipe.transform == "awq" and recipe.bits == 4 and not recipe.symmetric else (
         METHODS[recipe.method].format)  # fmt: skip
     form = asked or usual
-    if not compatibility(recipe, form):
-        able = sorted({row["format"] for row in compatibility(recipe)})
-        raise QCourseError(
-            f"{recipe.name} has no {form} form; it can be written as: {', '.join(able) or 'none'}"
-        )
+    check_form(recipe, form)
     return form
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qcourse.cli.options import Answer, answer, recipe_of
+from qcourse.cli.options import Answer, AsJson, answer, recipe_of
 
 if TYPE_CHECKING:
     from qcourse.plan.chooser import Lane
@@ -36,7 +36,7 @@ def command(
     tensor_parallel: Annotated[int, typer.Option(help="devices that share the model")] = 1,
     workload: Workload = "chat",
     floor: Floor = None,
-    json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+    json: AsJson = False,
 ) -> Answer:
     """Show weights, KV cache, whether they fit, bounds on speed, and which lanes this device can run."""
     from qcourse.plan import lanes, plan

@@ -1,13 +1,9 @@
 """qcourse progress: what a learner has predicted, and which exercises are passed."""
 
-from typing import Annotated
-
-import typer
-
-from qcourse.cli.options import Answer, answer
+from qcourse.cli.options import Answer, AsJson, answer
 
 
-def command(json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False) -> Answer:
+def command(json: AsJson = False) -> Answer:
     """List by lesson the exercises passed and the predictions beside what was measured, from QCOURSE_HOME."""
     from qcourse.course import progress
     from qcourse.course.check import identifiers

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qcourse.cli.options import Answer, answer
+from qcourse.cli.options import Answer, AsJson, answer
 
 if TYPE_CHECKING:
     from qcourse.pipeline.ship import Gate, Policy
@@ -26,7 +26,7 @@ def command(
         Path | None, typer.Option(help="YAML: limits, engine, tensor_parallel, licences")
     ] = None,
     report: ReportFolder = None,
-    json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+    json: AsJson = False,
 ) -> Answer:
     """Check files, record and hash, print launch commands; with --baseline and --policy, decide a release."""
     from qcourse.common import QCourseError

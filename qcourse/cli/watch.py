@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from qcourse.cli.options import Answer, ApiKey, answer
+from qcourse.cli.options import Answer, ApiKey, AsJson, answer
 
 
 def command(
@@ -22,7 +22,7 @@ def command(
     metrics: Annotated[Path | None, typer.Option(help="file to write as Prometheus text")] = None,
     every: Annotated[float, typer.Option(help="seconds between looks; 0: look once")] = 0,
     api_key: ApiKey = None,
-    json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+    json: AsJson = False,
 ) -> Answer:
     """Replay canaries, compare skills and traffic, show the engine's metrics; exit code 1 on an alarm."""
     from qcourse.calibrate import read_texts

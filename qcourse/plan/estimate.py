@@ -12,6 +12,10 @@ from qcourse.plan.parallel import check_split, kv_share
 from qcourse.plan.report import report
 from qcourse.recipe import Recipe, fit, named
 
+OWN = (  # of a plan's attributes, those that `to_dict` gives under their own names
+    "context", "batch", "kv_cache_dtype", "weights_bytes", "kv_bytes_per_token", "kv_cache_bytes",
+    "total_bytes", "tensor_parallel", "device_bytes", "usable_bytes", "fits",
+)  # fmt: skip
 USABLE = 0.9  # engines keep a tenth for activations, graphs and the driver (vLLM's gpu_memory_utilization)
 
 
@@ -85,17 +89,7 @@ class Plan:
             "recipe": self.name,
             "gpu": self.device.name,
             "gpu_source": self.device.source,
-            "context": self.context,
-            "batch": self.batch,
-            "kv_cache_dtype": self.kv_cache_dtype,
-            "weights_bytes": self.weights_bytes,
-            "kv_bytes_per_token": self.kv_bytes_per_token,
-            "kv_cache_bytes": self.kv_cache_bytes,
-            "total_bytes": self.total_bytes,
-            "tensor_parallel": self.tensor_parallel,
-            "device_bytes": self.device_bytes,
-            "usable_bytes": self.usable_bytes,
-            "fits": self.fits,
+            **{name: getattr(self, name) for name in OWN},
             "sequences_that_fit": self.sequences,
             "decode_seconds_at_least": bounds and bounds.decode,
             "prefill_seconds_at_least": bounds and bounds.prefill,

@@ -7,15 +7,8 @@ from qcourse.common import QCourseError
 from qcourse.models import ModelShape
 from qcourse.recipe import Recipe
 
-KV_BYTES = {
-    "auto": 2.0,
-    "bfloat16": 2.0,
-    "float16": 2.0,
-    "fp8": 1.0,
-    "fp8_e4m3": 1.0,
-    "fp8_e5m2": 1.0,
-    "int8": 1.0,
-}
+KV_BYTES = dict.fromkeys(("auto", "bfloat16", "float16"), 2.0)
+KV_BYTES |= dict.fromkeys(("fp8", "fp8_e4m3", "fp8_e5m2", "int8"), 1.0)
 SCALE_BITS = 16
 # Bits per weight of the whole file, embedding included, as llama.cpp's quantize README prints
 # them for Llama-3.1-8B; other shapes differ by a few percent (larger vocabularies weigh more).

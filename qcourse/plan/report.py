@@ -26,11 +26,8 @@ def report(plan: Any) -> str:
 def verdict(plan: Any) -> str:
     """Return whether it fits, and that the tenth kept for the engine decides where it does."""
     kept = plan.usable_bytes < plan.device_bytes <= plan.device.memory_bytes
-    reason = (
-        f", only because {1 - plan.usable_bytes / plan.device.memory_bytes:.0%} is kept for the engine,"
-        if kept
-        else ""
-    )
+    share = 1 - plan.usable_bytes / plan.device.memory_bytes
+    reason = f", only because {share:.0%} is kept for the engine," if kept else ""
     return f"{'fits' if plan.fits else 'does not fit'}{reason} in {size(plan.usable_bytes)} usable of"
 
 

@@ -36,18 +36,22 @@ def compatibility(recipe: Recipe, format: str | None = None) -> list[dict[str, A
     ]  # fmt: skip
 
 
+def check_form(recipe: Recipe, format: str) -> None:
+    """Raise QCourseError when the recipe has no such file format, naming those that it has."""
+    if not compatibility(recipe, format):
+        able = sorted({row["format"] for row in compatibility(recipe)})
+        raise QCourseError(
+            f"{recipe.name} has no {format} form; it can be written as: {', '.join(able) or 'none'}"
+        )
+
+
 def check_engine(recipe: Recipe, format: str, engine: str) -> None:
     """Raise QCourseError when the table says that the engine cannot load this recipe in this format.
 
     The sentence gives the engine's reason and what would work; "untested" combinations pass.
     """
-    rows = compatibility(recipe, format)
-    if not rows:
-        formats = sorted({row["format"] for row in compatibility(recipe)})
-        raise QCourseError(
-            f"{recipe.name} has no {format} form; it can be written as: {', '.join(formats) or 'none'}"
-        )
-    asked = [row for row in rows if row["engine"] == engine]
+    check_form(recipe, format)
+    asked = [row for row in compatibility(recipe, format) if row["engine"] == engine]
     if any(row["loads"] != "no" for row in asked):
         return
     able = sorted(

@@ -28,7 +28,9 @@ def rows(subject: Subject, method: str, full: bool = False, all_peers: bool = Fa
         peers |= {library: other(library, method, subject) for library in OTHERS[method]}
     for peer, theirs in peers.items():
         yield against(name, peer, mine, kl, theirs, divergence(base, theirs.result, subject))
-    least = floor.seconds(base.config, RECIPES[method], *token_counts(subject), floor.rates())
+    least = floor.seconds(
+        base.config, RECIPES[method], subject.calibration.numel(), subject.calibration.shape[1], floor.rates()
+    )
     yield row(f"{name}: times the floor", mine.median / least["floor"], NEAR_FLOOR, False, ours=mine.median,
               parts={key: round(value, 4) for key, value in least.items()})  # fmt: skip
 
@@ -41,12 +43,7 @@ def against(name: str, peer: str, mine: Timing, kl: float, theirs: Timing, their
     )  # fmt: skip
     if kl > QUALITY * their_kl:
         found["met"] = "void: KL"
-    return found  # fmt: skip
-
-
-def token_counts(subject: Subject) -> tuple[int, int]:
-    """Return the number of calibration tokens and the length of a sequence."""
-    return subject.calibration.numel(), subject.calibration.shape[1]
+    return found
 
 
 def divergence(base: Any, model: Any, subject: Subject) -> float:
