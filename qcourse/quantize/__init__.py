@@ -2,7 +2,8 @@
 
 from qcourse.quantize.kv_cache import quantized_kv_cache
 from qcourse.quantize.memory import predicted_peak_bytes
-from qcourse.quantize.quantize import QuantizedModel, quantize
+from qcourse.quantize.quantize import quantize
+from qcourse.quantize.result import QuantizedModel
 from qcourse.quantize.sensitivity import Sensitivity, mixed_recipe, sensitivities
 from qcourse.quantize.simulate import reference
 from qcourse.quantize.stream import quantize_folder

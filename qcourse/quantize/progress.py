@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from qcourse.common import QCourseError, atomic_path, write_json
 from qcourse.models import linears
 from qcourse.numerics import NestedAbsmax, QuantizedWeight
-
-if TYPE_CHECKING:
-    from qcourse.quantize.quantize import QuantizedModel
+from qcourse.quantize.result import QuantizedModel
 
 
 class Progress:

@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from qcourse.calibrate import CalibrationStep, InputStatistics, LayerStep, tokens_hash, walk
+from qcourse.calibrate import CalibrationStep, InputStatistics, LayerStep, walk
 from qcourse.models import decoder_layers, widths
 from qcourse.models.products import widen
-from qcourse.numerics import QuantizedWeight
 from qcourse.quantize.checks import check_model, check_recipe, check_tokens
 from qcourse.quantize.layer import quantize_layer, transform_layer
 from qcourse.quantize.memory import check_memory
+from qcourse.quantize.result import QuantizedModel, start_manifest
 from qcourse.quantize.simulate import install
 from qcourse.recipe import METHODS, Recipe, fit
 from qcourse.transforms import rotation
 
 LAYERWISE = ("awq", "smoothquant")  # transforms of one decoder layer; rotation is one of the whole model
-
-
-@dataclass
-class QuantizedModel:
-    """A model after quantization.
-
-    model: the module that was given, its weights replaced by the dequantized values in its dtype and, where
-    the recipe says so, its linears quantizing their inputs as an engine would. layers: the codes of each
-    quantized linear by full name. manifest: what was done to each layer and with which calibration tokens.
-    """
-
-    model: nn.Module
-    recipe: Recipe
-    layers: dict[str, QuantizedWeight] = field(default_factory=dict)
-    manifest: dict[str, Any] = field(default_factory=dict)
-
-    def bits_per_quantized_weight(self) -> float:
-        """Return stored bits divided by weights, over the quantized linears only (16.0 if there are none)."""
-        weights = sum(layer.codes.numel() for layer in self.layers.values())
-        bits = sum(layer.bits_per_weight() * layer.codes.numel() for layer in self.layers.values())
-        return bits / weights if weights else 16.0
 
 
 @torch.no_grad()
@@ -82,22 +59,6 @@ def quantize(
     model.qcourse_recipe = recipe.name
     result.manifest["seconds"] = round(time.perf_counter() - started, 3)
     return result
-
-
-def start_manifest(model: nn.Module, recipe: Recipe, tokens: Tensor | None) -> dict[str, Any]:
-    """Return the manifest of a run that is about to start: fields of an artefact's record."""
-    calibration = None
-    if tokens is not None and recipe.needs_calibration:
-        sizes = {"sequences": tokens.shape[0], "seq_len": tokens.shape[1]}
-        calibration = sizes | {"sha256": tokens_hash(tokens)}
-    return {
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": str(model.device),
-        "calibration": calibration,
-        "transforms": {},
-        "layers": {},
-        "kept": [],
-    }
 
 
 def steps(model: nn.Module, recipe: Recipe, tokens: Tensor | None, all_experts: bool):

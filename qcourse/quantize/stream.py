@@ -19,7 +19,8 @@ from qcourse.models.memory import give_memory_back
 from qcourse.quantize.checks import check_model, check_recipe, check_tokens
 from qcourse.quantize.memory import check_memory
 from qcourse.quantize.progress import Progress
-from qcourse.quantize.quantize import QuantizedModel, quantize_step, start_manifest
+from qcourse.quantize.quantize import quantize_step
+from qcourse.quantize.result import QuantizedModel, start_manifest
 from qcourse.recipe import Recipe
 
 
