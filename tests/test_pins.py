@@ -15,7 +15,8 @@ from packaging.requirements import Requirement
 
 from qcourse.common import repository
 from qcourse.course import colab
-from qcourse.setup.environments import ENVIRONMENTS, EXTRAS, SOURCES, asked_for, normal, pins
+from qcourse.setup.environments import ENVIRONMENTS, EXTRAS, SOURCES
+from qcourse.setup.locks import asked_for, normal, pins
 from qcourse.setup.pins import direct_pins, files
 
 MAIN, EXTRA = pins(ENVIRONMENTS["main"].lock), pins(EXTRAS.lock)

@@ -3,7 +3,8 @@
 from qcourse.recipe.compatibility import check_engine, check_form, compatibility, table
 from qcourse.recipe.fit import fit
 from qcourse.recipe.names import KNOWN
-from qcourse.recipe.recipe import Recipe, matches, named
+from qcourse.recipe.overrides import matches
+from qcourse.recipe.recipe import Recipe, named
 from qcourse.recipe.vocabulary import FORMATS, METHODS, TRANSFORMS
 
 __all__ = [

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from qcourse.common import QCourseError
-from qcourse.recipe.recipe import Recipe, matches
+from qcourse.recipe.overrides import check_overrides_meet
+from qcourse.recipe.recipe import Recipe
 from qcourse.recipe.vocabulary import GROUP_SIZES, METHODS
 
 SMALL_BLOCKS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL")
@@ -23,7 +24,7 @@ def fit(recipe: Recipe, columns: Mapping[str, int]) -> Recipe:
         widths = [columns[name] for name in names]
         size = next((size for size in GROUP_SIZES if all(width % size == 0 for width in widths)), -1)
         recipe = replace(recipe, group_size=size)
-    check_overrides_meet(recipe, columns)
+    check_overrides_meet(recipe.overrides, columns)
     bad: dict[int, str] = {}
     for name, width in columns.items():
         chosen = recipe.for_layer(name)
@@ -47,15 +48,6 @@ def gguf_block(kind: str) -> int:
     if kind in ("F16", "BF16"):
         return 1
     return 32 if kind.startswith(SMALL_BLOCKS) else 256
-
-
-def check_overrides_meet(recipe: Recipe, columns: Mapping[str, int]) -> None:
-    """Raise QCourseError for an override that no linear of the model matches."""
-    for pattern in recipe.overrides:
-        if not any(matches(name, pattern) for name in columns):
-            raise QCourseError(
-                f"override {pattern!r} matches no linear of the model; one is {next(iter(columns))}"
-            )
 
 
 def group_sentence(recipe: Recipe, bad: Mapping[int, str]) -> str:

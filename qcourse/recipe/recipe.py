@@ -8,7 +8,8 @@ from typing import Any
 
 from qcourse.common import QCourseError
 from qcourse.recipe.names import name_of, settings_of
-from qcourse.recipe.rules import check, kept
+from qcourse.recipe.overrides import kept, matches
+from qcourse.recipe.rules import check
 from qcourse.recipe.vocabulary import METHODS
 
 
@@ -121,8 +122,3 @@ DEFAULTS = {
 def named(name: str) -> Recipe:
     """Return the recipe of a name, as `settings_of` reads it; QCourseError for an unknown name or type."""
     return Recipe(**settings_of(name))
-
-
-def matches(name: str, pattern: str) -> bool:
-    """Return whether an override's pattern means the linear of this full name; it may start at any dot."""
-    return fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(name, f"*.{pattern}")

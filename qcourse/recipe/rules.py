@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from qcourse.common import QCourseError
 from qcourse.common.validation import validated
+from qcourse.recipe.overrides import check_overrides
 from qcourse.recipe.vocabulary import (
     ACT_ORDERS,
     ACTIVATIONS,
@@ -16,7 +16,6 @@ from qcourse.recipe.vocabulary import (
     TRANSFORMS,
 )
 
-OVERRIDABLE = ("bits", "group_size", "symmetric", "skip")
 EXAMPLES = {"overrides": '{"*.down_proj": {"bits": 8}}', "ignore": '["lm_head"]'}
 USUAL = {"damping": "0.01", "alpha": "0.5", "threshold": "6.0"}
 
@@ -126,36 +125,6 @@ def check_order(recipe: Any) -> None:
     """Only GPTQ has an order of columns."""
     if recipe.desc_act and recipe.method != "gptq":
         raise QCourseError(f"desc_act is GPTQ's order of columns; {recipe.method} has none: leave it out")
-
-
-def check_overrides(recipe: Any) -> None:
-    """Each override is a table of known fields with values that the method has; 16 bits keep a module.
-
-    Each is tried by itself, so that a bad value fails when the recipe is made and not mid-run.
-    """
-    for pattern, values in recipe.overrides.items():
-        unknown = (
-            sorted(map(str, set(values) - set(OVERRIDABLE)))
-            if isinstance(values, dict)
-            else ["(not a table)"]
-        )
-        if unknown:
-            raise QCourseError(
-                f"override {pattern!r} has unknown fields {', '.join(unknown)}; "
-                f"known are {', '.join(OVERRIDABLE)}"
-            )
-        try:
-            validated(bool, values.get("skip", False), "skip of a recipe")
-            validated(int, values.get("group_size", 1), "group_size of a recipe")
-            changes = {key: value for key, value in values.items() if key != "skip" and not kept(key, value)}
-            replace(recipe, overrides={}, **changes)
-        except QCourseError as error:
-            raise QCourseError(f"override {pattern!r}: {error}") from error
-
-
-def kept(key: str, value: Any) -> bool:
-    """Say whether an override's entry keeps the module as it is: its width stays 16 bits."""
-    return key == "bits" and value == 16 and isinstance(value, int)
 
 
 RULES: tuple[Callable[[Any], None], ...] = (

@@ -1,15 +1,13 @@
 """What the course's virtual environments are and which pip calls fill them. Standard library only."""
 
-import hashlib
 import platform
-import re
 import shutil
 import sys
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from qcourse.common.places import repository
+from qcourse.setup.locks import asked_for, pins
 
 LOCKED_PLATFORM = ("Linux", "x86_64", (3, 11))  # where the locks were made; elsewhere pip resolves the rest
 FIRST = ("pip", "setuptools", "wheel")
@@ -75,29 +73,6 @@ class Step:
     background: bool = False
 
 
-def normal(name: str) -> str:
-    """Return a distribution's name as package indexes compare it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def pins(lock: Path) -> dict[str, str]:
-    """Return the lock's lines by normalized name, such as {"torch": "torch==2.13.0"}."""
-    lines = (line.strip() for line in lock.read_text().splitlines())
-    return {normal(line.split("==")[0]): line for line in lines if line and not line.startswith("#")}
-
-
-def lock_hash(lock: Path) -> str:
-    """Return what a stamp compares: the SHA-256 of the lock and of the Python that reads it."""
-    return hashlib.sha256(lock.read_bytes() + sys.version.split()[0].encode()).hexdigest()[:16]
-
-
-def asked_for() -> list[str]:
-    """Return the normalized names in pyproject's dependencies and extras."""
-    project = tomllib.loads((repository() / "pyproject.toml").read_text())["project"]
-    lists = [project["dependencies"], *project["optional-dependencies"].values()]
-    return [normal(re.match(r"[\w.-]+", line)[0]) for names in lists for line in names]
-
-
 def is_locked_platform() -> bool:
     """Whether this machine is of the kind that the locks were made on."""
     return (platform.system(), platform.machine(), sys.version_info[:2]) == LOCKED_PLATFORM
@@ -160,11 +135,8 @@ def last_of_main(have: dict[str, str]) -> list[Step]:
 
 def last_of_peers(have: dict[str, str]) -> list[Step]:
     """Return the step of the two archived packages, whose own metadata asks for more than they import."""
-    return [
-        Step(
-            "autoawq and auto-gptq", ("--no-deps", "--no-build-isolation", have["autoawq"], have["auto-gptq"])
-        )
-    ]
+    packages = have["autoawq"], have["auto-gptq"]
+    return [Step("autoawq and auto-gptq", ("--no-deps", "--no-build-isolation", *packages))]
 
 
 LAST = {"main": last_of_main, "peers": last_of_peers, "serving": lambda have: []}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from qcourse.common.files import write_json
 from qcourse.common.places import repository
-from qcourse.setup import environments as spec
 from qcourse.setup.environments import Environment, Step
+from qcourse.setup.locks import lock_hash
 
 PIP = ("--disable-pip-version-check", "--no-input", "install", "--quiet", "--prefer-binary")
 HERE = Environment("main", sys.prefix, "the Python that runs this script", 0.7, 2.3)
@@ -44,7 +44,7 @@ def finish(env: Environment, step: Step, process: subprocess.Popen, log: Path, s
     code = process.wait()
     seconds = time.monotonic() - started
     if code == 0:
-        stamp = {"lock": spec.lock_hash(env.lock), "done": done(env) | {step.name: round(seconds)}}
+        stamp = {"lock": lock_hash(env.lock), "done": done(env) | {step.name: round(seconds)}}
         write_json(env.stamp, stamp)
         print(f"  {env.folder}: {step.name} done in {seconds:.0f} s", flush=True)
         return
@@ -69,4 +69,4 @@ def done(env: Environment) -> dict[str, int]:
         stamp = json.loads(env.stamp.read_text())
     except (OSError, ValueError):
         return {}
-    return stamp["done"] if stamp["lock"] == spec.lock_hash(env.lock) and interpreter(env).exists() else {}
+    return stamp["done"] if stamp["lock"] == lock_hash(env.lock) and interpreter(env).exists() else {}

@@ -2,7 +2,8 @@
 
 from qcourse.common.files import atomic_path
 from qcourse.common.places import repository
-from qcourse.setup.environments import ENVIRONMENTS, LLAMA, SOURCES, asked_for, normal, pins
+from qcourse.setup.environments import ENVIRONMENTS, LLAMA, SOURCES
+from qcourse.setup.locks import asked_for, normal, pins
 
 GPU = """\
 # A GPU workstation's environment for conda or mamba.

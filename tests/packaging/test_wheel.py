@@ -14,7 +14,7 @@ import pytest
 
 import qcourse
 from qcourse.common import places, repository
-from qcourse.setup.environments import asked_for, normal
+from qcourse.setup.locks import asked_for, normal
 
 # What a command imports only where an engine, a GPU or the serving environment has brought it.
 BROUGHT = {"auto_gptq", "awq", "datasets", "llama_cpp", "loguru", "starlette", "torchao", "vllm"}

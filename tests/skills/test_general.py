@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from qcourse.skills import general
+from qcourse.skills import few_shot, general
 
 
 @pytest.mark.parametrize("skill", general.GENERAL)
@@ -33,8 +33,8 @@ def test_wrong_numbers_are_wrong():
 
 def test_wrong_expressions_give_other_values():
     for choice in general.choices("code", 20):
-        name = next(name for name in general.code.NAMES if name in choice.candidates[0])
-        right, *wrong = (general.values_of(text.strip(), name) for text in choice.candidates)
+        name = next(name for name in few_shot.code.NAMES if name in choice.candidates[0])
+        right, *wrong = (few_shot.values_of(text.strip(), name) for text in choice.candidates)
         assert right and all(values != right for values in wrong)
 
 
