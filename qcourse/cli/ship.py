@@ -11,7 +11,8 @@ import typer
 from qcourse.cli.options import Answer, AsJson, answer
 
 if TYPE_CHECKING:
-    from qcourse.pipeline.ship import Gate, Policy
+    from qcourse.pipeline.policy import Policy
+    from qcourse.pipeline.ship import Gate
 
 ReportFolder = Annotated[
     Path | None,
@@ -32,7 +33,7 @@ def command(
     from qcourse.common import QCourseError
     from qcourse.models import shape
     from qcourse.pipeline.inspect import check
-    from qcourse.pipeline.ship import read_policy
+    from qcourse.pipeline.policy import read_policy
     from qcourse.plan import commands
 
     if (baseline is None) != (policy is None):

@@ -80,8 +80,7 @@ SETTINGS = {
     "suppress_warnings": ["docutils", "ref.python"],
     # Of other environments, found by path, or printing while imported.
     "autodoc_mock_imports": [
-        *("auto_gptq", "awq", "gptqmodel", "llama_cpp", "llama_cpp_answers", "llama_cpp_engine"),
-        *("ray", "starlette", "vllm"),
+        *"auto_gptq awq gptqmodel llama_cpp llama_cpp_answers llama_cpp_engine ray starlette vllm".split()
     ],
 }
 

@@ -1,38 +1,18 @@
 """The gates of a release: an artefact is remade, measured against limits, run in its engine, and traced."""
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from qcourse.common import QCourseError, content_hash, read_text
-from qcourse.common.tables import read_yaml
-from qcourse.common.validation import read_as
+from qcourse.pipeline.policy import Policy, kept
 from qcourse.pipeline.reproduce import reproduced
 
-HIGHER = ("top1_agreement", "skills")  # more is better; of every other measure less is
 PROMPT = [{"role": "user", "content": "Answer in one line: what does a scale do?"}]
 SAME_LOGITS = 1e-2  # KL divergence in nats between the engine's and transformers' reading of one artefact
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What an artefact must keep. limits: {measure or skills.NAME: number}, met by the whole 95% interval.
-
-    windows x context tokens, items a skill; reproduce: it is quantized again; engine: "transformers", "vllm"
-    or "llama.cpp", default by the file; tensor_parallel: devices; licences: those allowed, () for any named.
-    """
-
-    limits: dict[str, float] = field(default_factory=dict)
-    windows: int = 16
-    context: int = 512
-    items: int = 50
-    reproduce: bool = True
-    engine: str | None = None
-    tensor_parallel: int = 1
-    licences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,14 +26,6 @@ class Gate:
     def __str__(self) -> str:
         """Return the gate as a line."""
         return f"{'pass' if self.passed else 'FAIL'}  {self.name}: {self.found}"
-
-
-def read_policy(path: Path) -> Policy:
-    """Return the policy of a YAML file; QCourseError for unknown keys and limits that are no numbers."""
-    values = read_yaml(path)
-    if not isinstance(values, dict):
-        raise QCourseError(f"{path} must hold a policy, such as `limits: {{kl_mean: 0.1}}`")
-    return read_as(Policy, values, str(path))
 
 
 def gate(name: str, check: Callable[[], str]) -> Gate:
@@ -107,21 +79,6 @@ def evaluated(path: Path, baseline: str, policy: Policy) -> list[Gate]:
 
     row = measure(str(path), baseline, None, policy.items, policy.windows, policy.context)
     return [gate(name, partial(kept, name, limit, row)) for name, limit in policy.limits.items()]
-
-
-def kept(name: str, limit: float, row: Mapping[str, Any]) -> str:
-    """Return a measure with its interval and limit; QCourseError if the interval reaches past the limit."""
-    kind, _, skill = name.partition(".")
-    entry = row.get(kind, {}).get(skill) if skill else row.get(name)
-    value = entry.get("accuracy") if isinstance(entry, dict) else entry
-    if not isinstance(value, float | int):
-        raise QCourseError(f"it was not measured ({value}); take it out of the policy, or set items")
-    low, high = row["intervals"].get(name) or (value, value)
-    good = low >= limit if kind in HIGHER else high <= limit
-    said = f"{value:.4g} [{low:.4g}, {high:.4g}], {'at least' if kind in HIGHER else 'at most'} {limit:g}"
-    if not good:
-        raise QCourseError(said)
-    return said
 
 
 def smoke(path: Path, engine: str) -> str:

@@ -35,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
         if not self.key or secrets.compare_digest(given.encode(), wanted.encode()):
             return True
         self.close_connection = True  # the body is not read
-        self.reply({"error": {"message": "wrong API key"}}, 401)
+        self.refuse(401, "wrong API key")
         return False
 
     def do_GET(self) -> None:
@@ -52,10 +52,10 @@ class Handler(BaseHTTPRequestHandler):
             "/info": {"chat_template": engine.has_template, "vocabulary": engine.generator.n_vocab(),
                       "context": engine.options.context, "version": llama_cpp.__version__},
         }  # fmt: skip
-        self.reply(
-            pages.get(self.path, {"error": {"message": f"no page {self.path}"}}),
-            200 if self.path in pages else 404,
-        )
+        if self.path in pages:
+            self.reply(pages[self.path])
+        else:
+            self.refuse(404, f"no page {self.path}")
 
     def do_POST(self) -> None:
         """Answer /logits, /log_probabilities, /times, /v1/completions and /v1/chat/completions."""
@@ -76,11 +76,11 @@ class Handler(BaseHTTPRequestHandler):
                 with closing(self.answers.complete(body, chat="chat" in self.path)) as events:
                     self.stream(events) if body.get("stream") else self.reply(next(events))
             else:
-                self.reply({"error": {"message": f"no page {self.path}"}}, 404)
+                self.refuse(404, f"no page {self.path}")
         except (ValueError, KeyError, TypeError) as error:
-            self.reply({"error": {"message": f"{type(error).__name__}: {error}"}}, 400)
+            self.refuse(400, f"{type(error).__name__}: {error}")
         except RuntimeError as error:  # llama.cpp could not compute
-            self.reply({"error": {"message": f"RuntimeError: {error}"}}, 500)
+            self.refuse(500, f"RuntimeError: {error}")
         except ConnectionError:
             self.log_message("%s went away", self.client_address[0])
             self.close_connection = True
@@ -97,6 +97,10 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
             self.wfile.flush()
         self.wfile.write(b"data: [DONE]\n\n")
+
+    def refuse(self, status: int, reason: str) -> None:
+        """Send an error as OpenAI's servers do."""
+        self.reply({"error": {"message": reason}}, status)
 
     def reply(self, value: dict | list, status: int = 200) -> None:
         """Send a JSON object."""

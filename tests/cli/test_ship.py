@@ -5,7 +5,7 @@ import json
 import pytest
 
 from qcourse.common import QCourseError
-from qcourse.pipeline.ship import Policy, kept, read_policy
+from qcourse.pipeline.policy import Policy, kept, read_policy
 from tests.engines import require
 
 ROW = {"kl_mean": 0.08, "top1_agreement": 0.9, "skills": {"facts": {"accuracy": 0.8}, "prose": "no signal"},
