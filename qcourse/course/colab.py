@@ -66,10 +66,12 @@ def with_links(text: str, line: str) -> str:
 
 def with_cell(notebook: dict, address: str = "", path: str = "") -> dict:
     """Return the notebook with the cell after its title, and links in it, in place of older ones."""
-    kept = [cell for cell in notebook["cells"] if TAG not in cell["metadata"].get("tags", [])]
+    tagged = [cell for cell in notebook["cells"] if TAG in cell["metadata"].get("tags", [])]
+    kept = [cell for cell in notebook["cells"] if cell not in tagged]
+    counts = [cell["execution_count"] for cell in tagged] or [None]
     made = {
         "cell_type": "code",
-        "execution_count": None,
+        "execution_count": counts[0],
         "id": TAG,
         "metadata": {"tags": [TAG], "jupyter": {"source_hidden": True}},
         "outputs": [],

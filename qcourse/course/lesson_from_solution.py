@@ -11,7 +11,7 @@ import nbformat
 
 from qcourse.common import atomic_path, repository
 from qcourse.course import colab
-from qcourse.course.stored_outputs import cleared, kept
+from qcourse.course.stored_outputs import cleared, drop_stale, kept
 
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION", re.DOTALL | re.MULTILINE)
 
@@ -29,13 +29,14 @@ def derive(repository_folder: Path | None = None) -> list[Path]:
     """Write notebooks/NN_name.ipynb from every notebooks/solutions/NN_name.ipynb; return what was written.
 
     Solution notebooks are first given the cell that prepares Colab, and links where an address is configured.
-    A lesson whose code stays as it is keeps its stored outputs.
+    A lesson or solution whose code stays as it is keeps its stored outputs.
     """
     root, address = repository_folder or repository(), colab.address()
     folder = root / "notebooks"
     colab.put(folder / "solutions", address)
     written = []
     for source in sorted((folder / "solutions").glob("*.ipynb")):
+        drop_stale(source)
         lesson = derived(nbformat.read(source, as_version=4))
         if is_current(folder / source.name, lesson):
             continue

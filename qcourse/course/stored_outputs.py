@@ -1,5 +1,7 @@
 """Lessons with the outputs of one run: `python -m qcourse.course.stored_outputs [FOLDER of executed copies]`.
 
+Executed copies of solutions lie in FOLDER/solutions.
+
 Readers of a forge or of the site see results before they install anything. A stamp in the file's metadata
 says of which code, when, on which machine and by which versions; a lesson whose code changed loses both.
 """
@@ -78,6 +80,14 @@ def cleared(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return copy
 
 
+def drop_stale(path: Path) -> None:
+    """Clear a notebook whose outputs are of other code than it holds."""
+    notebook = nbformat.read(path, as_version=4)
+    if STAMP in notebook.metadata and notebook.metadata[STAMP]["code"] != code_hash(notebook):
+        with atomic_path(path) as temporary:
+            nbformat.write(cleared(notebook), temporary)
+
+
 def clean(cell: nbformat.NotebookNode) -> list:
     """Return a cell's outputs without widgets, whose state is not kept: their text form stays.
 
@@ -94,9 +104,10 @@ def clean(cell: nbformat.NotebookNode) -> list:
 def main() -> None:
     """Store the outputs of every executed copy in a folder, build/notebooks unless another is named."""
     folder = Path(sys.argv[1]) if sys.argv[1:] else results_folder() / "notebooks"
-    for lesson in sorted((repository() / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        if (folder / lesson.name).exists():
-            print(store(folder / lesson.name, lesson).name)
+    notebooks = repository() / "notebooks"
+    for path in sorted(notebooks.rglob("[0-9][0-9]_*.ipynb")):
+        if (folder / path.relative_to(notebooks)).exists():
+            print(store(folder / path.relative_to(notebooks), path).relative_to(notebooks))
 
 
 if __name__ == "__main__":

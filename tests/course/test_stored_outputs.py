@@ -4,6 +4,7 @@ import nbformat
 import pytest
 
 from qcourse.common import QCourseError
+from qcourse.course import stored_outputs
 from qcourse.course.lesson_from_solution import derive
 from qcourse.course.stored_outputs import STAMP, code_hash, store
 
@@ -17,6 +18,10 @@ def notebook(path, source="1 + 1", outputs=(), count=None):
 
 def printed(text):
     return nbformat.v4.new_output("stream", text=text)
+
+
+def code_of(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 
 
 def test_outputs_are_stored_with_a_stamp_and_no_machine_path(tmp_path):
@@ -58,3 +63,26 @@ def test_deriving_keeps_outputs_of_unchanged_cells_and_drops_others(tmp_path):
     assert derive(tmp_path) == [lesson]
     found = nbformat.read(lesson, as_version=4)
     assert STAMP not in found.metadata and not any(cell.get("outputs") for cell in found.cells)
+
+
+def test_a_solution_holds_outputs_of_its_own_until_its_code_changes(tmp_path, monkeypatch):
+    solution = notebook(tmp_path / "notebooks" / "solutions" / "00_a.ipynb")
+    (lesson,) = derive(tmp_path)
+    ran = nbformat.read(solution, as_version=4)
+    for cell in ran.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [printed("2")], 1
+    (tmp_path / "built" / "solutions").mkdir(parents=True)
+    nbformat.write(ran, tmp_path / "built" / "solutions" / "00_a.ipynb")
+    monkeypatch.setattr(stored_outputs, "repository", lambda: tmp_path)
+    monkeypatch.setattr("sys.argv", ["stored_outputs", str(tmp_path / "built")])
+    stored_outputs.main()
+    derive(tmp_path)
+    assert code_of(solution)[0].outputs and all(cell.execution_count for cell in code_of(solution))
+    assert not any(cell.outputs for cell in code_of(lesson))
+    ran = nbformat.read(solution, as_version=4)
+    next(cell for cell in ran.cells if cell.id == "a").source = "1 + 2"
+    nbformat.write(ran, solution)
+    derive(tmp_path)
+    assert STAMP not in nbformat.read(solution, as_version=4).metadata
+    assert not any(cell.outputs for cell in code_of(solution))
