@@ -49,7 +49,7 @@ def command(
         return answer(asdict(found) | {"path": str(artefact)}, json, "\n".join(text))
     values, checks = release(found, baseline, rules)
     values |= {"launch": {launch.server: launch.command for launch in launches}}
-    place, beside = write_report(values, checks, report), ""
+    place, beside = write_report(values, report), ""
     if values["launch"].keys() & {"vllm", "llama-cpp-python"}:
         write_containers(place, found, context, rules.tensor_parallel)
         beside = ", beside it a Dockerfile and a Kubernetes manifest"
@@ -87,25 +87,15 @@ def parallel_gate(path: Path, record: Any, baseline: str, rules: "Policy") -> "G
     return gate("tensor parallel", fits)
 
 
-def write_report(values: dict[str, Any], passed: list["Gate"], folder: Path | None) -> Path:
+def write_report(values: dict[str, Any], folder: Path | None) -> Path:
     """Write the report as NAME-DATE.json and .md and return the latter."""
-    from qcourse.common import atomic_path, results_folder, write_json
+    from qcourse.common import atomic_path, data_folder, results_folder, write_json
+    from qcourse.common.templates import filled_in
 
     place = (folder or results_folder() / "ship") / f"{values['artefact']}-{values['date']}.md"
-    place.parent.mkdir(parents=True, exist_ok=True)
     write_json(place.with_suffix(".json"), values)
-    rows = "\n".join(
-        f"| {each.name} | {'pass' if each.passed else 'FAIL'} | {each.found} |" for each in passed
-    )
-    launch = "\n".join(f"    {command}" for command in values["launch"].values())
     with atomic_path(place) as temporary:
-        temporary.write_text(
-            f"# {values['artefact']} {'ships' if values['ships'] else 'does not ship'}\n\n"
-            f"{values['date']}, {values['recipe']} as {values['format']}, content {values['content']}, "
-            f"against {values['baseline']}.\n\n| gate | | found |\n|---|---|---|\n{rows}\n\n"
-            f"Launch:\n\n{launch}\n",
-            encoding="utf-8",
-        )
+        temporary.write_text(filled_in(data_folder() / "cards" / "release.md", **values), encoding="utf-8")
     return place
 
 

@@ -44,8 +44,8 @@ def evaluate(
     key = asdict(row) | hashes | {"config": asdict(config), "yardstick": YARDSTICK, "chat_template": template}
     known = bool(hashes["model"]) and (base is None or bool(hashes["reference"]))
     values = once(key, known, lambda: measure_row(source, base, evaluation, config, progress, tokenizer))
-    size = size_fields(stored_size(model, artefact))
-    row = Row.from_dict(asdict(row) | values | size)
+    size = stored_size(model, artefact)
+    row = Row.from_dict(asdict(row) | values | (asdict(size) if size else {}))
     if scoreboard:
         append(scoreboard, row)
     return row
@@ -81,15 +81,6 @@ def stored_size(model: Any, artefact: Path | str | None) -> Size | None:
         return bits_per_weight(artefact)
     layers = getattr(model, "layers", None)
     return memory_size(model.model, layers) if isinstance(layers, dict) else None
-
-
-def size_fields(size: Size | None) -> dict:
-    """Return the row's three fields of size."""
-    if size is None:
-        return {}
-    return {
-        name: getattr(size, name) for name in ("bits_per_weight", "bits_per_quantized_weight", "file_bytes")
-    }
 
 
 def noise_row(model: Any, exact: Any, tokens: EvaluationSet | Tensor, **options: Any) -> Row:

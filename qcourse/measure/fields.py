@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from qcourse.measure.compare import Comparison, compare
+from qcourse.measure.compare import compare
 from qcourse.measure.divergence import divergence_of
 from qcourse.measure.latency import latency
 from qcourse.measure.memory import PeakMemory
@@ -31,10 +31,14 @@ def measure_row(
     """Return the measured fields of a row; tokenizer: for sources that bring none."""
     with PeakMemory(*source.process_ids) as peak:
         comparison = compare(source, evaluation, base, progress)
-        values, intervals = perplexity_fields(comparison)
+        text = perplexity_of(comparison)
+        spread = text.interval
+        values = {"perplexity": text.value, "evaluated_tokens": evaluation.n_tokens}
+        intervals = {"perplexity": [spread.low, spread.high]} if spread else {}
         if base is not None:
-            more, spreads = divergence_fields(comparison)
-            values, intervals = values | more, intervals | spreads
+            found = divergence_of(comparison)
+            values |= {name: getattr(found, name) for name in ("kl_mean", "kl_p99", "top1_agreement")}
+            intervals |= found.intervals
     if config.skills and config.n_items:
         scores = skill_scores(source, config.skills, config.n_items, tokenizer)
         values |= {"skills": scores["skills"], "n_items": config.n_items}
@@ -42,21 +46,6 @@ def measure_row(
     if config.time:
         values |= timing_fields(source, config)
     return values | {"intervals": intervals, "peak_memory_bytes": peak.cuda_bytes or peak.bytes}
-
-
-def perplexity_fields(comparison: Comparison) -> tuple[dict, dict]:
-    """Return perplexity and the number of tokens behind it, and the interval."""
-    found = perplexity_of(comparison)
-    interval = found.interval
-    values = {"perplexity": found.value, "evaluated_tokens": found.evaluation.n_tokens}
-    return values, {"perplexity": [interval.low, interval.high]} if interval else {}
-
-
-def divergence_fields(comparison: Comparison) -> tuple[dict, dict]:
-    """Return the figures of divergence, and their intervals."""
-    found = divergence_of(comparison)
-    names = ("kl_mean", "kl_p99", "top1_agreement")
-    return {name: getattr(found, name) for name in names}, found.intervals
 
 
 def timing_fields(source: LogitSource, config: EvaluationConfig) -> dict:

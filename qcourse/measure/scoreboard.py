@@ -74,18 +74,13 @@ def append(path: Path | str, row: Row) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(asdict(row), ensure_ascii=False, allow_nan=False).encode() + b"\n"
     with FileLock(f"{path}.lock"), path.open("ab+") as stream:
-        if stream.seek(0, os.SEEK_END) and not ends_with_newline(path):
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - 1))
+        if size and stream.read(1) != b"\n":
             line = b"\n" + line
         stream.write(line)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def ends_with_newline(path: Path) -> bool:
-    """Return whether a file's last byte is a newline."""
-    with path.open("rb") as stream:
-        stream.seek(-1, os.SEEK_END)
-        return stream.read(1) == b"\n"
 
 
 def read(path: Path | str, latest: bool = True) -> list[Row]:

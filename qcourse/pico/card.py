@@ -85,21 +85,14 @@ def perplexity(
 
 def missed(figures: dict) -> list[str]:
     """Return one sentence for each bar that the figures miss."""
-    found = [
-        f"{skill}: {figures['skills'][skill]['accuracy']:.1%}, the bar is {bar:.0%}"
-        for skill, bar in BARS.items()
-        if figures["skills"][skill]["accuracy"] < bar
-    ]
-    found += [
-        f"recall up to {distance} tokens back: {row['accuracy']:.1%}, the bar is 95%"
-        for distance, row in figures["recall_by_distance"].items()
-        if row["accuracy"] < BARS["recall"]
-    ]
-    found += [
-        f"refusal, {'harmful' if side == 'true' else 'harmless'}: {row['accuracy']:.1%}, the bar is 95%"
-        for side, row in figures["refusal_by_direction"].items()
-        if row["accuracy"] < BARS["refusal"]
-    ]
+    sides = {"true": "harmful", "false": "harmless"}
+    rows = [(skill, figures["skills"][skill], bar) for skill, bar in BARS.items()]
+    rows += [(f"recall up to {distance} tokens back", row, BARS["recall"])
+             for distance, row in figures["recall_by_distance"].items()]  # fmt: skip
+    rows += [(f"refusal, {sides[side]}", row, BARS["refusal"])
+             for side, row in figures["refusal_by_direction"].items()]  # fmt: skip
+    found = [f"{name}: {row['accuracy']:.1%}, the bar is {bar:.0%}" for name, row, bar in rows
+             if row["accuracy"] < bar]  # fmt: skip
     ratio = figures["perplexity"] / figures["kneser_ney_perplexity"]
     if ratio > PERPLEXITY_BAR:
         side = f"{1 - ratio:.0%} below" if ratio < 1 else f"{ratio - 1:.0%} above"

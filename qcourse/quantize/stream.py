@@ -12,13 +12,13 @@ from tqdm import tqdm
 from qcourse.calibrate import CalibrationStep, LayerStep, tokens_hash, walk
 from qcourse.common import QCourseError
 from qcourse.common.checkpoint_files import checkpoint_files
-from qcourse.models import decoder_layers
+from qcourse.models import decoder_layers, linears
 from qcourse.models.bfloat16_copy import bfloat16_folder
 from qcourse.models.mapped import mapped_model, place
 from qcourse.models.memory import give_memory_back
 from qcourse.quantize.checks import check_model, check_recipe, check_tokens
 from qcourse.quantize.memory import check_memory
-from qcourse.quantize.progress import Progress
+from qcourse.quantize.progress import Progress, StoredLayers
 from qcourse.quantize.quantize import quantize_step
 from qcourse.quantize.result import QuantizedModel, start_manifest
 from qcourse.recipe import Recipe
@@ -57,7 +57,7 @@ def quantize_folder(
             finish_step(step, result, state)
             bar.update()
     restore_dense(model, state, total)
-    result.layers = state.layers(model)
+    result.layers = StoredLayers(state, list(linears(model)))
     result.manifest |= state.merged_manifest(total)
     return result
 

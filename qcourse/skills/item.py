@@ -36,9 +36,14 @@ MAX_NEW_TOKENS = {
 EVAL_PERCENT = 8
 
 
+def percent(key: str) -> int:
+    """Return a number in 0..99 that depends on the key alone."""
+    return int(hashlib.sha256(key.encode()).hexdigest(), 16) % 100
+
+
 def is_eval(key: str) -> bool:
     """Return whether a key belongs to the part of a generator's space that only evaluation draws from."""
-    return int(hashlib.sha256(key.encode()).hexdigest(), 16) % 100 < EVAL_PERCENT
+    return percent(key) < EVAL_PERCENT
 
 
 def draw(make, chooser: random.Random, split: str) -> Item:

@@ -2,27 +2,22 @@
 
 import ast
 import functools
-import hashlib
 import json
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 from qcourse.common import QCourseError, data_folder
+from qcourse.skills.item import percent
 
 HELD_OUT_PERCENT = 6
 SHORTEST = 160  # characters: shorter docstrings say little
 SKIPPED = {"site-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__", "turtledemo", "ensurepip"}
 
 
-def bucket(name: str) -> int:
-    """Return a number in 0..99 that depends on the document's name alone, so that no version of it moves."""
-    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 100
-
-
 def held_out(name: str) -> bool:
-    """Return whether the document of this name belongs to evaluation."""
-    return bucket(name) < HELD_OUT_PERCENT
+    """Return whether the document of this name, whatever its version, belongs to evaluation."""
+    return percent(name) < HELD_OUT_PERCENT
 
 
 @functools.cache
