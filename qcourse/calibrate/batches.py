@@ -1,4 +1,4 @@
-"""Calibration text to batches of tokens."""
+"""Calibration text to windows of tokens: reading files, drawing windows, the hash that a record keeps."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Which engine serves an artefact, and whether it can."""
+"""What `qcourse serve` does around an engine: choose it, check the artefact, start it, wait for its end."""
 
 import signal
 import sys

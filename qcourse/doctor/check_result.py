@@ -1,4 +1,4 @@
-"""One thing that the doctor looked at."""
+"""`CheckResult`: one thing that the doctor looked at, its state, what follows from it and what mends it."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Checkpoints of the archived libraries, made in an environment of their own."""
+"""Checkpoints that AutoGPTQ and AutoAWQ make of a model in .venv-peers, kept as artefacts with a record."""
 
 from pathlib import Path
 from typing import Any

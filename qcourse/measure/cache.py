@@ -1,4 +1,4 @@
-"""Finished measurements, found again by what they were made from."""
+"""Finished measurements on disk, found again by the hash of everything that decided them."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What is measured for a row of the scoreboard, by name."""
+"""What a row of the scoreboard measures: `EvaluationConfig` says what, `measure_row` does it."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""The text and the tokenizer that training reads."""
+"""What training reads: the documents of the corpus file, their tokenizer, their ids and the held-out ones."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A plan as the lines that `qcourse plan` prints. `estimate.Plan` imports this file, and not it the class."""
+"""A plan as the lines that `qcourse plan` prints."""
 
 from typing import Any
 

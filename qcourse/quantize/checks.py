@@ -1,4 +1,4 @@
-"""What must hold before the first layer is touched."""
+"""What must hold of model, recipe and tokens before the first layer is touched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the manifest says of one quantized linear."""
+"""What the manifest says of one quantized linear: settings, bits a weight, errors of weight and output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our weights for each row of the quality table."""
+"""Our weights for each row of the quality table: a recipe carried out, or our block quantizers."""
 
 from pathlib import Path
 from typing import Any
