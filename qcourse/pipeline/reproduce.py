@@ -9,14 +9,14 @@ from qcourse.common.provenance import arithmetic, versions
 from qcourse.pipeline.build import build
 from qcourse.pipeline.calibration import Calibration
 
-SAME_CODES = 0.999  # share of codes that must agree where other versions or another machine made the artefact
+SAME_CODES = 0.999  # share of codes, of a GGUF of bytes, that must agree where it was made elsewhere
 
 
 def reproduced(path: Path, record: Any, baseline: str) -> str:
     """Quantize the baseline again by the record and return what was found.
 
     Raises QCourseError if it cannot be remade, if versions and machine are the record's and the bytes differ,
-    or if they are others and less than SAME_CODES of the codes agree.
+    or if they are others and less than SAME_CODES of the codes (of a GGUF: of the bytes) agree.
     """
     text = record.calibration
     if record.made_by or record.kv_cache or (text and text.name != Calibration().name):
@@ -31,10 +31,10 @@ def reproduced(path: Path, record: Any, baseline: str) -> str:
         said = f"quantized again it hashes to {found[:16]}, not {record.content[:16]}"
         if (versions(), arithmetic()) == (record.versions, record.machine):
             raise QCourseError(f"{said}, with the same versions on the same kind of machine")
-        if path.suffix == ".gguf":
-            raise QCourseError(f"{said}; other versions or another machine made it: quantize it here")
-        share = codes_in_common(path, made)
-    elsewhere = f"{said}: other versions or another machine made it, and {share:.3%} of the codes agree"
+        gguf = path.suffix == ".gguf"
+        share = bytes_in_common(path, made) if gguf else codes_in_common(path, made)
+    what = "the bytes of its tensors" if gguf else "the codes"
+    elsewhere = f"{said}: other versions or another machine made it, and {share:.3%} of {what} agree"
     if share < SAME_CODES:
         raise QCourseError(f"{elsewhere}, where {SAME_CODES:.1%} must")
     return elsewhere
@@ -50,3 +50,19 @@ def codes_in_common(one: Path, other: Path) -> float:
         return 0.0
     same = sum(int((first[name].codes == second[name].codes).sum()) for name in first)
     return same / sum(layer.codes.numel() for layer in first.values())
+
+
+def bytes_in_common(one: Path, other: Path) -> float:
+    """Return the share of equal bytes in the tensors of two GGUF files; 0 where names, types or sizes differ.
+
+    Nearly the share of equal codes: a byte of a block holds one to four of them, or a part of a scale.
+    """
+    from qcourse.common.gguf_files import open_gguf
+
+    first, second = ({tensor.name: tensor for tensor in open_gguf(path).tensors} for path in (one, other))
+    kinds = [{name: (tensor.tensor_type, tensor.n_bytes) for name, tensor in tensors.items()}
+             for tensors in (first, second)]  # fmt: skip
+    if kinds[0] != kinds[1] or not first:
+        return 0.0
+    raw = ([tensors[name].data.reshape(-1).view("uint8") for tensors in (first, second)] for name in first)
+    return sum(int((a == b).sum()) for a, b in raw) / sum(tensor.n_bytes for tensor in first.values())

@@ -155,6 +155,29 @@ def test_other_codes_ship_only_if_few_and_from_elsewhere(written, release, elsew
     )
 
 
+def test_other_bytes_of_a_gguf_ship_only_if_few_and_from_elsewhere(cli, llama_gqa, tmp_path):
+    require("gguf")
+    from qcourse.common import content_hash
+    from qcourse.pipeline.reproduce import reproduced
+    from qcourse.recipe.record import read_record
+
+    file = tmp_path / "model.gguf"
+    assert cli("quantize", llama_gqa, "--method", "gguf-q8_0", "--output", file).code == 0
+    content, record = file.read_bytes(), read_record(file)
+    assert "the same bytes" in reproduced(file, record, str(llama_gqa))
+
+    def with_changed(count, **machine):
+        file.write_bytes(content[:-count] + bytes(byte ^ 1 for byte in content[-count:]))
+        values = {"machine": record.machine | machine, "content": content_hash(file)}
+        return reproduced(file, record.model_copy(update=values), str(llama_gqa))
+
+    assert "of the bytes of its tensors agree" in with_changed(3, instruction_set="another")
+    with pytest.raises(QCourseError, match="agree, where 99.9% must"):
+        with_changed(2000, instruction_set="another")
+    with pytest.raises(QCourseError, match="with the same versions on the same kind of machine"):
+        with_changed(3)
+
+
 def test_a_folder_that_holds_one_gguf_is_recognised_by_the_files_record(cli, llama_gqa, tmp_path):
     require("gguf")
     folder = tmp_path / "gguf-q8_0-gguf"
