@@ -9,20 +9,15 @@ data/claims.yaml holds for each claim its wording, sources, measurement, scope a
 - `verdict` and `evidence`: for what only documentation or a cited publication can settle.
 """
 
-import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from pathlib import Path
 
-import yaml
-
-from qcourse.common import QCourseError, data_folder, home_folder, results_folder, write_json
+from qcourse.common import QCourseError, write_json
 from qcourse.common.display import short, show_table
+from qcourse.common.tables import data_table
+from qcourse.course.claim_figures import measured, measured_file, stored
 from qcourse.course.ledger import Claim, conclude, decide, get, ledger, published_verdict
 from qcourse.measure.statistics import Estimate
-
-Entries = dict[str, dict[str, dict]]  # claim -> model -> {"figure": {"value", "low", "high"}, "setting"}
 
 
 @dataclass(frozen=True)
@@ -96,14 +91,13 @@ def contradictions() -> list[dict[str, object]]:
     Raises QCourseError for a claim that the ledger lacks.
     """
     verdicts = {row.claim.id: row.verdict for row in rows()}
-    table = yaml.safe_load((data_folder() / "contradictions.yaml").read_text(encoding="utf-8"))
     return [
         {
             "question": entry["question"],
             "sides": "\n".join(f"{name}: {get(name).claim} ({verdicts[name]})" for name in entry["claims"]),
             "answer": entry["answer"],
         }
-        for entry in table["contradictions"]
+        for entry in data_table("contradictions.yaml")["contradictions"]
     ]
 
 
@@ -123,45 +117,6 @@ def known(claim: Claim, entries: dict[str, dict]) -> ClaimRow:
         return ClaimRow(claim, verdict, figures, here, why)
     verdict, why = conclude(claim, here)
     return ClaimRow(claim, verdict, here, why=why)
-
-
-def measured(shipped: bool = True) -> Entries:
-    """Return what was measured, by claim and model: what ships, then what this machine found."""
-    found: Entries = {}
-    for path in (
-        *(reference_files() if shipped else ()),
-        results_folder() / "home" / "claims.json",
-        measured_file(),
-    ):
-        for identifier, entries in stored(path).items():
-            found[identifier] = found.get(identifier, {}) | entries
-    return found
-
-
-def reference_files() -> Iterator[Path]:
-    """Yield the files of figures that ship with the course, each of one model."""
-    yield from sorted((data_folder() / "reference").rglob("claims.json"))
-
-
-def measured_file() -> Path:
-    """Return where `settle` keeps figures: claims.json in the learner's home folder."""
-    return home_folder() / "claims.json"
-
-
-def stored(path: Path) -> Entries:
-    """Read measured figures; an absent or damaged file, and rows without an interval, hold none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    whole = {name: {model: entry for model, entry in entries.items() if is_entry(entry)}
-             for name, entries in found.items() if isinstance(entries, dict)}  # fmt: skip
-    return {name: entries for name, entries in whole.items() if entries}
-
-
-def is_entry(entry: object) -> bool:
-    """Say whether a stored value is a figure with its interval."""
-    return isinstance(entry, dict) and isinstance(entry.get("figure"), dict)
 
 
 def as_cells(row: ClaimRow) -> dict[str, object]:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from qcourse.common import QCourseError, atomic_path, data_folder, results_folder, write_json
-from qcourse.course import claims
+from qcourse.course import claim_figures
 from qcourse.course.report import read_rows
 
 
@@ -29,7 +29,7 @@ def keep(rows_file: Path, folder: Path, model: str = "pico") -> Path:
     return folder / "scoreboard.png"
 
 
-def keep_claims(entries: claims.Entries, folder: Path, model: str = "pico") -> Path:
+def keep_claims(entries: claim_figures.Entries, folder: Path, model: str = "pico") -> Path:
     """Write what was measured of one model, its planted copy included, as claims.json; return the path."""
     own = {name: {whose: entry for whose, entry in by_model.items() if whose.split(",")[0] == model}
            for name, by_model in entries.items()}  # fmt: skip
@@ -54,7 +54,7 @@ def main() -> None:
     model = public_name(os.environ.get("QCOURSE_MODEL") or "pico")
     folder = data_folder() / "reference" / ("" if model == "pico" else model)
     print(keep(results_folder() / "scoreboard.jsonl", folder, model))
-    print(keep_claims(claims.measured(shipped=False), folder, model))
+    print(keep_claims(claim_figures.measured(shipped=False), folder, model))
 
 
 if __name__ == "__main__":

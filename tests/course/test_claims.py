@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from qcourse.common import QCourseError, repository, write_json
-from qcourse.course import arithmetic, claims, keep_reference, ledger
+from qcourse.course import arithmetic, claim_figures, claims, keep_reference, ledger
 from qcourse.measure import Estimate
 
 RULED = [claim for claim in ledger.ledger().values() if claim.rule]
@@ -77,7 +77,7 @@ def test_an_input_of_arithmetic_moves_its_verdict(monkeypatch):
 @pytest.fixture
 def nothing_measured(tmp_path, monkeypatch):
     monkeypatch.setenv("QCOURSE_HOME", str(tmp_path))
-    monkeypatch.setattr(claims, "data_folder", lambda: tmp_path)
+    monkeypatch.setattr(claim_figures, "data_folder", lambda: tmp_path)
 
 
 def test_settle_stores_the_figure_and_not_the_verdict(nothing_measured, capsys):
@@ -152,7 +152,7 @@ def test_an_unmeasured_claim_is_open(nothing_measured):
 
 
 def test_figures_that_ship_with_the_course_are_known_and_newer_ones_win(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "data_folder", lambda: tmp_path)
+    monkeypatch.setattr(claim_figures, "data_folder", lambda: tmp_path)
     monkeypatch.setenv("QCOURSE_HOME", str(tmp_path / "home"))
     shipped = {"S1-31": {"pico": {"figure": {"value": 2.0, "low": 1.9, "high": 2.1}, "setting": {}}}}
     write_json(tmp_path / "reference" / "smollm2" / "claims.json", shipped)
@@ -201,7 +201,7 @@ def test_an_unknown_claim_is_named():
 
 
 def test_the_contradictions_name_claims_with_their_verdicts(nothing_measured, monkeypatch):
-    monkeypatch.setattr(claims, "data_folder", lambda: repository() / "data")
+    monkeypatch.setattr(claim_figures, "data_folder", lambda: repository() / "data")
     table = claims.contradictions()
     assert len(table) == 20 and all(row["answer"].endswith(".") for row in table)
     sides = next(row["sides"] for row in table if "70B" in row["question"]).splitlines()

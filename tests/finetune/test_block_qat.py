@@ -7,7 +7,7 @@ import torch
 
 from qcourse.common import QCourseError
 from qcourse.finetune import block_qat, finish_qat, prepare_qat
-from qcourse.finetune.block_qat import LearnedGrid
+from qcourse.finetune.learned_grid import LearnedGrid
 from qcourse.measure import divergence
 from qcourse.models import linears
 from qcourse.numerics.affine import quantize_affine
