@@ -24,7 +24,9 @@ def examine_cuda() -> list[CheckResult]:
         opens = [text for needed, text in GPU_NEEDS.items() if float(gpu["capability"]) >= needed]
         found.append(CheckResult("GPU", gpu["name"], "ok", f"compute capability {gpu['capability']}, "
                              f"{gpu['memory_bytes'] / GIB:.0f} GiB", ", ".join(opens)))  # fmt: skip
-    return [*found, *cuda_versions(driver_cuda(), torch_cuda(), toolkit_cuda())]
+    driver = searched(["nvidia-smi"], r"CUDA Version:\s*([\d.]+)")
+    toolkit = searched(["nvcc", "--version"], r"release ([\d.]+)")
+    return [*found, *cuda_versions(driver, torch_cuda(), toolkit)]
 
 
 def cuda_versions(driver: str | None, torch: str | None, toolkit: str | None) -> list[CheckResult]:
@@ -52,16 +54,6 @@ def cuda_versions(driver: str | None, torch: str | None, toolkit: str | None) ->
 def major(version: str) -> int:
     """Return the first number of a version; CUDA runs any minor version of the driver's major one."""
     return int(version.split(".")[0])
-
-
-def driver_cuda() -> str | None:
-    """Return the CUDA version that nvidia-smi prints: the newest the driver can run."""
-    return searched(["nvidia-smi"], r"CUDA Version:\s*([\d.]+)")
-
-
-def toolkit_cuda() -> str | None:
-    """Return the CUDA toolkit's version, from nvcc."""
-    return searched(["nvcc", "--version"], r"release ([\d.]+)")
 
 
 def torch_cuda() -> str | None:

@@ -18,6 +18,7 @@ NEEDS = {
     "compressed-tensors": "compressed_tensors",
     "gptq": "gptqmodel",
     "awq": "gptqmodel",
+    "gguf": "llama_cpp",
 }
 ARCHIVED = ("autogptq", "autoawq")  # made in .venv-peers
 
@@ -57,10 +58,7 @@ def reference_and_artefact(lane: Lane, base: Any) -> tuple[Any, Path]:
 
 def check_engine(lane: Lane) -> None:
     """Raise QCourseError when the engine of a lane, or the library of its format, is not installed."""
-    if lane.engine == "transformers":
-        module = NEEDS.get(lane.form)
-    else:
-        module = "llama_cpp" if lane.engine == "llama.cpp" else None
+    module = NEEDS.get(lane.form) if lane.engine in ("transformers", "llama.cpp") else None
     if module and find_spec(module) is None:
         raise QCourseError(f"{module} is not installed; {lane} needs it; make main installs it")
 
@@ -70,15 +68,13 @@ def opened(lane: Lane, path: Path) -> Iterator[Any]:
     """Yield the artefact in its engine as a logit source; a server runs only inside the block."""
     from qcourse import measure, serve
 
-    if lane.engine == "vllm":
-        with serve.vllm(path, kv_cache_dtype=lane.kv_cache_dtype, progress=False) as server:
-            yield server
-    elif lane.engine == "llama.cpp":
-        with serve.llama_cpp(path, progress=False) as server:
-            yield server
-    else:
+    if lane.engine == "transformers":
         with in_transformers(path) as loaded:
             yield measure.HFSource(loaded.model, loaded.tokenizer)
+        return
+    start = serve.vllm if lane.engine == "vllm" else serve.llama_cpp
+    with start(path, kv_cache_dtype=lane.kv_cache_dtype, progress=False) as server:
+        yield server
 
 
 @contextmanager

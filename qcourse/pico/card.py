@@ -61,9 +61,7 @@ def stream(tokenizer: Any, texts: list[str]) -> list[int]:
     return ids_of(tokenizer.backend_tokenizer, texts).tolist()
 
 
-def perplexity(
-    logits: Callable[[Any], Any], ids: list[int], device: Any, window: int = WINDOW, stride: int = STRIDE
-) -> float:
+def perplexity(logits: Callable[[Any], Any], ids: list[int], device: Any) -> float:
     """Return exp of the mean cross-entropy of ids[1:], in overlapping windows; each token is scored once.
 
     logits: token ids [1, length] on `device` to scores [1, length, vocabulary].
@@ -72,9 +70,9 @@ def perplexity(
 
     total, count = 0.0, 0
     with torch.inference_mode():
-        for start in range(0, max(1, len(ids) - window + stride), stride):
-            piece = torch.tensor([ids[start : start + window]], device=device)
-            first = 1 if start == 0 else window - stride
+        for start in range(0, max(1, len(ids) - WINDOW + STRIDE), STRIDE):
+            piece = torch.tensor([ids[start : start + WINDOW]], device=device)
+            first = 1 if start == 0 else WINDOW - STRIDE
             if piece.shape[1] <= first:
                 break
             scores = logits(piece)[0, first - 1 : -1].float()

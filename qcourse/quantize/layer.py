@@ -27,17 +27,12 @@ Statistics = list[InputStatistics] | None
 def transform_layer(layer: nn.Module, recipe: Recipe, prefix: str, statistics: Statistics) -> dict[str, Any]:
     """Apply the recipe's layer-wise transform in place; return its record ({} for none)."""
     if recipe.transform == "awq" and recipe.variant != "noscale":
-        grids = {item: recipe.for_layer(prefix + item) for item in linear_names(layer)}
+        grids = {item: recipe.for_layer(prefix + item) for shared in statistics for item in shared.names}
         with bf16_products():  # exact enough to rank scales by
             return awq.transform(layer, statistics, grids)
     if recipe.transform == "smoothquant":
         return smoothquant.transform(layer, statistics, recipe.alpha)
     return {}
-
-
-def linear_names(layer: nn.Module) -> list[str]:
-    """Return the names of a decoder layer's linears, relative to it."""
-    return [name for name, module in layer.named_modules() if isinstance(module, nn.Linear)]
 
 
 def quantize_layer(

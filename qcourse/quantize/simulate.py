@@ -38,11 +38,9 @@ class SimulatedLinear(nn.Linear):
             return w8a8_int8.fake_quantize_static(inputs, self.input_scale)
         if self.recipe.method == "fp8-static":
             return fake_quantize_static(inputs, self.input_scale)
-        return (
-            fake_quantize_blocks(inputs)
-            if self.recipe.method == "fp8-block"
-            else fake_quantize_tokens(inputs)
-        )
+        if self.recipe.method == "fp8-block":
+            return fake_quantize_blocks(inputs)
+        return fake_quantize_tokens(inputs)
 
 
 SIMULATED = ("llm-int8", "w8a8-int8", "fp8-dynamic", "fp8-static", "fp8-block")

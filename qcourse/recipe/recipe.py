@@ -3,7 +3,7 @@
 import fnmatch
 import hashlib
 import json
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from qcourse.common import QCourseError
@@ -57,9 +57,7 @@ class Recipe:
     @property
     def name(self) -> str:
         """The name that `named` reads back, such as gptq-w4g128 or awq-w4g128."""
-        return name_of(
-            {item.name: getattr(self, item.name) for item in fields(self)}, DEFAULTS, self.hash[:6]
-        )
+        return name_of(vars(self), DEFAULTS, self.hash[:6])
 
     @property
     def hash(self) -> str:
@@ -113,10 +111,7 @@ class Recipe:
         return cls(**values)
 
 
-DEFAULTS = {
-    item.name: item.default_factory() if item.default is MISSING and item.default_factory is not MISSING
-    else item.default for item in fields(Recipe)
-}  # fmt: skip
+DEFAULTS = vars(Recipe("rtn"))
 
 
 def named(name: str) -> Recipe:

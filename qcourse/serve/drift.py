@@ -37,9 +37,7 @@ class DriftMonitor:
     whole, so that ordinary variety raises no alarm.
     """
 
-    def __init__(
-        self, reference: Sequence[Sequence[int]], vocabulary: int, window: int = 50, seed: int = 0
-    ) -> None:
+    def __init__(self, reference: Sequence[Sequence[int]], vocabulary: int, window: int = 50) -> None:
         if len(reference) < 2 * window:
             raise QCourseError(
                 f"{len(reference)} reference requests are too few for a window of {window}; "
@@ -48,12 +46,12 @@ class DriftMonitor:
         self.vocabulary, self.window = vocabulary, window
         rows = np.stack([counts(request, vocabulary) for request in reference])
         self.reference = shares(rows.sum(0))
-        self.threshold = self._chance(rows, np.random.default_rng(seed))
+        self.threshold = self._chance(rows)
         self.recent: deque[np.ndarray] = deque(maxlen=window)
 
-    def _chance(self, rows: np.ndarray, random: np.random.Generator) -> float:
+    def _chance(self, rows: np.ndarray) -> float:
         """Return the 99th percentile of distances of windows from the rest of the reference."""
-        distances = []
+        random, distances = np.random.default_rng(0), []
         for _ in range(DRAWS):
             order = random.permutation(len(rows))
             inside, rest = rows[order[: self.window]].sum(0), rows[order[self.window :]].sum(0)

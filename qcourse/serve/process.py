@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from qcourse.common import QCourseError
@@ -64,17 +65,9 @@ class ServerProcess:
         atexit.unregister(self.stop)
         if self.running:
             self.process.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                pass
-        self._end_group()
-        self.process.stdin.close()
-
-    def _end_group(self) -> None:
-        """End what is left of the group, for the case that the watchdog itself was killed."""
-        try:
+        with suppress(ProcessLookupError, PermissionError):  # what is left, the watchdog killed
             os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
         self.process.wait()
+        self.process.stdin.close()

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 GRACE = 4.0  # seconds between asking the server to end and ending it
 
@@ -42,10 +43,8 @@ def end_group(child: subprocess.Popen) -> None:
     """
     code = child.poll()
     os.killpg(0, signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         child.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        pass
     if code is not None:
         report(code)
     os.killpg(0, signal.SIGKILL)
