@@ -24,22 +24,21 @@ LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_positio
 def config(reader: Any) -> Any:
     """Return the transformers configuration of an open GGUF file, dtype bfloat16.
 
-    Raises QCourseError for an architecture, experts, sizes by layer or a rotary scaling that are not read.
+    Raises QCourseError for an architecture, sizes by layer or a rotary scaling that are not read.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     arch = field(reader, "general.architecture")
     row = row_of(arch)
-    if value(reader, f"{arch}.expert_count", 0):
-        raise QCourseError("GGUF files with experts are not read; dense ones are")
     window = value(reader, f"{arch}.attention.sliding_window", None)
-    kind = "mistral" if window and arch == "llama" else FAMILIES[arch]
+    mixture = experts(reader, arch)
+    kind = FAMILIES[arch] if arch != "llama" else "mixtral" if mixture else "mistral" if window else "llama"
     turned = rotary(reader, arch)
     if kind == "gemma3_text":
         turned = {"full_attention": turned, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}
     shape = sizes(reader, arch)
     made = AutoConfig.for_model(
-        kind, **shape, **biases(reader, kind), **specials(reader), rope_parameters=turned,
+        kind, **shape, **biases(reader, kind), **specials(reader), **mixture, rope_parameters=turned,
         **(gemma(reader, arch, shape) if row.window_every else sliding(kind, window)))  # fmt: skip
     made.architectures = [AutoModelForCausalLM._model_mapping[type(made)].__name__]
     made.dtype = torch.bfloat16
@@ -81,6 +80,17 @@ def sizes(reader: Any, arch: str) -> dict[str, Any]:
     }
 
 
+def experts(reader: Any, arch: str) -> dict[str, Any]:
+    """Return number and width of a mixture's experts, {} for a dense model; llama.cpp's shares sum to one."""
+    if not (count := value(reader, f"{arch}.expert_count", 0)):
+        return {}
+    found = {"num_local_experts": count, "num_experts_per_tok": field(reader, f"{arch}.expert_used_count")}
+    if arch == "llama":  # Mixtral, whose experts are as wide as its MLP would be
+        return found
+    width = field(reader, f"{arch}.expert_feed_forward_length")
+    return found | {"moe_intermediate_size": width, "norm_topk_prob": True}
+
+
 def biases(reader: Any, kind: str) -> dict[str, bool]:
     """Return which linears have a bias, where the family leaves it open."""
     names = {tensor.name for tensor in reader.tensors}
@@ -97,7 +107,7 @@ def specials(reader: Any) -> dict[str, int | None]:
 
 def sliding(kind: str, window: int | None) -> dict[str, Any]:
     """Return the setting of a sliding window; Mistral's default is another than none."""
-    if kind == "mistral":
+    if kind in ("mistral", "mixtral"):
         return {"sliding_window": window}
     return {"sliding_window": window, "use_sliding_window": True} if window else {}
 

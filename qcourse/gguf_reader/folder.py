@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from qcourse.common import QCourseError, atomic_folder
+from qcourse.common.layouts import LAYOUTS, Layout
 from qcourse.common.tensor_writer import save_parts
 from qcourse.gguf_reader.config import config, value
-from qcourse.gguf_reader.read import _open, places, weight
+from qcourse.gguf_reader.read import _open, experts, places, weight
 from qcourse.gguf_reader.tokenizer import read_tokenizer
 
 COMPUTED = "rope_freqs.weight"  # the configuration says it
@@ -28,27 +29,46 @@ def convert(path: Path | str, folder: Path | str) -> Path:
     reader, folder = _open(path), Path(folder)
     settings, tokens = config(reader), read_tokenizer(path)
     stored = places(reader)
-    shapes = {name: tuple(map(int, reversed(tensor.shape))) for name, tensor in stored.items()}
     wanted = expected(settings)
     check_names(path, reader, stored)
-    check_shapes(path, shapes, wanted)
-    parts = [partial(one, name, reader, stored.get(name), shape) for name, shape in wanted.items()]
+    check_shapes(path, {name: tuple(map(int, reversed(tensor.shape))) for name, tensor in stored.items()},
+                 {name: tuple(tensor.shape) for name, tensor in wanted.items()})  # fmt: skip
+    parts = [partial(one, name, reader, stored.get(name), whole) for name, whole in wanted.items()]
+    outlines = {part: (torch.bfloat16, tuple(tensor.shape)) for name, whole in wanted.items()
+                for part, tensor in experts(name, whole)}  # fmt: skip
     with atomic_folder(folder) as temporary:
         settings.save_pretrained(temporary)
         generation(reader, settings).save_pretrained(temporary)
         tokens.save_pretrained(temporary)
-        save_parts(parts, {name: (torch.bfloat16, shape) for name, shape in wanted.items()},
-                   temporary / "model.safetensors")  # fmt: skip
+        save_parts(parts, outlines, temporary / "model.safetensors")
     return folder
 
 
-def expected(settings: Any) -> dict[str, tuple[int, ...]]:
-    """Return name and shape of every tensor that a configuration asks for, a tied head left out."""
+def expected(settings: Any) -> dict[str, Tensor]:
+    """Return every tensor that a configuration asks for, without its values and without a tied head.
+
+    All experts of a layer stand in one tensor [experts, rows, columns], of a name without a number.
+    """
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(settings)
-    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    row = LAYOUTS[settings.model_type]
+    return {part: tensor for name, whole in model.named_parameters()
+            for part, tensor in as_stored(row, name, whole).items()}  # fmt: skip
+
+
+def as_stored(row: Layout, name: str, whole: Tensor) -> dict[str, Tensor]:
+    """Return a parameter of transformers under the names of checkpoints: gate and up of experts apart."""
+    if not row.experts:
+        return {name: whole}
+    name = name.replace(".mlp.", f".{row.block}.")
+    if whole.dim() < 3:
+        return {name: whole}
+    place, _, last = name.rpartition(".")
+    parts = whole.chunk(2, dim=1) if last == "gate_up_proj" else (whole,)
+    names = row.experts[:2] if last == "gate_up_proj" else row.experts[2:]
+    return {f"{place}.{part}.weight": tensor for part, tensor in zip(names, parts, strict=True)}
 
 
 def check_names(path: Path | str, reader: Any, stored: dict[str, Any]) -> None:
@@ -69,10 +89,10 @@ def check_shapes(path: Path | str, found: dict[str, tuple], wanted: dict[str, tu
                                f"{list(shape)}; download or write it again")  # fmt: skip
 
 
-def one(name: str, reader: Any, tensor: Any, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """Return one tensor in bf16; zeros for the bias of o_proj, which transformers wants beside q's."""
-    values = torch.zeros(shape) if tensor is None else weight(reader, tensor)
-    return {name: values.to(torch.bfloat16)}
+def one(name: str, reader: Any, tensor: Any, wanted: Tensor) -> dict[str, Tensor]:
+    """Return a stored tensor in bf16, experts by number; zeros for the bias of o_proj that q's has beside."""
+    values = torch.zeros(wanted.shape) if tensor is None else weight(reader, tensor)
+    return dict(experts(name, values.to(torch.bfloat16)))
 
 
 def generation(reader: Any, settings: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qcourse import export
+from qcourse import export, models
 from qcourse.gguf_reader import pre_tokenizers
 from qcourse.gguf_reader.tokenizer import SPACE, merges_of
 from tests.engines import require
@@ -88,17 +88,14 @@ def llama_cpp_ids(path: Path, text: str) -> list[int]:
 @pytest.fixture(scope="session")
 def written(small_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable:
     """Return a function from a small model's name, and a tokenizer instead of its own, to its bf16 GGUF."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     require("gguf")
     root = tmp_path_factory.mktemp("written")
 
     def write(name: str, tokenizer: Any = None, label: str = "own") -> Path:
         path = root / f"{name}-{label}.gguf"
         if not path.exists():
-            model = AutoModelForCausalLM.from_pretrained(small_folders[name], dtype=torch.bfloat16)
-            export.gguf.write(model, tokenizer or AutoTokenizer.from_pretrained(small_folders[name]), path)
+            loaded = models.load(small_folders[name])
+            export.gguf.write(loaded.model, tokenizer or loaded.tokenizer, path)
         return path
 
     return write

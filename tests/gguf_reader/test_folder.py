@@ -11,10 +11,12 @@ from qcourse.gguf_reader.config import llama3, llama3_factors
 from tests.engines import require
 from tests.gguf_reader.conftest import HARD
 
-FAMILIES = ["llama_tied", "llama_gqa", "qwen2", "qwen3", "odd_width", "phi3", "gemma2", "gemma3"]
+FAMILIES = ["llama_tied", "llama_gqa", "qwen2", "qwen3", "odd_width", "phi3", "gemma2", "gemma3", "qwen3_moe",
+            "mixtral"]  # fmt: skip
 SAME = """model_type hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     head_dim vocab_size rms_norm_eps tie_word_embeddings bos_token_id eos_token_id rope_parameters
-    max_position_embeddings architectures""".split()
+    max_position_embeddings architectures num_local_experts num_experts_per_tok moe_intermediate_size
+    norm_topk_prob""".split()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -81,6 +83,17 @@ def test_every_type_becomes_its_own_weights_in_bf16(kind, written, tmp_path):
     assert found.keys() == held.keys()
 
 
+@pytest.mark.parametrize("family", ["qwen3_moe", "mixtral"])
+def test_quantized_experts_become_their_own_weights_in_bf16(family, written, tmp_path):
+    require("llama.cpp")
+    path = export.gguf.quantize(written(family), tmp_path / "x.gguf", "Q8_0")
+    assert "Q8_0" in {kind for name, (kind, _) in gguf_reader.tensor_types(path).items() if "_exps" in name}
+    held = gguf_reader.read(path)
+    found = models.load(gguf_reader.convert(path, tmp_path / "x")).model.state_dict()
+    assert found.keys() == held.keys()
+    assert all(torch.equal(found[name], held[name].bfloat16()) for name in held)
+
+
 def test_rotary_divisors_of_llama_3_are_recognised_and_others_refused():
     given = {"rope_theta": 5e5, "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
              "original_max_position_embeddings": 8192}  # fmt: skip
@@ -94,7 +107,7 @@ def test_rotary_divisors_of_llama_3_are_recognised_and_others_refused():
 
 @pytest.mark.parametrize("name, answer, words", [
     ("general.architecture", "mamba", "GGUF files of 'mamba' are not read"),
-    ("llama.expert_count", 8, "with experts are not read"),
+    ("llama.expert_count", 8, "lacks llama.expert_used_count"),
     ("llama.rope.dimension_count", 32, "only 32 of 64 columns of a head"),
     ("llama.attention.head_count_kv", [2, 4], "num_key_value_heads differs from layer to layer"),
     ("llama.feed_forward_length", 300, r"gate_proj.weight as \[512, 256\] .* asks for \[300, 256\]"),
