@@ -8,6 +8,7 @@ from qcourse.cli.options import Answer, AsJson, answer
 
 
 def command(
+    ids: Annotated[list[str] | None, typer.Argument(help="claims to show in full, such as S1-31")] = None,
     recompute: Annotated[
         bool, typer.Option("--recompute", help="execute the lessons that measure them first")
     ] = False,
@@ -17,7 +18,7 @@ def command(
     ] = False,
     json: AsJson = False,
 ) -> Answer:
-    """List the claims with scope, verdict and figure; open ones have not been measured on this machine."""
+    """List the claims with verdict and figure, or those named in full; open ones have not been measured."""
     from qcourse.course import claims
 
     if recompute:
@@ -27,6 +28,11 @@ def command(
         return answer(
             table, json, "\n\n".join("{question}\n{sides}\n-> {answer}".format(**row) for row in table)
         )
+    if ids:
+        known = {row.claim.id: claims.as_cells(row) for row in claims.rows()}
+        chosen = [known[claims.get(identifier).id] for identifier in ids]
+        texts = ("\n".join(f"{key:10} {value}" for key, value in row.items() if value) for row in chosen)
+        return answer(chosen, json, "\n\n".join(texts))
     rows = [
         {"id": row.claim.id, "claim": row.claim.claim, "tier": tier(row.claim.where), "verdict": row.verdict,
          "figure": row.figure, "scope": row.claim.scope}

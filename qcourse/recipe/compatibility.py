@@ -39,9 +39,14 @@ def compatibility(recipe: Recipe, format: str | None = None) -> list[dict[str, A
 def check_form(recipe: Recipe, format: str) -> None:
     """Raise QCourseError when the recipe has no such file format, naming those that it has."""
     if not compatibility(recipe, format):
-        able = sorted({row["format"] for row in compatibility(recipe)})
+        if able := sorted({row["format"] for row in compatibility(recipe)}):
+            raise QCourseError(f"{recipe.name} has no {format} form; it can be written as: {', '.join(able)}")
+        bits = sorted(
+            {row["bits"] for row in table() if row["method"] == recipe.method and row["bits"] != "any"}
+        )
         raise QCourseError(
-            f"{recipe.name} has no {format} form; it can be written as: {', '.join(able) or 'none'}"
+            f"no file format holds {recipe.name}: {recipe.method} is written with "
+            f"{', '.join(map(str, bits))} bits, not {recipe.bits}; --bits takes one of them"
         )
 
 

@@ -170,6 +170,13 @@ def test_run_refuses_a_lesson_that_is_not_there(refused):
     assert "no lesson begins with 77" in refused("run", "--only", "77")
 
 
+def test_claims_named_are_shown_in_full(cli, refused):
+    out = cli("claims", "S1-31", "S3-11").out
+    assert out.count("claim      ") == 2 and "S1-31" in out and "published" in out
+    assert [row["id"] for row in json.loads(cli("claims", "S3-11", "--json").out)] == ["S3-11"]
+    assert "no claim S9 among" in refused("claims", "S9")
+
+
 def test_recomputing_claims_leaves_stdout_to_the_rows(cli, monkeypatch):
     asked = []
     monkeypatch.setattr("qcourse.course.runner.run", lambda only, lanes: asked.append(only) or print("[1/9]"))

@@ -105,6 +105,8 @@ def test_engine_check_gives_reason_and_way_out():
         check_engine(named("gptq-w3g128"), "gptq", "vllm")
     with pytest.raises(QCourseError, match="has no awq form; it can be written as"):
         check_engine(named("nf4"), "awq", "vllm")
+    with pytest.raises(QCourseError, match="gptq is written with 2, 3, 4, 8 bits, not 5"):
+        check_engine(Recipe("gptq", bits=5, group_size=128), "gptq", "vllm")
     with pytest.raises(QCourseError, match="llama.cpp cannot load"):
         check_engine(named("gptq-w4g128"), "gptq", "llama.cpp")
 
