@@ -12,17 +12,22 @@ def same(left: Any, right: Any, tolerance: float) -> bool:
     """Compare numbers, tensors, texts, or sequences of them; a wrong type or shape is a difference.
 
     tolerance: absolute and relative; NaN agrees with NaN, so that a wrong answer of NaN is recognized too.
+    A tensor or an array may stand for a sequence, and a list of tensors for a tensor.
     """
     if isinstance(right, (tuple, list)):
-        return (
-            isinstance(left, (tuple, list))
-            and len(left) == len(right)
-            and same_all(list(left), list(right), tolerance)
-        )
+        parts = sequence(left)
+        return parts is not None and len(parts) == len(right) and same_all(parts, list(right), tolerance)
     if isinstance(right, str):
         return left == right
     different = differences(left, right, tolerance)
     return different is not None and not different.any()
+
+
+def sequence(value: Any) -> list | None:
+    """Return the parts of a sequence, a tensor or an array along its first axis; None of anything else."""
+    if isinstance(value, (tuple, list)):
+        return list(value)
+    return list(value) if getattr(value, "ndim", 0) else None
 
 
 def differences(left: Any, right: Any, tolerance: float) -> Any:
@@ -40,6 +45,8 @@ def numbers(value: Any) -> Any:
     import torch
 
     try:
+        if isinstance(value, list) and any(isinstance(part, torch.Tensor) for part in value):
+            value = torch.stack([torch.as_tensor(part) for part in value])
         return torch.as_tensor(value, dtype=torch.float64).detach()
     except (TypeError, ValueError, RuntimeError):
         return None

@@ -10,6 +10,7 @@ from datetime import date
 from qcourse.common import QCourseError
 from qcourse.common.display import show_markdown
 from qcourse.course.answers import describe, first_difference, same, same_all
+from qcourse.course.patterns import relation
 from qcourse.course.progress import Records
 
 MARKS = {"passed": "**Passed.**", "failed": "**Not yet.**", "not tried": "*Not tried yet.*"}
@@ -33,14 +34,24 @@ class Misconception:
         return " ".join((self.wrong.__doc__ or "").split())
 
 
+def slip(name: str, hint: str, wrong: Callable) -> Callable:
+    """Return a short wrong function under a name, with its hint for a docstring."""
+
+    def function(*case: object) -> object:
+        return wrong(*case)
+
+    function.__name__, function.__doc__ = name, hint
+    return function
+
+
 @dataclass(frozen=True)
 class Exercise:
     """One question answered by a function.
 
     cases: returns a list of argument tuples, small ones first, the same at each call.
     reference: the answer, written apart from the page that the lesson shows.
-    wrong: functions that learners write, each with its hint for a docstring; one is recognized by giving
-    what the learner's function gives on every case.
+    wrong: functions that learners write, each with its hint for a docstring (see `slip`); one is recognized
+    by giving what the learner's function gives on every case.
     tolerance: absolute, on numbers and tensors; relative as well.
     praise: what a right answer has shown.
     """
@@ -115,18 +126,28 @@ def examine(exercise: Exercise, function: Callable) -> Verdict:
 
 
 def judge(exercise: Exercise, answers: list) -> Verdict:
-    """Return passed, the hint of the misconception whose answers these are, or the case that differs."""
+    """Return passed, the hint of the misconception whose answers these are, or the case that differs.
+
+    That case comes after what all answers have in common with the right ones, if anything.
+    """
     expected = outputs(exercise.reference, exercise.cases())
     if same_all(answers, expected, exercise.tolerance):
         return Verdict("passed", exercise.praise)
     for known in exercise.misconceptions:
-        if same_all(answers, outputs(known.wrong, exercise.cases()), exercise.tolerance):
+        if gives(known.wrong, exercise, answers):
             return Verdict("failed", known.hint, known.name)
+    related = relation(answers, expected, exercise.cases(), exercise.tolerance)
     pairs = zip(exercise.cases(), answers, expected, strict=True)
     case, answer, right = next(pair for pair in pairs if not same(pair[1], pair[2], exercise.tolerance))
     where = first_difference(answer, right, exercise.tolerance)
     text = f"For {describe(case)} yours is {describe(answer)}, expected {describe(right)}{where}."
-    return Verdict("failed", text)
+    return Verdict("failed", f"{related} {text}" if related else text)
+
+
+def gives(function: Callable, exercise: Exercise, answers: list) -> bool:
+    """Say whether a function gives these answers; it stops at the first case that differs."""
+    pairs = zip(exercise.cases(), answers, strict=True)
+    return all(same(answer, function(*copy.deepcopy(case)), exercise.tolerance) for case, answer in pairs)
 
 
 def outputs(function: Callable, cases: list[tuple]) -> list:

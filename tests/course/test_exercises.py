@@ -73,6 +73,34 @@ def test_what_is_shown_of_a_wrong_answer_differs_from_what_is_expected(identifie
     assert yours != expected.rstrip(".")
 
 
+@pytest.mark.parametrize(("identifier", "answer", "text"), [
+    ("02.round_group", lambda right, *case: -right, "opposite sign"),
+    ("02.rounding_error", lambda right, *case: right * 7, "7 times"),
+    ("02.rounding_error", lambda right, *case: right / 7, "1/7 of"),
+    ("02.round_group", lambda right, *case: right.flip(0), "in another order"),
+    ("02.round_group", lambda right, *case: right[None], "not the shape"),
+    ("02.round_group", lambda right, group, bits: group, "what came in"),
+    ("02.round_group", lambda right, *case: right / 0, "NaN or infinity"),
+    ("02.rounding_error", lambda right, *case: torch.tensor([right, 1.0]), "asked is one"),
+    ("10.q8_0_block", lambda right, *case: (right[0], 3 * right[1]), "number 2 is wrong. Your answer is 3 times"),
+])  # fmt: skip
+def test_what_relates_a_wrong_answer_to_the_right_one_is_said(identifier, answer, text):
+    exercise = find(identifier)
+    verdict = examine(exercise, lambda *case: answer(exercise.reference(*case), *case))
+    assert (verdict.state, verdict.misconception) == ("failed", None) and text in verdict.message
+
+
+@pytest.mark.parametrize("form", [torch.tensor, lambda right: torch.tensor(right).numpy(), list])
+def test_a_pair_may_come_as_a_tensor_an_array_or_a_list(form):
+    exercise = find("01.paired_bootstrap")
+    assert examine(exercise, lambda *case: form(exercise.reference(*case))).state == "passed"
+
+
+def test_a_tensor_may_come_as_a_list_of_its_parts():
+    exercise = find("07.scaled_rounding")
+    assert examine(exercise, lambda *case: list(exercise.reference(*case))).state == "passed"
+
+
 def changed(right: torch.Tensor, index) -> torch.Tensor:
     other = right.clone()
     other[index] += 1

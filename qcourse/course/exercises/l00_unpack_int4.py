@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slip
 
 
 def cases() -> list[tuple]:
@@ -55,7 +55,31 @@ def one_bit_each(words: Tensor, scale: float, zero: int) -> Tensor:
     return values(words, scale, zero, shift=1)
 
 
+SLIPS = (
+    slip("no zero point", "The zero point is the code that stands for 0: subtract it from each code.",
+         lambda words, scale, zero: values(words, scale, 0)),
+    slip("zero point added", "Subtract the zero point: the code that equals it must give 0.",
+         lambda words, scale, zero: values(words, scale, -zero)),
+    slip("divided", "The scale is the step between two codes: multiply by it.",
+         lambda words, scale, zero: values(words, 1 / scale, zero)),
+    slip("three bits", "A code has four bits: & 7 keeps three of them.",
+         lambda words, scale, zero: values(words, scale, zero, mask=7)),
+    slip("one bit", "& 4 keeps a single bit; a mask for four bits has four ones.",
+         lambda words, scale, zero: values(words, scale, zero, mask=4)),
+    slip("a byte", "& 255 keeps eight bits, two codes.",
+         lambda words, scale, zero: values(words, scale, zero, mask=255)),
+    slip("eight bits apart", "The codes lie four bits apart, not a byte.",
+         lambda words, scale, zero: values(words, scale, zero, shift=8)),
+    slip("left shift", "Shift to the right: code i must come down to the lowest bits.",
+         lambda words, scale, zero: ((words[:, None] << 4 * torch.arange(8) & 15).flatten() - zero) * scale),
+    slip("precedence", "In Python - binds tighter than &: put the masked code in parentheses.",
+         lambda words, scale, zero: (words[:, None] >> 4 * torch.arange(8) & 15 - zero).flatten() * scale),
+    slip("masked last", "Mask the code before you subtract: & 15 of a negative difference is positive.",
+         lambda words, scale, zero: (values(words, 1.0, zero, mask=-1).long() & 15) * scale),
+)  # fmt: skip
+
 EXERCISE = Exercise(
-    cases, values, (highest_first, no_mask, zero_after_scale, codes_only, one_bit_each),
+    cases, values,
+    (highest_first, no_mask, zero_after_scale, codes_only, one_bit_each, *SLIPS),
     praise="A kernel does this for every weight it reads: shift, mask, subtract, multiply."
 )  # fmt: skip

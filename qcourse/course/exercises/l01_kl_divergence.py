@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slip
 
 
 def cases() -> list[tuple]:
@@ -58,9 +58,51 @@ def mean_over_vocabulary(original: Tensor, other: Tensor) -> float:
     return divergence(original, other, mean=True)
 
 
+SLIPS = (
+    slip("weights of the other",
+         "The logarithms are right; the weights are the probabilities of the original.",
+         lambda original, other: -divergence(other, original)),
+    slip("exponentials of logits",
+         "exp of a logit is no probability: take exp of the log_softmax, or softmax.",
+         lambda original, other: float((original.exp() * (original.log_softmax(-1) -
+         other.log_softmax(-1))).sum(-1).mean())),
+    slip("no weights", "Weigh each logarithm by the probability that the original gives the token.",
+         lambda original, other: float((original.log_softmax(-1) - other.log_softmax(-1)).sum(-1).mean())),
+    slip("no weights, mean",
+         "Weigh each logarithm by the probability that the original gives the token, and sum.",
+         lambda original, other: float((original.log_softmax(-1) - other.log_softmax(-1)).mean())),
+    slip("weights are logarithms",
+         "The weights are probabilities, exp of the log_softmax, not their logarithms.",
+         lambda original, other: float((original.log_softmax(-1) * (original.log_softmax(-1) -
+         other.log_softmax(-1))).sum(-1).mean())),
+    slip("axis of positions",
+         "Each position has a distribution of its own: the softmax runs over the last dimension.",
+         lambda original, other: float(torch.nn.functional.kl_div(other.log_softmax(0), original.softmax(0),
+         reduction='sum')) / len(original)),
+    slip("axis of positions, mean over words",
+         "Each position has a distribution of its own: softmax and sum run over the last dimension.",
+         lambda original, other: float(torch.nn.functional.kl_div(other.log_softmax(0), original.softmax(0),
+         reduction='sum')) / original.shape[1]),
+    slip("magnitudes", "Losses and gains of probability count with their signs: no abs.",
+         lambda original, other: float((original.softmax(-1) * (original.log_softmax(-1) -
+         other.log_softmax(-1)).abs()).sum(-1).mean())),
+    slip("squares", "The logarithms are not squared in this formula.",
+         lambda original, other: float((original.softmax(-1) * (original.log_softmax(-1) -
+         other.log_softmax(-1)) ** 2).sum(-1).mean())),
+    slip("differences of probabilities",
+         "That is a distance of probabilities: KL takes the difference of their logarithms.",
+         lambda original, other: float((original.softmax(-1) - other.softmax(-1)).abs().sum(-1).mean())),
+    slip("weighted differences",
+         "KL takes the difference of the logarithms of the probabilities, not of the probabilities.",
+         lambda original, other: float((original.softmax(-1) * (original.softmax(-1) -
+         other.softmax(-1))).sum(-1).mean())),
+    slip("both directions", "KL is not symmetric, and one direction is asked.",
+         lambda original, other: (divergence(original, other) + divergence(other, original)) / 2),
+)  # fmt: skip
+
 EXERCISE = Exercise(
     cases, divergence,
-    (direction, in_bits, sum_over_positions, mean_over_vocabulary, of_logits, cross_entropy),
+    (direction, in_bits, sum_over_positions, mean_over_vocabulary, of_logits, cross_entropy, *SLIPS),
     praise="0 where nothing moved, never below 0: it sees every change, also of tokens that did not come.",
     tolerance=1e-4
 )  # fmt: skip

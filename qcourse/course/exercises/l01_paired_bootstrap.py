@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slip
 
 
 def cases() -> list[tuple]:
@@ -12,7 +12,7 @@ def cases() -> list[tuple]:
     found = []
     for windows, resamples in ((4, 40), (16, 400)):
         b = 3 + torch.randn(windows, generator=draw)
-        a = b + 0.1 + 0.02 * torch.randn(windows, generator=draw)
+        a = b + 0.01 + 0.02 * torch.randn(windows, generator=draw)  # of both signs
         found.append((a, b, torch.randint(windows, (resamples, windows), generator=draw)))
     return found
 
@@ -20,6 +20,11 @@ def cases() -> list[tuple]:
 def ends(means: Tensor, part: float = 0.025) -> tuple[float, float]:
     """Return the interval that leaves out `part` at each end."""
     return float(means.quantile(part)), float(means.quantile(1 - part))
+
+
+def normal(means: Tensor) -> tuple[float, float]:
+    """Return the mean of the means and 1.96 of their standard deviations to each side."""
+    return float(means.mean() - 1.96 * means.std()), float(means.mean() + 1.96 * means.std())
 
 
 def reference(a: Tensor, b: Tensor, drawn: Tensor) -> tuple[float, float]:
@@ -57,7 +62,34 @@ def direction(a: Tensor, b: Tensor, drawn: Tensor) -> tuple[float, float]:
     return reference(b, a, drawn)
 
 
+SLIPS = (
+    slip("ends subtracted", "You took an interval of each and subtracted: subtract first, window by window.",
+         lambda a, b, drawn: tuple(x - y for x, y in zip(ends(a[drawn].mean(1)), ends(b[drawn].mean(1)),
+         strict=True))),
+    slip("mean over the draws", "Average each row of `drawn`: a resample is a row, n windows.",
+         lambda a, b, drawn: ends((a - b)[drawn].mean(0))),
+    slip("not averaged",
+         "Average each resample first: asked is how far the mean would move, not a single window.",
+         lambda a, b, drawn: ends((a - b)[drawn].flatten())),
+    slip("sums", "The difference of means is asked: take the mean of each resample, not its sum.",
+         lambda a, b, drawn: ends((a - b)[drawn].sum(1))),
+    slip("medians", "The difference of means is asked, not of medians.",
+         lambda a, b, drawn: ends((a - b)[drawn].median(1).values)),
+    slip("magnitudes", "A window on which a is better counts against a: keep the sign of the differences.",
+         lambda a, b, drawn: ends((a - b).abs()[drawn].mean(1))),
+    slip("all of them", "Those are the smallest and the largest resample: 95% leaves 2.5% out at each end.",
+         lambda a, b, drawn: ends((a - b)[drawn].mean(1), 0.0)),
+    slip("only a drawn", "b was measured on the same windows: draw them for both.",
+         lambda a, b, drawn: ends(a[drawn].mean(1) - b.mean())),
+    slip("ratio", "Asked is the difference of the losses, not their ratio.",
+         lambda a, b, drawn: ends((a / b)[drawn].mean(1))),
+    slip("normal interval", "Read the ends off the resamples (quantiles); that is an interval of the normal "
+         "distribution.",
+         lambda a, b, drawn: normal((a - b)[drawn].mean(1))),
+)  # fmt: skip
+
 EXERCISE = Exercise(
-    cases, reference, (corners, unpaired, windows_not_means, five_percent_at_each_end, direction),
+    cases, reference,
+    (corners, unpaired, windows_not_means, five_percent_at_each_end, direction, *SLIPS),
     praise="What makes a window hard for both cancels, so the interval of the difference is the narrow one."
 )  # fmt: skip

@@ -3,34 +3,48 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slip
 
 Found = tuple[float, int, Tensor]
 
 
 def cases() -> list[tuple]:
-    """Return (group [n], bits): mixed signs, all positive, all negative, random; no tie."""
+    """Return (group [n], bits): mixed signs, one sign, random; ties only where the clamp bites."""
     draw = torch.Generator().manual_seed(23)
     positive = torch.tensor([0.5, 1.31, 0.87, 1.9])
     return [
         (torch.tensor([-0.4, 1.1, 0.33, 0.72]), 3), (positive, 4), (-positive, 4),
-        (torch.randn(64, generator=draw) + 0.7, 4),
+        (torch.randn(64, generator=draw) + 0.7, 4), (torch.tensor([-1.5, 1.5, 0.2, -0.7]), 2),
     ]  # fmt: skip
 
 
-def grid(
-    group: Tensor, bits: int, zero_in: bool = True, levels: int = 1, clipped: bool = True, codes: bool = False
-) -> Found:
-    """Spread 2**bits codes over a range with 0 inside; return scale, zero point and dequantized weights."""
+def grid(group: Tensor, bits: int, zero_in: bool = True, steps: int = 0, first=0, last=None,
+         whole=torch.round, zero_of=round, back=None) -> Found:  # fmt: skip
+    """Spread 2**bits codes over a range with 0 inside; return scale, zero point and dequantized weights.
+
+    first, last: limits of the codes, numbers or functions of the zero point; back: from codes to weights.
+    """
     low, high = float(group.min()), float(group.max())
     if zero_in:
         low, high = min(low, 0.0), max(high, 0.0)
-    top = 2**bits - 1
-    scale = (high - low) / (2**bits - levels)
-    zero = round(-low / scale)
-    found = (group.double() / scale).round() + zero
-    found = found.clamp(0, top) if clipped else found
-    return scale, zero, found if codes else (found - zero) * scale
+    scale = (high - low) / (steps or 2**bits - 1)
+    zero = zero_of(-low / scale)
+    lowest, highest = (limit(zero) if callable(limit) else limit for limit in (first, last or 2**bits - 1))
+    codes = (whole(group.double() / scale) + zero).clamp(lowest, highest)
+    return scale, zero, back(codes, zero, scale) if back else (codes - zero) * scale
+
+
+def centred(group: Tensor, bits: int, zero: int) -> Found:
+    """Round to the grid of exercise 1, under a zero point."""
+    scale = float(group.abs().max()) / (2 ** (bits - 1) - 1)
+    return scale, zero, (group.double() / scale).round() * scale
+
+
+def from_low(group: Tensor, bits: int) -> Found:
+    """Count steps from the lowest weight."""
+    scale, zero, _ = grid(group, bits)
+    low = min(float(group.min()), 0.0)
+    return scale, zero, ((group.double() - low) / scale).round() * scale + low
 
 
 def zero_as_weight(group: Tensor, bits: int) -> Found:
@@ -53,16 +67,77 @@ def range_without_0(group: Tensor, bits: int) -> Found:
 
 def a_step_too_many(group: Tensor, bits: int) -> Found:
     """2**bits levels have 2**bits - 1 steps between them."""
-    return grid(group, bits, levels=0)
+    return grid(group, bits, steps=2**bits)
 
 
 def codes_only(group: Tensor, bits: int) -> Found:
     """Return weights, (code - zero_point) * scale, not codes."""
-    return grid(group, bits, codes=True)
+    return grid(group, bits, back=lambda code, zero, scale: code)
 
+
+SLIPS = (
+    slip("not clamped", "A code can come out one beyond the last: keep codes between 0 and 2**b - 1.",
+         lambda group, bits: grid(group, bits, last=9**9)),
+    slip("range without 0, not clamped",
+         "With all weights on one side of 0 your zero point is no code: let the range hold 0.",
+         lambda group, bits: grid(group, bits, zero_in=False, last=9**9)),
+    slip("steps of one side",
+         "2**(b-1) - 1 are the steps on one side of a symmetric grid; here 2**b codes share the "
+         "range.",
+         lambda group, bits: grid(group, bits, steps=2 ** (bits - 1) - 1)),
+    slip("a step too many, not clamped", "2**b levels have 2**b - 1 steps between them.",
+         lambda group, bits: grid(group, bits, steps=2**bits, last=9**9)),
+    slip("zero point not subtracted",
+         "A code stands for (code - zero_point) * scale: in yours no code stands for a negative "
+         "weight.",
+         lambda group, bits: grid(group, bits, back=lambda code, zero, scale: code * scale)),
+    slip("zero point not subtracted, not clamped",
+         "A code stands for (code - zero_point) * scale: in yours no code stands for a negative "
+         "weight.",
+         lambda group, bits: grid(group, bits, last=9**9, back=lambda code, zero, scale: code * scale)),
+    slip("zero point after the scale",
+         "The zero point is a code: subtract it before you multiply by the scale.",
+         lambda group, bits: grid(group, bits, back=lambda code, zero, scale: code * scale - zero)),
+    slip("zero point added", "Going back, subtract the zero point that was added.",
+         lambda group, bits: grid(group, bits, back=lambda code, zero, scale: (code + zero) * scale)),
+    slip("floor", "Round to the nearest code: floor always goes down.",
+         lambda group, bits: grid(group, bits, whole=torch.floor)),
+    slip("truncated", "Round to the nearest code: cutting off always goes towards 0.",
+         lambda group, bits: grid(group, bits, whole=torch.trunc)),
+    slip("zero point cut off", "Round the zero point to the nearest code; int() and // cut off.",
+         lambda group, bits: grid(group, bits, zero_of=int)),
+    slip("zero point not rounded", "The zero point is stored as a code: round it to an integer.",
+         lambda group, bits: grid(group, bits, zero_of=float)),
+    slip("zero point negative",
+         "The zero point is a code, 0 to 2**b - 1: low is negative, so its sign turns.",
+         lambda group, bits: (grid(group, bits)[0], -grid(group, bits)[1], grid(group, bits)[2])),
+    slip("zero point from the top",
+         "The zero point counts the steps from the lowest weight up to 0, not from 0 to the highest.",
+         lambda group, bits: (grid(group, bits)[0], 2**bits - 1 - grid(group, bits)[1], grid(group,
+         bits)[2])),
+    slip("clamped as signed", "Codes run from 0 here; yours are cut off as signed codes.",
+         lambda group, bits: grid(group, bits, first=lambda zero: zero - 2 ** (bits - 1), last=lambda zero:
+         zero + 2 ** (bits - 1) - 1)),
+    slip("clamped too early",
+         "Add the zero point before you clamp: until then negative weights have negative codes.",
+         lambda group, bits: grid(group, bits, first=lambda zero: zero, last=lambda zero: zero + 2**bits -
+         1)),
+    slip("a code too few", "The last of 2**b codes, counted from 0, is 2**b - 1.",
+         lambda group, bits: grid(group, bits, last=2**bits - 2)),
+    slip("symmetric steps", "That grid is centred on 0: take it from the smallest to the largest weight.",
+         lambda group, bits: centred(group, bits, 2 ** (bits - 1))),
+    slip("symmetric without zero point",
+         "That is the symmetric grid of exercise 1: take it from the smallest to the largest weight.",
+         lambda group, bits: centred(group, bits, 0)),
+    slip("low not on the grid",
+         "Yours counts steps from the lowest weight, so that 0 is no level: round the zero point "
+         "first.",
+         lambda group, bits: from_low(group, bits)),
+)  # fmt: skip
 
 EXERCISE = Exercise(
-    cases, grid, (range_without_0, a_step_too_many, codes_only, zero_as_weight, symmetric),
+    cases, grid,
+    (range_without_0, a_step_too_many, codes_only, zero_as_weight, symmetric, *SLIPS),
     praise="All codes are used, also where a group lies to one side; the price is a stored zero point.",
     tolerance=1e-4
 )  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slip
 
 
 def cases() -> list[tuple]:
@@ -26,6 +26,16 @@ def reference(group: Tensor, bits: int) -> Tensor:
 def with_top(group: Tensor, scale: Tensor | float, low: int, high: int) -> Tensor:
     """Round to the grid low..high of one scale."""
     return (group / scale).round().clamp(low, high) * scale
+
+
+def step_of(group: Tensor, bits: int) -> Tensor:
+    """Return the right step."""
+    return group.abs().max() / (2 ** (bits - 1) - 1)
+
+
+def on_grid(group: Tensor, step: Tensor, whole: Callable = torch.round) -> Tensor:
+    """Return multiples of a step, not clipped."""
+    return whole(group / step) * step
 
 
 def signed_maximum(group: Tensor, bits: int) -> Tensor:
@@ -90,7 +100,55 @@ OTHER_CONVENTIONS = (
     other_steps("grid of GPTQ, clipped", every_code, True),
 )
 
+SLIPS = (
+    slip("signed maximum, not clipped",
+         "Take the largest magnitude: where the extreme weight is negative, max() misses it.",
+         lambda group, bits: on_grid(group, group.max() / (2 ** (bits - 1) - 1))),
+    slip("signed maximum, clipped to all codes",
+         "Take the largest magnitude: where the extreme weight is negative, max() misses it.",
+         lambda group, bits: with_top(group, group.max() / (2 ** (bits - 1) - 1), -(2 ** (bits - 1)), 2 **
+         (bits - 1) - 1)),
+    slip("minimum", "Take the largest magnitude: the smallest weight need not have it.",
+         lambda group, bits: on_grid(group, group.min() / (2 ** (bits - 1) - 1))),
+    slip("floor", "Round to the nearest level: floor always goes down, up to a whole step.",
+         lambda group, bits: on_grid(group, step_of(group, bits), torch.floor)),
+    slip("floor division", "Round to the nearest level: // always goes down, up to a whole step.",
+         lambda group, bits: group // step_of(group, bits) * step_of(group, bits)),
+    slip("ceil", "Round to the nearest level: ceil always goes up, up to a whole step.",
+         lambda group, bits: on_grid(group, step_of(group, bits), torch.ceil)),
+    slip("all codes on one side",
+         "2**b codes are for both signs together: half of them lie on each side of zero.",
+         lambda group, bits: on_grid(group, group.abs().max() / 2**bits)),
+    slip("precedence", "2 ** bits - 1 - 1 is not 2 ** (bits - 1) - 1: mind what the exponent is.",
+         lambda group, bits: on_grid(group, group.abs().max() / (2**bits - 2))),
+    slip("one added", "From 2**(b-1) one is taken off, not added: one code is zero itself.",
+         lambda group, bits: on_grid(group, group.abs().max() / (2 ** (bits - 1) + 1))),
+    slip("rounded at once", "Divide by the step before you round, or all levels are whole numbers.",
+         lambda group, bits: group.round()),
+    slip("range", "The step comes from the largest magnitude, not from max minus min.",
+         lambda group, bits: on_grid(group, (group.max() - group.min()) / (2**bits - 1))),
+    slip("step multiplied", "Divide by the step before rounding and multiply after, not the other way round.",
+         lambda group, bits: (group * step_of(group, bits)).round() / step_of(group, bits)),
+    slip("divided twice",
+         "After rounding multiply by the step: dividing again leaves the scale of the weights.",
+         lambda group, bits: (group / step_of(group, bits)).round() / step_of(group, bits)),
+    slip("between -1 and 1",
+         "Yours lie between -1 and 1: multiply by the step, not only by 1 / (2**(b-1) - 1).",
+         lambda group, bits: on_grid(group, step_of(group, bits)) / group.abs().max()),
+    slip("times absmax", "The code times the step is the weight; absmax is many steps.",
+         lambda group, bits: on_grid(group, step_of(group, bits)) * (2 ** (bits - 1) - 1)),
+    slip("sign lost", "The magnitude sets the step only: negative weights stay negative.",
+         lambda group, bits: on_grid(group.abs(), step_of(group, bits))),
+    slip("negative codes cut off", "Codes of a symmetric grid are negative as well: do not clamp at 0.",
+         lambda group, bits: on_grid(group, step_of(group, bits)).clamp(min=0)),
+    slip("standard deviation", "The step is set by the largest magnitude, not by the spread of the weights.",
+         lambda group, bits: on_grid(group, group.std() / (2 ** (bits - 1) - 1))),
+    slip("mean magnitude", "The step is set by the largest magnitude, not by the mean one.",
+         lambda group, bits: on_grid(group, group.abs().mean() / (2 ** (bits - 1) - 1))),
+)  # fmt: skip
+
 EXERCISE = Exercise(
-    cases, reference, (signed_maximum, too_many_levels, truncated, codes_only, min_max, *OTHER_CONVENTIONS),
+    cases, reference,
+    (signed_maximum, too_many_levels, truncated, codes_only, min_max, *OTHER_CONVENTIONS, *SLIPS),
     praise="Every weight is now within half a step of where it was, and the step is set by the largest one."
 )  # fmt: skip

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slip
 
 
 def cases() -> list[tuple]:
@@ -21,6 +21,17 @@ def expected(
     for group in weight.reshape(-1, size).tolist():
         steps.append(max(abs(value) for value in group) / (2**bits - 1 if top else 2 ** (bits - 1) - 1))
     return sum((step**2 if squared else step) / over for step in steps) / len(steps)
+
+
+def spread(width: Tensor, steps: int) -> float:
+    """Return the mean square error of groups whose step is a `steps`-th of a width."""
+    return float((width / steps).square().mean() / 12)
+
+
+def measured(groups: Tensor, bits: int) -> float:
+    """Round each group and return the mean squared change."""
+    step = groups.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
+    return float(((groups / step).round() * step - groups).square().mean())
 
 
 def mean_step(weight: Tensor, bits: int, size: int) -> float:
@@ -55,9 +66,59 @@ def steps_of_both_sides(weight: Tensor, bits: int, size: int) -> float:
     return expected(weight, bits, size, top=True)
 
 
+SLIPS = (
+    slip("a whole step",
+         "Rounding to the nearest level is off by half a step at most; your errors reach a whole "
+         "step.",
+         lambda weight, bits, size: expected(weight, bits, size, over=3)),
+    slip("a step a row", "A row holds several groups: each group of `group_size` columns has its own absmax.",
+         lambda weight, bits, size: expected(weight, bits, weight.shape[1])),
+    slip("a step a column",
+         "A group lies along a row, over `group_size` columns: you took the maximum of each column.",
+         lambda weight, bits, size: expected(weight.T, bits, len(weight))),
+    slip("root", "The mean squared error is asked, not its root.",
+         lambda weight, bits, size: expected(weight, bits, size) ** 0.5),
+    slip("root of each", "step / sqrt(12) is the root of the mean square: square it before you average.",
+         lambda weight, bits, size: expected(weight, bits, size, squared=False, over=12**0.5)),
+    slip("mean magnitude", "step / 4 is the mean magnitude of the error; asked is its mean square.",
+         lambda weight, bits, size: expected(weight, bits, size, squared=False, over=4)),
+    slip("sum over groups", "Average over the groups: a sum grows with the matrix.",
+         lambda weight, bits, size: expected(weight, bits, size) * (weight.numel() // size)),
+    slip("sum over weights", "Average over the weights: a sum grows with the matrix.",
+         lambda weight, bits, size: expected(weight, bits, size) * weight.numel()),
+    slip("divided by the group",
+         "Average over the groups: a mean over groups of one size is the mean over weights.",
+         lambda weight, bits, size: expected(weight, bits, size) / size),
+    slip("sum divided by the group", "Divide the sum by the number of groups, not by their size.",
+         lambda weight, bits, size: expected(weight, bits, size) * (weight.numel() // size) / size),
+    slip("signed maximum", "The extreme weight of a group may be negative: take the largest magnitude.",
+         lambda weight, bits, size: spread(weight.reshape(-1, size).amax(1), 2 ** (bits - 1) - 1)),
+    slip("range", "The grid is symmetric: its step is absmax over the steps of one side, not the range over "
+         "all.",
+         lambda weight, bits, size: spread(weight.reshape(-1, size).amax(1) - weight.reshape(-1,
+         size).amin(1), 2**bits - 1)),
+    slip("all codes on one side", "2**b codes are for both signs: half of them lie on each side of zero.",
+         lambda weight, bits, size: spread(weight.reshape(-1, size).abs().amax(1), 2**bits)),
+    slip("one step too many", "The absmax lies 2**(b-1) - 1 steps from zero: one code is zero itself.",
+         lambda weight, bits, size: spread(weight.reshape(-1, size).abs().amax(1), 2 ** (bits - 1))),
+    slip("other convention",
+         "That is the step of a grid that uses all 2**b codes; here it is that of exercise 1.",
+         lambda weight, bits, size: spread(2 * weight.reshape(-1, size).abs().amax(1), 2**bits - 1)),
+    slip("group_size rows", "reshape(-1, group_size) makes one row a group; yours makes group_size rows.",
+         lambda weight, bits, size: expected(weight, bits, weight.numel() // size)),
+    slip("maximum over the groups", "The maximum of a group goes over its columns: amax(1), not amax(0).",
+         lambda weight, bits, size: expected(weight.reshape(-1, size).T, bits, weight.numel() // size)),
+    slip("absmax as the step", "The step is absmax divided by the number of steps on one side.",
+         lambda weight, bits, size: spread(weight.reshape(-1, size).abs().amax(1), 1)),
+    slip("measured", "That is the error of this matrix, found by rounding; predict it from the steps alone.",
+         lambda weight, bits, size: measured(weight.reshape(-1, size), bits)),
+    slip("mean error", "Errors of both signs cancel in the mean; their squares do not.",
+         lambda weight, bits, size: 0.0),
+)  # fmt: skip
+
 EXERCISE = Exercise(
     cases, expected,
-    (worst_case, not_squared, step_squared, one_step_for_all, mean_step, steps_of_both_sides),
+    (worst_case, not_squared, step_squared, one_step_for_all, mean_step, steps_of_both_sides, *SLIPS),
     praise="One bit more halves the step and quarters the squared error: a prediction without rounding "
     "anything."
 )  # fmt: skip
