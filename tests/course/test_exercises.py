@@ -82,7 +82,7 @@ def test_what_is_shown_of_a_wrong_answer_differs_from_what_is_expected(identifie
     ("02.round_group", lambda right, group, bits: group, "what came in"),
     ("02.round_group", lambda right, *case: right / 0, "NaN or infinity"),
     ("02.rounding_error", lambda right, *case: torch.tensor([right, 1.0]), "asked is one"),
-    ("10.q8_0_block", lambda right, *case: (right[0], 3 * right[1]), "number 2 is wrong. Your answer is 3 times"),
+    ("10.q8_0_block", lambda right, *case: (right[0], 3 * right[1]), "2 is wrong. Your answer is 3 times"),
 ])  # fmt: skip
 def test_what_relates_a_wrong_answer_to_the_right_one_is_said(identifier, answer, text):
     exercise = find(identifier)
