@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slip
 
 
 def cases() -> list[tuple]:
@@ -14,6 +14,8 @@ def cases() -> list[tuple]:
         x, w = torch.randn(tokens, inside, generator=draw), torch.randn(outside, inside, generator=draw)
         x[0, :large], x[1, :large] = -40.0, 0.9
         x[0, 1:large] = 30.0
+        x[1, inside - 1] = 6.0 if large > 1 else 0.5  # just reaches the threshold
+        w[:1, :large] = 4.0  # sets its row's step unless the columns are split first
         found.append((x, w, 6.0))
     return found
 
@@ -46,6 +48,12 @@ def steps_of_all(x: Tensor, w: Tensor, threshold: float) -> Tensor:
     return int8(x)[:, ~large] @ int8(w)[:, ~large].T + x[:, large].double() @ w[:, large].double().T
 
 
+def shared_steps(x: Tensor, w: Tensor, threshold: float) -> Tensor:
+    """Round the weight before its columns are split."""
+    large = (x.abs() >= threshold).any(0)
+    return int8(x[:, ~large]) @ int8(w)[:, ~large].T + x[:, large].double() @ w[:, large].double().T
+
+
 def all_in_int8(x: Tensor, w: Tensor, threshold: float) -> Tensor:
     """Nothing is kept apart: features whose magnitude reaches the threshold are multiplied as they are."""
     return int8(x) @ int8(w).T
@@ -66,7 +74,17 @@ def weight_not_rounded(x: Tensor, w: Tensor, threshold: float) -> Tensor:
     return product(x, w, threshold, round_w=False)
 
 
+SLIPS = (
+    slip("above only", "A feature that reaches the threshold exactly belongs to the outliers as well.",
+         lambda x, w, threshold: product(x, w, threshold * 1.000001)),
+    slip("weight's steps of all",
+         "Split first: the weight's steps too come from the columns that stay in int8.",
+         lambda x, w, threshold: product(x, w, threshold) if not (x.abs() >= threshold).any() else
+         shared_steps(x, w, threshold)),
+)  # fmt: skip
+
 EXERCISE = Exercise(
-    cases, product, (all_in_int8, dropped, signed_comparison, steps_of_all, by_entry, weight_not_rounded),
+    cases, product,
+    (all_in_int8, dropped, signed_comparison, steps_of_all, by_entry, weight_not_rounded, *SLIPS),
     praise="The outliers no longer set anyone's step; a few columns are paid for in 16 bits.", tolerance=1e-4
 )  # fmt: skip

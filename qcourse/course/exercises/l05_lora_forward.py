@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slip
 
 
 def cases() -> list[tuple]:
     """Return (x [tokens, in], weight [out, in], a [rank, in], b [out, rank], alpha)."""
     draw = torch.Generator().manual_seed(51)
-    shapes = ((2, 4, 3, 1, 2.0), (3, 5, 5, 2, 8.0), (4, 6, 3, 4, 16.0))
+    shapes = ((2, 4, 3, 1, 2.0), (3, 5, 5, 2, 8.0), (4, 6, 3, 4, 6.0))
     return [(*(torch.randn(*shape, generator=draw) for shape in ((t, i), (o, i), (r, i), (o, r))), alpha)
             for t, i, o, r, alpha in shapes]  # fmt: skip
 
@@ -48,7 +48,13 @@ def no_adapter(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, alpha: float) ->
     return x @ weight.T
 
 
+SLIPS = (
+    slip("whole division", "alpha / rank need not be a whole number: use /, not //.",
+         lambda x, weight, a, b, alpha: forward(x, weight, a, b, alpha // len(a) * len(a))),
+)  # fmt: skip
+
 EXERCISE = Exercise(
-    cases, forward, (adapter_alone, alpha_alone, no_factor, base_scaled, no_adapter),
+    cases, forward,
+    (adapter_alone, alpha_alone, no_factor, base_scaled, no_adapter, *SLIPS),
     praise="Two thin products beside one wide one, and no weight of the base was touched.", tolerance=1e-4
 )  # fmt: skip

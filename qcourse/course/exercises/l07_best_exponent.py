@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slip
 
 
 def cases() -> list[tuple]:
@@ -15,7 +15,10 @@ def cases() -> list[tuple]:
         size[: inside // 8] = factor
         x = torch.randn(tokens, inside, generator=draw, dtype=torch.float64) * size
         found.append((x, torch.randn(8, inside, generator=draw, dtype=torch.float64) / size.sqrt(), 3))
-    return found
+    draw.manual_seed(9)  # here 1 is the best
+    size = torch.logspace(0, 1.3, 16, dtype=torch.float64)
+    x = torch.randn(24, 16, generator=draw, dtype=torch.float64) * size
+    return [*found, (x, torch.randn(8, 16, generator=draw, dtype=torch.float64) / size, 3)]
 
 
 def search(
@@ -56,7 +59,13 @@ def always_one(x: Tensor, w: Tensor, bits: int) -> float:
     return 1.0
 
 
+SLIPS = (
+    slip("1 left out", "The last exponent to try is 1 itself: range(21), not range(20).",
+         lambda x, w, bits: search(x, w, bits, tried=20)),
+)  # fmt: skip
+
 EXERCISE = Exercise(
-    cases, search, (weight_error, not_undone, divided, tenths, always_one),
+    cases, search,
+    (weight_error, not_undone, divided, tenths, always_one, *SLIPS),
     praise="One number a layer, no gradient, no inverse: this is AWQ's search.", tolerance=1e-6
 )  # fmt: skip

@@ -5,16 +5,16 @@ from math import floor, log2
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slip
 
 LEVELS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
 def cases() -> list[tuple]:
-    """Return blocks of 32 whose largest magnitude lies in the lower half of its binade; no ties."""
+    """Return blocks of 32 whose largest magnitude lies low and high in its binade; no ties."""
     draw = torch.Generator().manual_seed(83)
     found = []
-    for top in (4.6, -0.071, 150.0, 1.3):
+    for top in (4.1, -0.071, 150.0, 1.3, 7.6, -2.9):
         block = torch.randn(32, generator=draw).clamp(-2, 2) * abs(top) / 2.5
         block[9] = top
         found.append((block,))
@@ -30,6 +30,12 @@ def block_values(
     sizes = torch.tensor(levels, dtype=torch.float64) * scale
     nearest = sizes[(block.double().abs()[:, None] - sizes).abs().argmin(1)]
     return scale, nearest * block.double().sign()
+
+
+def near(block: Tensor, limit: float) -> bool:
+    """Say whether absmax, brought between 1 and 2, lies above a limit."""
+    top = float(block.abs().max())
+    return top / 2 ** floor(log2(top)) > limit
 
 
 def per_weight_sign_lost(block: Tensor) -> tuple[float, Tensor]:
@@ -58,7 +64,22 @@ def rounded_up(block: Tensor) -> tuple[float, Tensor]:
     return block_values(block, largest=1.0)
 
 
+SLIPS = (
+    slip("nearest power of a sixth",
+         "That is the power nearest to absmax / 6; the exponent of absmax less 2 is asked.",
+         lambda block: block_values(block, largest=2.0 if near(block, 6 / 2**2.5) else 3.0)),
+    slip("nearest power",
+         "Round the exponent of absmax down, not to the nearest: in the upper half of a binade they "
+         "differ.",
+         lambda block: block_values(block, largest=1.0 if near(block, 2**0.5) else 2.0)),
+    slip("power that holds all",
+         "That scale lets no weight exceed 6; MXFP4 takes floor(log2(absmax)) - 2, and the largest "
+         "may be cut to 6.",
+         lambda block: block_values(block, largest=1.0 if near(block, 1.5) else 2.0)),
+)  # fmt: skip
+
 EXERCISE = Exercise(
-    cases, block_values, (sixth_of_absmax, power_of_absmax, integers, rounded_up, per_weight_sign_lost),
+    cases, block_values,
+    (sixth_of_absmax, power_of_absmax, integers, rounded_up, per_weight_sign_lost, *SLIPS),
     praise="4 bits a weight and 8 for 32 of them: 4.25 bits, and the scale is a shift, not a product."
 )  # fmt: skip

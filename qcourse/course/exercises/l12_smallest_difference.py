@@ -2,14 +2,14 @@
 
 from math import comb
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slip
 
 LEVEL = 0.05
 
 
 def cases() -> list[tuple]:
     """Return (items asked, items gained by chance, tests looked at together)."""
-    return [(200, 0, 1), (200, 2, 1), (60, 0, 6), (400, 5, 1), (400, 5, 12), (1000, 20, 24)]
+    return [(200, 0, 1), (200, 2, 1), (60, 0, 6), (400, 5, 1), (400, 5, 3), (400, 5, 12), (1000, 20, 24)]
 
 
 def p_value(lost: int, gained: int) -> float:
@@ -63,8 +63,15 @@ def items(n: int, gained: int, tests: int) -> float:
     return float(least(gained, LEVEL / tests) - gained)
 
 
+SLIPS = (
+    slip("Sidak", "Holm's first step multiplies the p-value by `tests`; 1 - 0.95 ** (1 / tests) is another "
+         "correction.",
+         lambda n, gained, tests: (least(gained, 1 - (1 - LEVEL) ** (1 / tests)) - gained) / n),
+)  # fmt: skip
+
 EXERCISE = Exercise(
-    cases, reference, (one_test, one_sided, no_gain, all_lost, one_item_less, items),
+    cases, reference,
+    (one_test, one_sided, no_gain, all_lost, one_item_less, items, *SLIPS),
     praise="Know this number before you run: a loss below it cannot be found with these items, by anyone.",
     tolerance=1e-9
 )  # fmt: skip

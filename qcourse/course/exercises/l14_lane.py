@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slip
 
 LANES = [  # weights in bytes, cache in bytes a token, top-1 agreement with bf16, products a second
     (16.1e9, 131_072, 1.000, 200e12),
@@ -16,10 +16,10 @@ PARAMETERS, BANDWIDTH = 8e9, 1e12
 def cases() -> list[tuple]:
     """Return (lanes, parameters, bandwidth, memory, context, batch, floor) of five workloads."""
     return [
-        (LANES, PARAMETERS, BANDWIDTH, 21.6e9, 4096, 1, 0.95),  # one user, a good 4-bit file is enough
-        (LANES, PARAMETERS, BANDWIDTH, 21.6e9, 2048, 8, 0.98),  # code: 4 bits are not good enough
+        (LANES, PARAMETERS, BANDWIDTH, 6_236_870_912, 4096, 1, 0.95),  # one user, a good 4-bit file just fits
+        (LANES, PARAMETERS, BANDWIDTH, 21.6e9, 2048, 8, 0.985),  # code: 4 bits are not good enough
         (LANES, PARAMETERS, BANDWIDTH, 43.2e9, 32_768, 4, 0.85),  # long context: the cache decides
-        (LANES, PARAMETERS, BANDWIDTH, 72e9, 64, 256, 0.85),  # a large batch: arithmetic decides
+        (LANES, PARAMETERS, BANDWIDTH, 200e9, 128, 64, 0.85),  # a large batch: arithmetic decides
         (LANES, PARAMETERS, BANDWIDTH, 5.4e9, 8192, 1, 0.85),  # a small device: nothing fits
     ]
 
@@ -41,6 +41,19 @@ def choose(
 def reference(*workload: object) -> int:
     """Decide by the time of one decode step: bytes over bandwidth, or arithmetic, whichever is longer."""
     return choose(workload)
+
+
+def times(lane: tuple, workload: tuple) -> tuple[float, float]:
+    """Return the seconds of reading and of arithmetic of one step."""
+    _, parameters, bandwidth, _, context, batch, _ = workload
+    return (lane[0] + lane[1] * context * batch) / bandwidth, 2 * parameters * batch / lane[3]
+
+
+def place(workload: tuple) -> int:
+    """Return the place of the answer among the lanes that fit and are good enough."""
+    lanes, _, _, memory, context, batch, lowest = workload
+    left = [lane for lane in lanes if lane[0] + lane[1] * context * batch <= memory and lane[2] >= lowest]
+    return left.index(lanes[choose(workload)]) if left else -1
 
 
 def any_quality(*workload: object) -> int:
@@ -71,8 +84,22 @@ def best_quality(*workload: object) -> int:
     return choose(workload, seconds=lambda lane: -lane[2])
 
 
+SLIPS = (
+    slip("above the floor", "An agreement that equals the floor is good enough.",
+         lambda *workload: choose((*workload[:6], workload[6] + 1e-9))),
+    slip("less than the memory", "A lane that fills the memory to the last byte still fits.",
+         lambda *workload: choose((*workload[:3], workload[3] - 1, *workload[4:]))),
+    slip("place among the candidates",
+         "That is the place among the lanes left: return the index in the list that came in.",
+         lambda *workload: place(workload)),
+    slip("times added",
+         "A step takes the longer of its two times, not their sum: reading and computing overlap.",
+         lambda *workload: choose(workload, seconds=lambda lane: sum(times(lane, workload)))),
+)  # fmt: skip
+
 EXERCISE = Exercise(
-    cases, reference, (any_quality, weights_only, one_request, bytes_only, best_quality),
+    cases, reference,
+    (any_quality, weights_only, one_request, bytes_only, best_quality, *SLIPS),
     praise="Memory excludes, the floor excludes, and the roofline ranks what is left: in this order.",
     tolerance=0
 )  # fmt: skip
