@@ -17,7 +17,7 @@ def check_checkpoint(folder: Path) -> list[Path]:
     """Return the safetensors files of a model folder after checking each header.
 
     Raises QCourseError when config.json or weights are missing, when the weights are
-    pickles, when a shard named by the index is absent, or when a file is damaged.
+    pickles, when a shard named by the index is absent, when a file is damaged, or when two hold one tensor.
     """
     read_config(folder)
     files = checkpoint_files(folder)
@@ -25,8 +25,14 @@ def check_checkpoint(folder: Path) -> list[Path]:
         pickles = [path.name for path in folder.glob("*.bin")]
         why = f"only pickles ({', '.join(pickles[:2])}), which are never read" if pickles else "no weights"
         raise QCourseError(f"{folder} holds {why}; convert them to safetensors first")
+    names: dict[str, Path] = {}
     for path in files:
-        read_header(path)
+        for name in read_header(path):
+            if name in names:
+                raise QCourseError(
+                    f"{name} is in {names[name].name} and in {path.name} of {folder}; remove one"
+                )
+            names[name] = path
     return files
 
 

@@ -33,10 +33,21 @@ def settle_quantization(
 
     Raises QCourseError for what no setting mends.
     """
+    check_method(folder, config.quantization_config)
     check_dtype(config.quantization_config, dtype)
     check_experts(folder, config.quantization_config, config.model_type, dtype)
     settle_gptq_version(config, files)
     choose_kernel(config, files, device)
+
+
+def check_method(folder: Path, quantization: dict[str, Any]) -> None:
+    """Raise QCourseError for a method that transformers does not know: it would load codes as weights."""
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as KNOWN
+
+    method = quantization.get("quant_method")
+    if method is not None and method not in KNOWN and method != "bitsandbytes":
+        raise QCourseError(f"{folder} is quantized as {method!r}, which transformers would load as if "
+                           "it were not; take the unquantized checkpoint")  # fmt: skip
 
 
 def choose_kernel(config: Any, files: list[Path], device: str) -> None:

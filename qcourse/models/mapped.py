@@ -97,6 +97,9 @@ def mapped_tensors(path: Path) -> dict[str, torch.Tensor]:
             raise QCourseError(
                 f"{path} holds {name} as {entry.dtype}; only F32, F16 and BF16 can be streamed"
             )
+        if entry.start == entry.end:
+            tensors[name] = torch.empty(entry.shape, dtype=getattr(torch, DTYPES[entry.dtype]))
+            continue
         view = torch.frombuffer(buffer, dtype=getattr(torch, DTYPES[entry.dtype]),
                                 count=math.prod(entry.shape), offset=entry.start)  # fmt: skip
         tensors[name] = view.reshape(entry.shape)

@@ -6,6 +6,7 @@ from qcourse.common import QCourseError
 from qcourse.common.layouts import layout
 from qcourse.gguf_reader.config import SCALED_BY_HIDDEN
 
+ACTIVATIONS = {"gemma2": "gelu_pytorch_tanh", "gemma3": "gelu_pytorch_tanh"}  # silu elsewhere
 CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 
 
@@ -19,10 +20,21 @@ def add_attention(writer: Any, config: Any) -> None:
 
 
 def check_attention(config: Any) -> None:
-    """Raise QCourseError for attention that llama.cpp computes otherwise, whatever the file says."""
+    """Raise QCourseError for what llama.cpp computes otherwise, whatever the file says."""
+    check_activation(config)
     check_window(config)
     check_caps(config)
     check_scale(config)
+
+
+def check_activation(config: Any) -> None:
+    """Raise QCourseError for another function in the MLP than llama.cpp has for the architecture."""
+    arch = layout(config).gguf
+    given = getattr(config, "hidden_activation", None) or config.hidden_act
+    known = ACTIVATIONS.get(arch, "silu")
+    if given != known and (given, known) != ("swish", "silu"):
+        raise QCourseError(f"the MLP's activation is {given} and llama.cpp's {arch} always computes {known}; "
+                           "such a model is not written to GGUF")  # fmt: skip
 
 
 def check_window(config: Any) -> None:

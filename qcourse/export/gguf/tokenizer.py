@@ -39,8 +39,10 @@ def add_tokenizer(writer: Any, tokenizer: Any, vocab_size: int) -> None:
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     add_specials(writer, tokenizer, vocab_size)
-    if isinstance(tokenizer.chat_template, str):
-        writer.add_chat_template(tokenizer.chat_template)
+    template = tokenizer.chat_template
+    template = template.get("default") if isinstance(template, dict) else template
+    if template:
+        writer.add_chat_template(template)
 
 
 def add_specials(writer: Any, tokenizer: Any, vocab_size: int) -> None:

@@ -36,8 +36,8 @@ def write(
     attention that llama.cpp computes otherwise, and for a full disk.
     """
     path = Path(path)
-    tensors = stacked(dense_tensors(model, set()))
     arch = layout(model.config).gguf
+    tensors = stacked(dense_tensors(model, set()))
     check_attention(model.config)
     check_experts(model.config)
     check_room(path, sum(4 * tensor.numel() for tensor in tensors.values()))
