@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-import yaml
-
 from qcourse.common import QCourseError, data_folder
+from qcourse.common.tables import read_yaml
 from qcourse.measure.statistics import Estimate
 
 VERDICTS = ("true", "false", "misleading", "depends", "unverified")
@@ -53,7 +52,7 @@ class Claim:
 @lru_cache(maxsize=1)
 def ledger(path: Path | None = None) -> dict[str, Claim]:
     """Read data/claims.yaml, checked; claims by id in the file's order."""
-    rows = yaml.safe_load((path or data_folder() / "claims.yaml").read_text(encoding="utf-8"))["claims"]
+    rows = read_yaml(path or data_folder() / "claims.yaml")["claims"]
     claims = {}
     for row in rows:
         lists = {key: tuple(row.get(key, ())) for key in ("sources", "where", "rule")}

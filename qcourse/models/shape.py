@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qcourse.common import QCourseError, data_folder
+from qcourse.common import QCourseError
+from qcourse.common.tables import data_table
 from qcourse.models import layers as read
 from qcourse.models.families import FAMILIES, check_known, text_part
 from qcourse.models.layers import Cache, Linear
@@ -101,9 +102,7 @@ def shape(source: str | Path | dict | Any) -> ModelShape:
 @functools.cache
 def known_models() -> dict[str, dict]:
     """Return the configurations in data/models.yaml by lower-case hub id, and by its last part."""
-    import yaml
-
-    rows = yaml.safe_load((data_folder() / "models.yaml").read_text())
+    rows = data_table("models.yaml")
     return {key: row for row in rows for key in (row["name"].lower(), row["name"].lower().split("/")[-1])}
 
 

@@ -30,33 +30,40 @@ def build(model: Any, recipe: Recipe, form: str, output: Path, *, revision: str 
     allow_fallback: let llama.cpp take another type where a GGUF type's blocks do not fill the rows.
     """
     from qcourse import models
-    from qcourse.calibrate import kv_ranges, tokens_hash
-    from qcourse.export import add_kv_scales
-    from qcourse.quantize import mixed_recipe, sensitivities
 
     by_name = isinstance(model, (str, Path))
     folder = models.resolve(model, revision) if by_name else model.folder
     recipe = checked(folder, recipe, form, allow_fallback)
     check_experts(folder, calibration)
     check_options(recipe, form, calibration, stream, bit_budget, kv_cache_dtype)
+    text = calibration or Calibration()
     if stream:
         name = model if by_name else model.name
-        text = calibration or Calibration()
         return build_streamed(folder, name, recipe, form, output, revision, text)
-    loaded = models.load(model, revision=revision) if by_name else model
-    module = loaded.model if by_name else copy.deepcopy(loaded.model)
-    source = source_facts(loaded.name, loaded.hash, revision)
+    base = models.load(model, revision=revision) if by_name else (
+        replace(model, model=copy.deepcopy(model.model)))  # fmt: skip
+    source = source_facts(base.name, base.hash, revision)
     if form == "gguf":
-        return build_gguf(module, loaded.tokenizer, recipe, output, source, calibration, allow_fallback)
-    text = calibration or Calibration()
+        return build_gguf(base.model, base.tokenizer, recipe, output, source, calibration, allow_fallback)
+    return build_folder(base, recipe, form, output, source, text, bit_budget, kv_cache_dtype, progress)
+
+
+def build_folder(base: Any, recipe: Recipe, form: str, output: Path, source: dict[str, Any],
+                 text: Calibration, bit_budget: float | None, kv_cache_dtype: str | None,
+                 progress: bool) -> Path:  # fmt: skip
+    """Quantize the LoadedModel `base` in place and write the checkpoint folder, as `build` says."""
+    from qcourse.calibrate import kv_ranges, tokens_hash
+    from qcourse.export import add_kv_scales
+    from qcourse.quantize import mixed_recipe, sensitivities
+
     wanted = recipe.needs_calibration or bit_budget is not None or kv_cache_dtype is not None
-    tokens: Any = text.tokens(loaded.tokenizer) if wanted else None
+    tokens: Any = text.tokens(base.tokenizer) if wanted else None
     if bit_budget is not None:
-        measured = sensitivities(module, recipe, tokens[:MEASURED])
+        measured = sensitivities(base.model, recipe, tokens[:MEASURED])
         recipe = mixed_recipe(recipe, measured, bit_budget)
-    made = quantized(replace(loaded, model=module), recipe, tokens, progress, text.all_experts)
+    made = quantized(base, recipe, tokens, progress, text.all_experts)
     facts = {"source": source} | ({"calibration": text.facts(tokens)} if wanted else {})
-    written = write(made, loaded.tokenizer, output, form, facts)
+    written = write(made, base.tokenizer, output, form, facts)
     if kv_cache_dtype is None:
         return written
     return add_kv_scales(written, kv_ranges(made.model, tokens), tokens_hash(tokens))

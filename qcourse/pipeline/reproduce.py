@@ -1,13 +1,18 @@
 """An artefact made again from its record: the same bytes here, nearly the same codes on another machine."""
 
+from __future__ import annotations
+
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qcourse.common import QCourseError, content_hash
 from qcourse.common.provenance import arithmetic, versions
 from qcourse.pipeline.build import build
 from qcourse.pipeline.calibration import Calibration
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SAME_CODES = 0.999  # share of codes, of a GGUF of bytes, that must agree where it was made elsewhere
 
@@ -31,38 +36,35 @@ def reproduced(path: Path, record: Any, baseline: str) -> str:
         said = f"quantized again it hashes to {found[:16]}, not {record.content[:16]}"
         if (versions(), arithmetic()) == (record.versions, record.machine):
             raise QCourseError(f"{said}, with the same versions on the same kind of machine")
-        gguf = path.suffix == ".gguf"
-        share = bytes_in_common(path, made) if gguf else codes_in_common(path, made)
-    what = "the bytes of its tensors" if gguf else "the codes"
+        share = in_common(codes_of(path), codes_of(made))
+    what = "the bytes of its tensors" if path.suffix == ".gguf" else "the codes"
     elsewhere = f"{said}: other versions or another machine made it, and {share:.3%} of {what} agree"
     if share < SAME_CODES:
         raise QCourseError(f"{elsewhere}, where {SAME_CODES:.1%} must")
     return elsewhere
 
 
-def codes_in_common(one: Path, other: Path) -> float:
-    """Return the share of equal codes in two folders of the same layers; 0 where layers or shapes differ."""
-    from qcourse.export import read_layers
+def codes_of(path: Path) -> dict[Any, Tensor]:
+    """Return the codes of a folder by layer; of a GGUF the bytes of each tensor, by name and type.
 
-    first, second = read_layers(one), read_layers(other)
-    shapes = [{name: layer.codes.shape for name, layer in layers.items()} for layers in (first, second)]
-    if shapes[0] != shapes[1] or not first:
-        return 0.0
-    same = sum(int((first[name].codes == second[name].codes).sum()) for name in first)
-    return same / sum(layer.codes.numel() for layer in first.values())
-
-
-def bytes_in_common(one: Path, other: Path) -> float:
-    """Return the share of equal bytes in the tensors of two GGUF files; 0 where names, types or sizes differ.
-
-    Nearly the share of equal codes: a byte of a block holds one to four of them, or a part of a scale.
+    A byte of a block holds one to four codes, or a part of a scale.
     """
+    if path.suffix != ".gguf":
+        from qcourse.export import read_layers
+
+        return {name: layer.codes for name, layer in read_layers(path).items()}
+    import torch
+
     from qcourse.common.gguf_files import open_gguf
 
-    first, second = ({tensor.name: tensor for tensor in open_gguf(path).tensors} for path in (one, other))
-    kinds = [{name: (tensor.tensor_type, tensor.n_bytes) for name, tensor in tensors.items()}
-             for tensors in (first, second)]  # fmt: skip
-    if kinds[0] != kinds[1] or not first:
+    return {(tensor.name, tensor.tensor_type): torch.from_numpy(tensor.data.reshape(-1).view("uint8"))
+            for tensor in open_gguf(path).tensors}  # fmt: skip
+
+
+def in_common(first: dict[Any, Tensor], second: dict[Any, Tensor]) -> float:
+    """Return the share of equal codes; 0 where layers, types or shapes differ."""
+    shapes = [{name: codes.shape for name, codes in each.items()} for each in (first, second)]
+    if shapes[0] != shapes[1] or not first:
         return 0.0
-    raw = ([tensors[name].data.reshape(-1).view("uint8") for tensors in (first, second)] for name in first)
-    return sum(int((a == b).sum()) for a, b in raw) / sum(tensor.n_bytes for tensor in first.values())
+    same = sum(int((first[name] == second[name]).sum()) for name in first)
+    return same / sum(codes.numel() for codes in first.values())
