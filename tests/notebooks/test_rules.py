@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from qcourse.common import repository
+from qcourse.course import colab
 from qcourse.course.check import identifiers
 from qcourse.course.claims import ledger
 from qcourse.course.lesson_from_solution import derived
@@ -57,6 +58,7 @@ def test_cells_are_short_and_the_file_is_small(path):
         lines = [line for line in cell.source.splitlines() if "### " not in line]
         if cell.cell_type == "code":
             assert len(lines) <= 15, f"{len(lines)} lines:\n{cell.source}"
+            assert colab.TAG in cell.metadata.get("tags", []) or max(map(len, lines)) <= 100, cell.source
         elif not cell.source.startswith(("#", ">")):
             assert len(cell.source.split()) <= 120, cell.source
     assert path.stat().st_size < LARGEST
