@@ -28,6 +28,18 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
         "gemma3_text",
         dict(head_dim=32, query_pre_attn_scalar=32, sliding_window=24, num_hidden_layers=6),
     ),  # the sixth attends to everything
+    "smollm3": ("smollm3", dict(num_hidden_layers=4, tie_word_embeddings=True)),  # the fourth has no rotation
+    "granite": (
+        "granite",
+        dict(
+            tie_word_embeddings=True,
+            embedding_multiplier=3.0,
+            residual_multiplier=0.3,
+            attention_multiplier=0.2,
+            logits_scaling=2.0,
+        ),
+    ),
+    "olmo2": ("olmo2", dict(tie_word_embeddings=False)),
     "qwen3_moe": (
         "qwen3_moe",
         dict(

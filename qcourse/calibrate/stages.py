@@ -35,13 +35,14 @@ def stage_inputs(
     before, after, before_mlp, after_mlp = (
         getattr(layer, name) if name else nn.Identity() for name in layout(attention.config).norms
     )
+    share = getattr(layer, "residual_multiplier", 1.0)  # Granite's
     inputs = [before(batch) for batch in hidden]
     yield inputs
     with without(attention, "o_proj"), blockwise_attention(attention.config):
         inputs = [attention(batch, **given)[0] for batch, given in zip(inputs, arguments, strict=True)]
     yield inputs
     for index, read in enumerate(inputs):
-        hidden[index] = hidden[index] + after(attention.o_proj(read))
+        hidden[index] = hidden[index] + after(attention.o_proj(read)) * share
     inputs = [before_mlp(batch) for batch in hidden]
     if hasattr(mlp, "experts"):
         read = yield from expert_inputs(mlp, inputs, all_experts)
@@ -50,7 +51,9 @@ def stage_inputs(
     with without(mlp, "down_proj"):
         inputs = [mlp(batch) for batch in inputs]
     yield inputs
-    return [batch + after_mlp(mlp.down_proj(read)) for batch, read in zip(hidden, inputs, strict=True)]
+    return [
+        batch + after_mlp(mlp.down_proj(read)) * share for batch, read in zip(hidden, inputs, strict=True)
+    ]
 
 
 def expert_inputs(

@@ -40,6 +40,7 @@ class Layout:
         return [f"{self.block}.experts.{number}.{name}" for name in self.experts]
 
 
+OLMO = "", "post_attention_layernorm", "", "post_feedforward_layernorm"
 GEMMA = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
          "post_feedforward_layernorm")  # fmt: skip
 LAYOUTS = {
@@ -50,6 +51,9 @@ LAYOUTS = {
     "phi3": Layout("phi3", ("self_attn.qkv_proj",), ("mlp.gate_up_proj",)),
     "gemma2": Layout("gemma2", norms=GEMMA, norm_offset=1.0, window_every=2),
     "gemma3_text": Layout("gemma3", norms=GEMMA, norm_offset=1.0, window_every=6),
+    "smollm3": Layout("smollm3"),
+    "granite": Layout("granite"),
+    "olmo2": Layout("olmo2", norms=OLMO),
     "qwen3_moe": Layout("qwen3moe", experts=("gate_proj", "up_proj", "down_proj")),
     "mixtral": Layout("llama", experts=("w1", "w3", "w2"), block="block_sparse_moe"),
 }

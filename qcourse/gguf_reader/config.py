@@ -17,6 +17,10 @@ FAMILIES = {row.gguf: name for name, row in reversed(LAYOUTS.items())}
 SCALED_BY_HIDDEN = {"gemma2": 46, "gemma3": 62}
 """Layers of the sizes whose scores llama.cpp divides by the root of hidden / heads, not of head_dim."""
 
+MULTIPLIERS = {"embedding_multiplier": "embedding_scale", "residual_multiplier": "residual_scale",
+               "attention_multiplier": "attention.scale", "logits_scaling": "logit_scale"}  # fmt: skip
+"""Granite's, of transformers -> of GGUF."""
+
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 """Llama 3's own rotary scaling: a GGUF holds only the divisors that come of it."""
 
@@ -39,6 +43,7 @@ def config(reader: Any) -> Any:
     shape = sizes(reader, arch)
     made = AutoConfig.for_model(
         kind, **shape, **biases(reader, kind), **specials(reader), **mixture, rope_parameters=turned,
+        **(multipliers(reader, arch, shape["head_dim"]) if kind == "granite" else {}),
         **(gemma(reader, arch, shape) if row.window_every else sliding(kind, window)))  # fmt: skip
     made.architectures = [AutoModelForCausalLM._model_mapping[type(made)].__name__]
     made.dtype = torch.bfloat16
@@ -95,7 +100,8 @@ def biases(reader: Any, kind: str) -> dict[str, bool]:
     """Return which linears have a bias, where the family leaves it open."""
     names = {tensor.name for tensor in reader.tensors}
     found = {"attention_bias": "blk.0.attn_q.bias" in names, "mlp_bias": "blk.0.ffn_up.bias" in names}
-    return {key: found[key] for key in {"llama": found, "qwen3": ["attention_bias"]}.get(kind, ())}
+    known = {"llama": found, "granite": found, "qwen3": ["attention_bias"]}
+    return {key: found[key] for key in known.get(kind, ())}
 
 
 def specials(reader: Any) -> dict[str, int | None]:
@@ -110,6 +116,13 @@ def sliding(kind: str, window: int | None) -> dict[str, Any]:
     if kind in ("mistral", "mixtral"):
         return {"sliding_window": window}
     return {"sliding_window": window, "use_sliding_window": True} if window else {}
+
+
+def multipliers(reader: Any, arch: str, head_dim: int) -> dict[str, float]:
+    """Return Granite's multipliers; what the file leaves out is what llama.cpp then computes with."""
+    usual = {"attention_multiplier": head_dim**-0.5}
+    return {name: decimal(value(reader, f"{arch}.{key}", 0.0) or usual.get(name, 1.0))
+            for name, key in MULTIPLIERS.items()}  # fmt: skip
 
 
 def gemma(reader: Any, arch: str, shape: dict[str, Any]) -> dict[str, Any]:

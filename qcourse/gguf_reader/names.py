@@ -11,6 +11,9 @@ from qcourse.common.layouts import LAYOUTS, Layout
 EXPERT = re.compile(r"(?<=\.experts)\.(\d+)(?=\.)")
 """The number of an expert in a transformers name; GGUF keeps all experts of a layer in one tensor."""
 
+PAIRED = ("llama", "smollm3", "granite")
+"""Architectures of GGUF that rotate neighbouring rows of q and k, not the halves of a head."""
+
 ROTARY = re.compile(r"(blk\.\d+\.attn_[qk]|model\.layers\.\d+\.self_attn\.[qk]_proj)\.(weight|bias)")
 
 
@@ -61,7 +64,7 @@ def hf_names(arch: str, layers: int, present: list[str]) -> dict[str, str]:
 def permute_rotary(tensor: Tensor, heads: int) -> Tensor:
     """Reorder the rows of q or k ([heads * head_dim, ...]) from two halves, transformers' way, to pairs.
 
-    llama.cpp's llama architecture rotates neighbouring rows; Qwen's keeps transformers' halves.
+    llama.cpp's PAIRED architectures rotate neighbouring rows; the others keep transformers' halves.
     """
     return tensor.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)
 

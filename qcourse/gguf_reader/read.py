@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qcourse.common import QCourseError
 from qcourse.common.gguf_files import open_gguf as _open
-from qcourse.gguf_reader.names import ROTARY, hf_names, is_norm, row_of, unpermute_rotary
+from qcourse.gguf_reader.names import PAIRED, ROTARY, hf_names, is_norm, row_of, unpermute_rotary
 
 
 def read(path: Path | str) -> dict[str, Tensor]:
@@ -77,7 +77,7 @@ def weight(reader: Any, tensor: Any) -> Tensor:
     arch, rotary = field(reader, "general.architecture"), ROTARY.fullmatch(tensor.name)
     if is_norm(tensor.name):
         return values - row_of(arch).norm_offset
-    if arch != "llama" or rotary is None:
+    if arch not in PAIRED or rotary is None:
         return values
     count = "head_count" if rotary[1].endswith("q") else "head_count_kv"
     return unpermute_rotary(values, field(reader, f"{arch}.attention.{count}"))

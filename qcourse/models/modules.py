@@ -21,8 +21,11 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
 
 
 def logits_of(model: nn.Module, hidden: Tensor) -> Tensor:
-    """Return float32 logits [..., V] of the decoder's output [..., hidden], capped where the model caps."""
-    logits, cap = model.lm_head(hidden), getattr(model.config, "final_logit_softcapping", None)
+    """Return float32 logits [..., V] of the decoder's output [..., hidden] with its divisor or cap."""
+    config, logits = model.config, model.lm_head(hidden)
+    if config.model_type == "granite":
+        logits = logits / config.logits_scaling
+    cap = getattr(config, "final_logit_softcapping", None)
     return (logits if cap is None else (logits / cap).tanh() * cap).float()
 
 

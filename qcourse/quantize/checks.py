@@ -14,6 +14,7 @@ from qcourse.models.attention import settle_attention
 from qcourse.models.experts import separate_experts
 from qcourse.numerics.codebook import BLOCK_SIZES
 from qcourse.recipe import Recipe, fit
+from qcourse.transforms.rotation import check_norms
 
 
 def check_model(model: nn.Module) -> nn.Module:
@@ -43,10 +44,12 @@ def check_recipe(model: nn.Module, recipe: Recipe) -> None:
         raise QCourseError(
             f"{recipe.name} is written by llama.cpp's quantizer; use export.gguf.quantize or --format gguf"
         )
-    if recipe.transform == "rotation" and any(layout(model.config).norms[1::2]):
+    if recipe.transform == "rotation":
+        check_norms(model.config)
+    if recipe.transform == "smoothquant" and not layout(model.config).norms[0]:
         raise QCourseError(
-            f"{recipe.name} does not pass the norms after attention and MLP of {model.config.model_type}; "
-            "take another transform, or none"
+            f"{recipe.name} moves outliers into the norms before attention and MLP, and "
+            f"{model.config.model_type} has none there; take w8a8-int8 without it, fp8-dynamic or gptq"
         )
     if layout(model.config).experts and (recipe.transform == "rotation" or recipe.variant == "gptaq"):
         raise QCourseError(

@@ -28,12 +28,13 @@ def links(layer: Any) -> list[Link]:
     """Return the foldable activations of a decoder layer whose architecture is in the table of layouts.
 
     Not the norm before a mixture of experts: its router reads it too, and would choose others for a rounding.
+    Nor what OLMo 2's attention and MLP read: it is the residual stream itself, whose norms come after them.
     """
     attention, found = layer.self_attn, layout(layer.self_attn.config)
     values = attention.config.num_key_value_heads * attention.head_dim
     repeat = attention.o_proj.in_features // values
     both = [
-        Link(found.norms[0], found.attention),
+        *([Link(found.norms[0], found.attention)] if found.norms[0] else []),
         Link(found.attention[-1], ("self_attn.o_proj",), values, attention.head_dim, repeat),
     ]
     if experts := getattr(layer.mlp, "experts", ()):
@@ -41,7 +42,7 @@ def links(layer: Any) -> list[Link]:
         return both + [Link(up, (down,), layer.get_submodule(down).in_features) for _, up, down in places]
     return [
         *both,
-        Link(found.norms[2], found.mlp),
+        *([Link(found.norms[2], found.mlp)] if found.norms[2] else []),
         Link(found.mlp[-1], ("mlp.down_proj",), layer.mlp.down_proj.in_features),
     ]
 

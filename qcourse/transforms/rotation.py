@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qcourse.common import QCourseError
+from qcourse.common.layouts import layout
 from qcourse.transforms.fold import links
 
 
@@ -15,9 +17,10 @@ def rotate(model: Any, seed: int = 0) -> None:
 
     Norm weights are first folded into the linears after them, because only a norm without weights commutes
     with a rotation. Tied embeddings are untied: input and output table then differ by the last norm.
-    Computed in float64, stored in the model's dtype.
+    Computed in float64, stored in the model's dtype. Raises QCourseError as `check_norms` does.
     Source: Ashkboos et al. 2024 (arXiv 2404.00456, QuaRot), section 4, stages 1a and 1b.
     """
+    check_norms(model.config)
     untie(model)
     turn = rotation_matrix(model.config.hidden_size, seed).to(model.device)
     absorb_norm(model.model.norm, [model.lm_head])
@@ -25,6 +28,15 @@ def rotate(model: Any, seed: int = 0) -> None:
     set_weight(model.lm_head, model.lm_head.weight.double() @ turn)
     for layer in model.model.layers:
         rotate_layer(layer, turn)
+
+
+def check_norms(config: Any) -> None:
+    """Raise QCourseError for norms after attention or MLP: their weights stand between it and the stream."""
+    if any(layout(config).norms[1::2]):
+        raise QCourseError(
+            f"rotation does not pass the norms after attention and MLP of {config.model_type}; "
+            "take another transform, or none"
+        )
 
 
 def rotate_layer(layer: Any, turn: Tensor) -> None:

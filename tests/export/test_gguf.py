@@ -236,6 +236,8 @@ GEMMA3_TURNS = {"full_attention": {"rope_type": "default", "rope_theta": 1e6},
 
 
 @pytest.mark.parametrize(("name", "changes", "words"), [
+    ("smollm3", {"no_rope_layers": [1, 1, 0, 1]}, r"no_rope_layers is \[1, 1, 0, 1\] .* but each fourth"),
+    ("olmo2", {"attention_bias": True}, "have biases and llama.cpp's olmo2 knows none"),
     ("phi3", {"sliding_window": 24}, "back 24 of 512 tokens, and llama.cpp has no window for phi3"),
     ("phi3", {"rope_parameters": LONGROPE}, "scaling 'longrope' .*is not written to GGUF"),
     ("phi3", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.75}},

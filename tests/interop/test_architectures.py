@@ -1,4 +1,4 @@
-"""Phi-3, Gemma 2 and 3, Qwen3-MoE and Mixtral: our files in transformers and llama.cpp, as the table says."""
+"""Architectures beside Llama and Qwen: our files in transformers and llama.cpp, as the table says."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from tests.small_models import SMALL
 pytestmark = pytest.mark.slow
 FORMS = {"gptq": "gptq-w4g64", "awq": "awq-w4g64", "compressed-tensors": "rtn-w4g64"}
 MIXTURES = ("qwen3_moe", "mixtral")
-NEW = ("phi3", "gemma2", "gemma3", *MIXTURES)
+NEW = ("phi3", "gemma2", "gemma3", "smollm3", "granite", "olmo2", *MIXTURES)
 
 
 def rows():

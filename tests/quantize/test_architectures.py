@@ -15,8 +15,8 @@ from qcourse.quantize import quantize, quantize_folder, reference
 from qcourse.quantize.sensitivity import log_probabilities
 from qcourse.recipe import named
 
-ARCHITECTURES = ("phi3", "gemma2", "gemma3", "qwen3_moe", "mixtral")
-TYPES = {"gemma2": "gemma2", "gemma3": "gemma3_text"}
+ARCHITECTURES = ("phi3", "gemma2", "gemma3", "qwen3_moe", "mixtral", "smollm3", "granite", "olmo2")
+TYPES = {"gemma2": "gemma2", "gemma3": "gemma3_text", "olmo2": "olmo2"}
 FORMS = {
     "gptq-w4g64": "gptq",
     "awq-w4g64": "awq",
@@ -28,7 +28,8 @@ FORMS = {
 
 @pytest.mark.parametrize(("name", "recipe"), [
     (name, recipe) for name in ARCHITECTURES for recipe in FORMS
-    if name not in ("gemma3", "mixtral") or recipe == "gptq-w4g64"  # the same as Gemma 2 and Qwen3-MoE
+    if name not in ("gemma3", "mixtral", "smollm3") or recipe == "gptq-w4g64"  # the same as others
+    if name not in ("granite", "olmo2") or recipe in ("gptq-w4g64", "awq-w4g64")
 ])  # fmt: skip
 def test_streamed_files_are_those_of_memory_and_return_the_weights(
     small_folders, small_tokens, tmp_path, name, recipe
@@ -85,14 +86,14 @@ def test_capped_scores_are_capped_whoever_loads_the_model(small_folders, small_t
     assert divergence(models.load(folder), plain, small_tokens).kl_mean < 1e-9
 
 
-@pytest.mark.parametrize("name", ["gemma2", "gemma3"])
+@pytest.mark.parametrize("name", TYPES)
 def test_rotation_is_refused_where_norms_follow(small_folders, name):
     with pytest.raises(QCourseError, match=f"does not pass the norms after .* of {TYPES[name]}"):
         quantize(models.load(small_folders[name]).model, named("rotation+rtn-w4g64"), progress=False)
 
 
 @pytest.mark.parametrize("recipe", ["gptq-w4g64", "awq-w4g64"])
-@pytest.mark.parametrize("name", ["phi3", "gemma2", "qwen3_moe"])
+@pytest.mark.parametrize("name", ["phi3", "gemma2", "qwen3_moe", "granite", "olmo2"])
 def test_calibration_beats_plain_rounding(small_folders, small_model, small_tokens, name, recipe):
     plain = small_model(small_folders[name])
     rounding = "rtn-w4g64-asym" if recipe.startswith("awq") else "rtn-w4g64"
@@ -106,6 +107,7 @@ def test_calibration_beats_plain_rounding(small_folders, small_model, small_toke
 def test_every_row_names_parts_of_its_models(small_folders):
     names = {"llama": "llama_gqa", "qwen2": "qwen2", "qwen3": "qwen3", "phi3": "phi3", "gemma2": "gemma2",
              "gemma3_text": "gemma3", "qwen3_moe": "qwen3_moe", "mixtral": "mixtral"}  # fmt: skip
+    names |= {name: name for name in ("smollm3", "granite", "olmo2")}
     assert set(LAYOUTS) == {*names, "mistral"}
     for kind, folder in names.items():
         layer = models.skeleton(small_folders[folder]).model.layers[0]

@@ -4,14 +4,18 @@ import pytest
 import torch
 
 from qcourse.calibrate import walk
+from qcourse.common import QCourseError
 from qcourse.numerics.affine import fake_quantize, quantize_affine
-from qcourse.recipe import Recipe
+from qcourse.quantize.checks import check_recipe
+from qcourse.recipe import Recipe, named
 from qcourse.transforms import awq, fold, links, outliers, rotation, smoothquant
 from qcourse.transforms.clip import clip
 from qcourse.transforms.fold import exact_scale, pool_query_heads, shared_scale
 from qcourse.transforms.rotation import rotation_matrix
 
-MODELS = ["llama_tied", "llama_gqa", "qwen2", "qwen3", "odd_width", "phi3", "gemma2", "gemma3"]
+AFTER = ("gemma2", "gemma3", "olmo2")  # norms after attention and MLP
+MODELS = ["llama_tied", "llama_gqa", "qwen2", "qwen3", "odd_width", "phi3", "gemma2", "gemma3", "smollm3",
+          "granite", "olmo2"]  # fmt: skip
 
 
 @torch.no_grad()
@@ -34,7 +38,7 @@ def apply(kind: str, model: torch.nn.Module, tokens: torch.Tensor) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), [
     (kind, name) for kind in ("awq", "smoothquant", "rotation", "outliers") for name in MODELS
-    if (kind, name[:5]) != ("rotation", "gemma")  # refused: see tests/quantize/test_architectures.py
+    if not (kind == "rotation" and name in AFTER or name == "olmo2" and kind != "awq")  # refused, below
 ])  # fmt: skip
 def test_logits_are_equal_before_and_after(small_folders, small_model, small_tokens, name, kind):
     model = small_model(small_folders[name])
@@ -45,9 +49,19 @@ def test_logits_are_equal_before_and_after(small_folders, small_model, small_tok
         after = model(small_tokens).logits
     assert (after - before).abs().max() < 1e-4 * before.abs().max().clamp(min=1)
     changed = [key for key, value in model.state_dict().items() if not torch.equal(value, weights[key])]
-    assert any("q_proj" in key or "qkv_proj" in key for key in changed) and len(changed) >= (
-        8 if name == "phi3" else 12
-    )
+    assert any("q_proj" in key or "qkv_proj" in key for key in changed) or name == "olmo2"
+    assert len(changed) >= (8 if name in ("phi3", "olmo2") else 12)
+
+
+def test_what_has_no_norm_to_fold_into_is_refused(small_folders, small_model):
+    for name in AFTER:
+        with pytest.raises(QCourseError, match="rotation does not pass the norms after attention and MLP of"):
+            rotation.rotate(small_model(small_folders[name]))
+    model = small_model(small_folders["olmo2"])
+    with pytest.raises(ValueError, match="olmo2 has no norm before attention"):
+        outliers.plant(model)
+    with pytest.raises(QCourseError, match="into the norms before attention and MLP, and olmo2 has none"):
+        check_recipe(model, named("smoothquant+w8a8-int8"))
 
 
 def test_outliers_are_exact_in_bfloat16_and_really_there(small_model, llama_gqa, small_tokens):

@@ -4,14 +4,16 @@ from typing import Any
 
 from qcourse.common import QCourseError
 from qcourse.common.layouts import layout
-from qcourse.gguf_reader.config import SCALED_BY_HIDDEN
+from qcourse.gguf_reader.config import MULTIPLIERS, SCALED_BY_HIDDEN
 
 ACTIVATIONS = {"gemma2": "gelu_pytorch_tanh", "gemma3": "gelu_pytorch_tanh"}  # silu elsewhere
 CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 
 
 def add_attention(writer: Any, config: Any) -> None:
-    """Write window and caps of an architecture whose llama.cpp has them."""
+    """Write window, caps and multipliers of an architecture whose llama.cpp has them."""
+    for name, key in MULTIPLIERS.items() if config.model_type == "granite" else ():
+        writer.add_float32(f"{writer.arch}.{key}", getattr(config, name))
     if layout(config).window_every:
         writer.add_sliding_window(config.sliding_window or config.max_position_embeddings)
     if config.model_type == "gemma2":
@@ -25,6 +27,7 @@ def check_attention(config: Any) -> None:
     check_window(config)
     check_caps(config)
     check_scale(config)
+    check_layers(config)
 
 
 def check_activation(config: Any) -> None:
@@ -80,3 +83,14 @@ def check_scale(config: Any) -> None:
             f"query_pre_attn_scalar is {given} and llama.cpp computes {config.model_type} of "
             f"{config.num_hidden_layers} layers with {known}; such a model is not written to GGUF"
         )
+
+
+def check_layers(config: Any) -> None:
+    """Raise QCourseError for a SmolLM3 or an OLMo 2 whose layers have what llama.cpp's never have."""
+    turned, biases = getattr(config, "no_rope_layers", None), ("attention_bias", "mlp_bias")
+    if config.model_type == "smollm3" and list(turned) != [(i + 1) % 4 != 0 for i in range(len(turned))]:
+        raise QCourseError(f"no_rope_layers is {list(turned)} and llama.cpp's smollm3 turns all layers but "
+                           "each fourth; such a model is not written to GGUF")  # fmt: skip
+    if config.model_type in ("smollm3", "olmo2") and any(getattr(config, key, False) for key in biases):
+        raise QCourseError(f"the linears have biases and llama.cpp's {config.model_type} knows none; such a "
+                           "model is not written to GGUF")  # fmt: skip

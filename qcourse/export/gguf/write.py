@@ -13,7 +13,7 @@ from qcourse.export.folder import check_room, dense_tensors, disk_error
 from qcourse.export.gguf.attention import add_attention, check_attention
 from qcourse.export.gguf.rope import add_rope, head_dim, rotary_factors
 from qcourse.export.gguf.tokenizer import add_tokenizer
-from qcourse.gguf_reader.names import EXPERT, ROTARY, gguf_name, is_norm, name_map, permute_rotary
+from qcourse.gguf_reader.names import EXPERT, PAIRED, ROTARY, gguf_name, is_norm, name_map, permute_rotary
 from qcourse.recipe import Recipe
 from qcourse.recipe.record import new_record, write_record
 
@@ -103,11 +103,11 @@ def storage_type(matrices: list[Tensor]) -> str:
 
 
 def for_llama_cpp(arch: str, config: Any, name: str, tensor: Tensor) -> Tensor:
-    """Return a tensor as llama.cpp has it: llama's q and k permuted, Gemma's norms with 1 added."""
+    """Return a tensor as llama.cpp has it: q and k permuted for PAIRED, Gemma's norms with 1 added."""
     if is_norm(name):
         return tensor.float() + layout(config).norm_offset
     match = ROTARY.fullmatch(name)
-    if arch != "llama" or match is None:
+    if arch not in PAIRED or match is None:
         return tensor
     heads = config.num_attention_heads if match[1].endswith("q") else config.num_key_value_heads
     return permute_rotary(tensor, heads)
