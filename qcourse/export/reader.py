@@ -1,4 +1,4 @@
-"""Reading checkpoints: ours and those of GPTQModel, AutoGPTQ, AutoAWQ, llm-compressor and bitsandbytes."""
+"""Reading checkpoints: ours, and those of GPTQModel, AutoGPTQ, AutoAWQ, AutoRound and llm-compressor."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from torch import Tensor
 from qcourse.common import QCourseError
 from qcourse.common.kv_names import is_of_a_cache
 from qcourse.common.mixtures import misreads_experts
-from qcourse.export import awq, bitsandbytes, compressed_read, fp8, gptq, tensor_file
+from qcourse.export import auto_round, awq, bitsandbytes, compressed_read, fp8, gptq, tensor_file
 from qcourse.numerics import QuantizedWeight
 
 Decoder = Callable[[str, dict[str, Tensor], dict[str, Any]], QuantizedWeight]
@@ -44,22 +44,25 @@ def misread_by_transformers(folder: Path | str) -> bool:
 
     Of GPTQ it knows no `dynamic` (layers left dense or of other widths are drawn at random, or fail), takes
     the label's word for how zero points are stored, and does not look into AutoGPTQ's quantize_config.json.
+    AutoRound's files it gives to a library that computes in float16, and need not be there.
     Of quantized experts see `misreads_experts`. Raises QCourseError for a layout that is not read.
     """
-    settings = quantization_config(folder)
-    if misreads_experts(read_json(Path(folder) / "config.json").get("model_type"), settings):
+    settings, config = quantization_config(folder), read_json(Path(folder) / "config.json")
+    said = config.get("quantization_config") or {}
+    if misreads_experts(config.get("model_type"), settings) or said.get("quant_method") == "auto-round":
         return True
     if settings.get("quant_method") != "gptq":
         return False
     meant = gptq.as_meant(Path(folder), settings, tensor_file.load_folder(folder))
-    apart = not read_json(Path(folder) / "config.json").get("quantization_config")
+    apart = not said
     return bool(settings.get("dynamic")) or meant != settings or apart
 
 
 def quantization_config(folder: Path | str) -> dict[str, Any]:
     """Return the quantization_config of a checkpoint folder, {} for a dense one.
 
-    It stands in config.json; AutoGPTQ also kept it in quantize_config.json.
+    It stands in config.json; AutoGPTQ also kept it in quantize_config.json. AutoRound's is given as the
+    layout's that it packs by.
     Raises QCourseError if config.json is missing or is not JSON.
     """
     folder = Path(folder)
@@ -69,7 +72,7 @@ def quantization_config(folder: Path | str) -> dict[str, Any]:
         found = {"quant_method": "gptq", **read_json(folder / "quantize_config.json")}
     if found is not None and not isinstance(found, dict):
         raise QCourseError(f"the quantization_config of {folder} is no table; write the checkpoint again")
-    return found or {}
+    return auto_round.as_packed(found) if found and found.get("quant_method") == "auto-round" else found or {}
 
 
 def read_json(path: Path) -> dict[str, Any]:
