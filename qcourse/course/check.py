@@ -44,6 +44,11 @@ def slip(name: str, hint: str, wrong: Callable) -> Callable:
     return function
 
 
+def slips(hint: str, **wrong: Callable) -> tuple[Callable, ...]:
+    """Return short wrong functions under their names that deserve the same hint."""
+    return tuple(slip(name, hint, function) for name, function in wrong.items())
+
+
 @dataclass(frozen=True)
 class Exercise:
     """One question answered by a function.
@@ -130,24 +135,25 @@ def judge(exercise: Exercise, answers: list) -> Verdict:
 
     That case comes after what all answers have in common with the right ones, if anything.
     """
-    expected = outputs(exercise.reference, exercise.cases())
+    cases = exercise.cases()
+    expected = outputs(exercise.reference, cases)
     if same_all(answers, expected, exercise.tolerance):
         return Verdict("passed", exercise.praise)
     for known in exercise.misconceptions:
-        if gives(known.wrong, exercise, answers):
+        if gives(known.wrong, cases, answers, exercise.tolerance):
             return Verdict("failed", known.hint, known.name)
-    related = relation(answers, expected, exercise.cases(), exercise.tolerance)
-    pairs = zip(exercise.cases(), answers, expected, strict=True)
+    related = relation(answers, expected, cases, exercise.tolerance)
+    pairs = zip(cases, answers, expected, strict=True)
     case, answer, right = next(pair for pair in pairs if not same(pair[1], pair[2], exercise.tolerance))
     where = first_difference(answer, right, exercise.tolerance)
     text = f"For {describe(case)} yours is {describe(answer)}, expected {describe(right)}{where}."
     return Verdict("failed", f"{related} {text}" if related else text)
 
 
-def gives(function: Callable, exercise: Exercise, answers: list) -> bool:
+def gives(function: Callable, cases: list[tuple], answers: list, tolerance: float) -> bool:
     """Say whether a function gives these answers; it stops at the first case that differs."""
-    pairs = zip(exercise.cases(), answers, strict=True)
-    return all(same(answer, function(*copy.deepcopy(case)), exercise.tolerance) for case, answer in pairs)
+    pairs = zip(cases, answers, strict=True)
+    return all(same(answer, function(*copy.deepcopy(case)), tolerance) for case, answer in pairs)
 
 
 def outputs(function: Callable, cases: list[tuple]) -> list:

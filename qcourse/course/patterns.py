@@ -1,5 +1,6 @@
 """What relates a wrong answer to the right one in any exercise: a sign, a factor, an order, a shape."""
 
+from collections.abc import Callable
 from typing import Any
 
 from qcourse.course.answers import numbers, same_all
@@ -14,7 +15,8 @@ def relation(answers: list, expected: list, cases: list[tuple], tolerance: float
         return of_values(answers, expected, cases, tolerance)
     pairs = list(zip(answers, expected, strict=True))
     if any(not isinstance(a, (tuple, list)) or len(a) != len(e) for a, e in pairs):
-        return None
+        asked = {len(e) for e in expected}
+        return f"Asked are {asked.pop()} values, returned together." if len(asked) == 1 else None
     mine, right = list(zip(*answers, strict=True)), list(zip(*expected, strict=True))
     wrong = [i for i in range(len(right)) if not same_all(list(mine[i]), list(right[i]), tolerance)]
     if len(wrong) == len(right):
@@ -41,7 +43,12 @@ def of_values(answers: list, expected: list, cases: list[tuple], tolerance: floa
         given = [flat(case[place]) for case in cases]
         if any(g is not None and len(g) > 1 for g in given) and same_as(mine, given, tolerance):
             return "Yours is what came in, unchanged."
-    return of_scale(mine, right, tolerance)
+    return (
+        of_scale(mine, right, tolerance)
+        or of_offset(mine, right, tolerance)
+        or of_curve(mine, right, tolerance)
+        or of_lines([numbers(a) for a in answers], [numbers(e) for e in expected], tolerance)
+    )
 
 
 def of_scale(mine: list, right: list, tolerance: float) -> str | None:
@@ -58,6 +65,61 @@ def of_scale(mine: list, right: list, tolerance: float) -> str | None:
     if same_all([values.sort().values for values in mine], [v.sort().values for v in right], tolerance):
         return "These are the right numbers, in another order."
     return None
+
+
+def of_offset(mine: list, right: list, tolerance: float) -> str | None:
+    """Tell a term that is the same in every case, or in all numbers of each case, and a number not whole."""
+    offsets = [(a - b).flatten() for a, b in zip(mine, right, strict=True)]
+    first = float(offsets[0][0])
+    if all(((offset - first).abs() < tolerance + 1e-9 * abs(first)).all() for offset in offsets):
+        more = "more" if first > 0 else "less"
+        return (
+            f"Yours is {abs(first):.4g} {more} than the right answer in every case: a term too many or few?"
+        )
+    if min(map(len, mine)) > 2 and all(float(offset.std()) < tolerance for offset in offsets):
+        return "Within a case all your numbers are off by the same amount: a term is missing, or there twice."
+    whole = all((values == values.round()).all() for values in right)
+    if whole and same_all([values.floor() for values in mine], right, 0.0):
+        return "A whole number is asked: what is left over counts no more."
+    return None
+
+
+def of_curve(mine: list, right: list, tolerance: float) -> str | None:
+    """Tell a function that leads from the right numbers to those found."""
+    for curve, text in CURVES:
+        bent = [curve(values) for values in right]
+        fine = tolerance * min(1.0, max(float(values.abs().max()) for values in bent))
+        if same_all(mine, bent, fine) and all(values.isfinite().all() for values in bent):
+            return text
+    return None
+
+
+def of_lines(mine: list, right: list, tolerance: float) -> str | None:
+    """Tell tables whose rows, or columns, are each right but for a factor of their own."""
+    if any(values is None or values.ndim != 2 for values in mine + right) or max(map(len, right)) < 2:
+        return None
+    for name, turn in (("row", lambda values: values), ("column", lambda values: values.T)):
+        pairs = [(turn(a), turn(b)) for a, b in zip(mine, right, strict=True)]
+        largest = [b.abs().argmax(1, keepdim=True) for _, b in pairs]
+        factors = [
+            (a.gather(1, at) / b.gather(1, at)).nan_to_num()
+            for (a, b), at in zip(pairs, largest, strict=True)
+        ]
+        scaled = [factor * b for factor, (_, b) in zip(factors, pairs, strict=True)]
+        if same_all([a for a, _ in pairs], scaled, tolerance) and all(factor.all() for factor in factors):
+            return f"Each {name} of yours is right up to a factor: is a scale missing, or there twice?"
+    return None
+
+
+CURVES: tuple[tuple[Callable, str], ...] = (
+    (lambda values: values.abs(), "Yours are the magnitudes of the right numbers: a sign is lost."),
+    (lambda values: values.square(), "Yours is the square of the right answer in every case."),
+    (lambda values: values.sqrt(), "Yours is the root of the right answer in every case."),
+    (lambda values: 1 / values, "Yours is 1 over the right answer in every case."),
+    (lambda values: 1 - values, "Yours is 1 minus the right answer in every case: the opposite is asked."),
+    (lambda values: values.log(), "Yours is the logarithm of the right answer in every case."),
+    (lambda values: values.round(), "Yours is the right answer rounded to a whole number."),
+)  # fmt: skip
 
 
 def same_as(left: list, right: list, tolerance: float) -> bool:

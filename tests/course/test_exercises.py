@@ -156,6 +156,32 @@ def test_tokens_are_counted_exactly(whole):
     assert "yours is 174763, expected 174762" in examine(exercise, kv_tokens).message
 
 
+def test_codes_beyond_three_steps_are_not_clipped():
+    """Of 3 bits no code lies beyond 3: a wider grid tells apart who clips."""
+
+    def clipped(w, h, step, damping):
+        w, eye = w.clone(), torch.eye(len(h), dtype=h.dtype)
+        h_inv = torch.linalg.inv(h + damping * h.diagonal().mean() * eye)
+        for j in range(len(h)):
+            q = (w[:, j] / step[:, 0]).round().clamp(-3, 3) * step[:, 0]
+            w[:, j + 1 :] -= torch.outer((w[:, j] - q) / h_inv[j, j], h_inv[j, j + 1 :])
+            w[:, j] = q
+            h_inv = h_inv - torch.outer(h_inv[:, j], h_inv[j]) / h_inv[j, j]
+        return w
+
+    verdict = examine(find("06.gptq_loop"), clipped)
+    assert verdict.state == "failed" and "cut off at 3" in verdict.message
+
+
+def test_a_bound_that_only_meets_the_margin_does_not_ship():
+    def at_least(before, after, margin, draws):
+        low = float((after - before)[draws].mean(1).quantile(0.025))
+        return low >= -margin, low
+
+    verdict = examine(find("14.ship_gate"), at_least)
+    assert verdict.state == "failed" and "exactly at minus the margin" in verdict.message
+
+
 def test_a_function_that_changes_its_arguments_is_judged_by_its_answers():
     exercise = find("02.round_group")
 

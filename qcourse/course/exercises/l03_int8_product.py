@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slips
 
 
 def cases() -> list[tuple]:
@@ -32,43 +32,74 @@ def reference(x: Tensor, w: Tensor) -> Tensor:
     return out.float()
 
 
-def weights_only(x: Tensor, w: Tensor) -> Tensor:
-    """You rounded the weights only. W8A8 rounds the activations too: that is what lets integers multiply."""
-    scale = w.abs().amax(1, keepdim=True) / 127
-    return x @ (codes(w, scale) * scale).float().T
+def rounded(values: Tensor, over: int | tuple = 1, top: int = 127, whole=torch.round, signed=False) -> Tensor:
+    """Round to steps of absmax / top, one along the axes `over`."""
+    step = (values if signed else values.abs()).amax(over, keepdim=True) / top
+    return whole(values / step) * step
 
 
-def per_tensor(x: Tensor, w: Tensor) -> Tensor:
-    """One scale for the whole tensor lets the largest token set everyone's step: one a token, one a row."""
-    sx, sw = x.abs().max() / 127, w.abs().max() / 127
-    return (codes(x, sx) @ codes(w, sw).T * sx * sw).float()
+def product(x: Tensor, w: Tensor, over_x: int | tuple = 1, over_w: int | tuple = 1, **grid) -> Tensor:
+    """Multiply x and w after rounding both."""
+    return rounded(x, over_x, **grid) @ rounded(w, over_w, **grid).T
 
 
 def no_scales(x: Tensor, w: Tensor) -> Tensor:
     """Those are the integer sums: multiply by the token's and the row's scale."""
+    return sums(x, w)[0]
+
+
+def sums(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the integer sums [tokens, out], the steps of tokens [tokens, 1] and of rows [1, out]."""
     sx, sw = x.abs().amax(1, keepdim=True) / 127, w.abs().amax(1, keepdim=True) / 127
-    return codes(x, sx) @ codes(w, sw).T
+    return codes(x, sx) @ codes(w, sw).T, sx, sw.T
 
 
 def narrow_sum(x: Tensor, w: Tensor) -> Tensor:
     """int8 sums overflow: the product needs a wider accumulator (int32, or float)."""
-    sx, sw = x.abs().amax(1, keepdim=True) / 127, w.abs().amax(1, keepdim=True) / 127
-    return codes(x, sx).to(torch.int8) @ codes(w, sw).to(torch.int8).T * sx * sw.T
+    _, sx, sw = sums(x, w)
+    return codes(x, sx).to(torch.int8) @ codes(w, sw.T).to(torch.int8).T * sx * sw
 
 
-def one_scale_only(x: Tensor, w: Tensor) -> Tensor:
-    """The weight's scale is missing: both factors were divided."""
-    return no_scales(x, w) * (x.abs().amax(1, keepdim=True) / 127)
-
-
-def per_feature(x: Tensor, w: Tensor) -> Tensor:
-    """A scale for each input feature sits inside the sum and cannot be taken out of it: use one a token."""
-    sx, sw = x.abs().amax(0, keepdim=True) / 127, w.abs().amax(1, keepdim=True) / 127
-    return (codes(x, sx) @ codes(w, sw).T * sx.mean() * sw.T).float()
-
+ALL = (0, 1)
+FEATURE = "A scale for each input feature sits inside the sum and cannot be taken out of it: use one a "
+WRONG = (
+    no_scales, narrow_sum,
+    *slips("int8 sums overflow, and cut off they are wrong too: sum in int32, or in float.",
+           sums_cut_off=lambda x, w: sums(x, w)[0].clamp(-128, 127) * sums(x, w)[1] * sums(x, w)[2]),
+    *slips("Nothing is rounded: that is the product in floating point.",
+           in_floating_point=lambda x, w: x @ w.T),
+    *slips("You rounded the weights only. W8A8 rounds the activations too, so that integers multiply.",
+           weights_only=lambda x, w: x @ rounded(w).T),
+    *slips("You rounded the activations only: integers multiply only if the weights are integers as well.",
+           activations_only=lambda x, w: rounded(x) @ w.T),
+    *slips("One scale for a whole tensor lets its largest row set every step: one a token, one a row of w.",
+           per_tensor=lambda x, w: product(x, w, ALL, ALL), tensor_of_x=lambda x, w: product(x, w, ALL),
+           tensor_of_w=lambda x, w: product(x, w, over_w=ALL)),
+    *slips(FEATURE + "row of w.", columns_of_w=lambda x, w: product(x, w, over_w=0),
+           columns_of_w_alone=lambda x, w: x @ rounded(w, 0).T),
+    *slips(FEATURE + "token.",
+           columns_of_x=lambda x, w: product(x, w, 0), columns_of_both=lambda x, w: product(x, w, 0, 0),
+           mean_of_columns=lambda x, w: sums(x.T, x.T)[1].mean() * codes(x, sums(x.T, x.T)[2])
+           @ codes(w, sums(w, w)[1]).T * sums(w, w)[2]),
+    *slips("The largest magnitude of a row lands on 127: codes go from -127 to 127.",
+           to_128=lambda x, w: product(x, w, top=128), to_255=lambda x, w: product(x, w, top=255)),
+    *slips("Take the largest magnitude: the extreme value of a row may be negative.",
+           signed_maximum=lambda x, w: product(x, w, signed=True)),
+    *slips("Round to the nearest code: trunc, floor and int() cut off.",
+           cut_off=lambda x, w: product(x, w, whole=torch.trunc),
+           floor=lambda x, w: product(x, w, whole=torch.floor)),
+    *slips("The weight's scale is missing: both factors were divided.",
+           token_scale_only=lambda x, w: sums(x, w)[0] * sums(x, w)[1]),
+    *slips("The tokens' scale is missing: both factors were divided.",
+           weight_scale_only=lambda x, w: sums(x, w)[0] * sums(x, w)[2]),
+    *slips("A code is value / scale; on the way back the sums are multiplied by both scales.",
+           divided_by_scales=lambda x, w: sums(x, w)[0] / sums(x, w)[1] / sums(x, w)[2],
+           multiplied_first=lambda x, w: ((x * sums(x, w)[1]).round() @ (w * sums(x, w)[2].T).round().T)
+           / sums(x, w)[1] / sums(x, w)[2]),
+)  # fmt: skip
 
 EXERCISE = Exercise(
-    cases, reference, (weights_only, per_tensor, no_scales, narrow_sum, one_scale_only, per_feature),
+    cases, reference, WRONG,
     praise="Integers inside, one multiplication by two scales outside: this is the product that LLM.int8() "
     "runs.", tolerance=0.0001
 )  # fmt: skip

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slips
 
 
 def cases() -> list[tuple]:
@@ -18,44 +18,67 @@ def largest(values: Tensor) -> Tensor:
     return values.double().abs().amax(0)
 
 
-def scale(x: Tensor, w: Tensor, alpha: float, invert: bool = False, plus: bool = False) -> Tensor:
-    """Return max|x|**alpha / max|w|**(1 - alpha) of each input channel."""
-    logs = alpha * largest(x).log() + (1 if plus else -1) * (1 - alpha) * largest(w).log()
-    return (-logs if invert else logs).exp()
+def scale(x: Tensor, w: Tensor, alpha: float, of_w: float = -1, size_x=largest, size_w=largest) -> Tensor:
+    """Return max|x|**alpha / max|w|**(1 - alpha) of each input channel; size: what stands for the maxima."""
+    return size_x(x) ** alpha * size_w(w) ** (of_w * (1 - alpha))
 
 
-def inverse(x: Tensor, w: Tensor, alpha: float) -> Tensor:
-    """Activations are divided by s: s must be large where x is large."""
-    return scale(x, w, alpha, invert=True)
+def signed(values: Tensor) -> Tensor:
+    """Return the largest of each column, float64."""
+    return values.double().amax(0)
 
 
-def product(x: Tensor, w: Tensor, alpha: float) -> Tensor:
-    """Divide by the weight's part: a column that is large already takes less."""
-    return scale(x, w, alpha, plus=True)
+def one(values: Tensor) -> Tensor:
+    """Return the largest magnitude of all for each column."""
+    return values.double().abs().max().expand(values.shape[1])
 
 
-def alpha_swapped(x: Tensor, w: Tensor, alpha: float) -> Tensor:
-    """alpha is the exponent of the activations, 1 - alpha that of the weights."""
-    return scale(x, w, 1 - alpha)
+def mean(values: Tensor) -> Tensor:
+    """Return the mean magnitude of each column."""
+    return values.double().abs().mean(0)
 
 
-def activations_alone(x: Tensor, w: Tensor, alpha: float) -> Tensor:
-    """The weights' maxima belong into the scale too."""
-    return largest(x) ** alpha
+def root_mean_square(values: Tensor) -> Tensor:
+    """Return the root of the mean square of each column."""
+    return values.double().square().mean(0).sqrt()
 
 
-def rows_of_w(x: Tensor, w: Tensor, alpha: float) -> Tensor:
-    """One maximum of the whole weight: take that of each input column, over the rows."""
-    return largest(x) ** alpha / float(largest(w).max()) ** (1 - alpha)
-
-
-def means(x: Tensor, w: Tensor, alpha: float) -> Tensor:
-    """Maxima, not means: the step of a grid is set by the largest value."""
-    return x.double().abs().mean(0) ** alpha / w.double().abs().mean(0) ** (1 - alpha)
-
+WRONG = (
+    *slips("Activations are divided by s: s must be large where x is large.",
+           inverse=lambda *case: 1 / scale(*case)),
+    *slips("Divide by the weight's part: a column that is large already takes less.",
+           product=lambda *case: scale(*case, of_w=1)),
+    *slips("alpha is the exponent of the activations, 1 - alpha that of the weights.",
+           alpha_swapped=lambda x, w, alpha: scale(x, w, 1 - alpha),
+           alpha_for_both=lambda x, w, alpha: (largest(x) / largest(w)) ** alpha),
+    *slips("alpha is not used: it is the exponent of the activations, 1 - alpha that of the weights.",
+           no_alpha=lambda x, w, alpha: largest(x) / largest(w),
+           always_half=lambda x, w, alpha: (largest(x) / largest(w)).sqrt()),
+    *slips("alpha is an exponent, not a factor.",
+           alpha_as_factor=lambda x, w, alpha: largest(x) * alpha / (largest(w) * (1 - alpha))),
+    *slips("Powers bind before minus: put 1 - alpha in brackets.",
+           no_brackets=lambda x, w, alpha: largest(x) ** alpha / largest(w) ** 1 - alpha),
+    *slips("The weights' maxima belong into the scale too.",
+           activations_alone=lambda x, w, alpha: largest(x) ** alpha),
+    *slips("The activations' maxima belong into the scale too: their outliers are what it is for.",
+           weights_alone=lambda x, w, alpha: largest(w) ** (alpha - 1)),
+    *slips("One maximum of a whole matrix: take that of each input channel, over the rows.",
+           whole_w=lambda *case: scale(*case, size_w=one), whole_x=lambda *case: scale(*case, size_x=one),
+           whole_matrices=lambda *case: scale(*case, size_x=one, size_w=one)),
+    *slips("That has one entry a token. An entry a channel needs the maximum over tokens, axis 0.",
+           tokens=lambda x, w, alpha: largest(x.T) ** alpha),
+    *slips("Maxima, not means: the step of a grid is set by the largest value.",
+           means=lambda *case: scale(*case, size_x=mean, size_w=mean),
+           means_of_x=lambda *case: scale(*case, size_x=mean),
+           mean_squares=lambda *case: scale(*case, size_x=root_mean_square, size_w=root_mean_square)),
+    *slips("Take magnitudes before the maximum: a channel's extreme value may be negative.",
+           signed_maxima=lambda *case: scale(*case, size_x=signed, size_w=signed),
+           signed_x=lambda *case: scale(*case, size_x=signed),
+           signed_w=lambda *case: scale(*case, size_w=signed)),
+)  # fmt: skip
 
 EXERCISE = Exercise(
-    cases, scale, (inverse, product, alpha_swapped, activations_alone, rows_of_w, means),
+    cases, scale, WRONG,
     praise="At alpha = 0.5, x / s and w * s have the same maximum in every channel: neither is hard to "
     "round.", tolerance=1e-4
 )  # fmt: skip

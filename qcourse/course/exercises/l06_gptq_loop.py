@@ -10,11 +10,11 @@ def cases() -> list[tuple]:
     """Return (w [out, in], h [in, in], step [out, 1], damping): weights, mean of x x^T, steps of the rows."""
     draw = torch.Generator().manual_seed(62)
     found = []
-    for rows, columns, damping in ((1, 2, 0.01), (2, 4, 0.1), (8, 16, 0.5)):
+    for rows, columns, damping, top in ((1, 2, 0.01, 3), (2, 4, 0.1, 3), (8, 16, 0.5, 3), (4, 8, 0.05, 7)):
         mix = torch.eye(columns) + 0.4 * torch.randn(columns, columns, generator=draw)
         x = torch.randn(6 * columns, columns, generator=draw, dtype=torch.float64) @ mix.double()
         w = torch.randn(rows, columns, generator=draw, dtype=torch.float64)
-        found.append((w, x.T @ x / len(x), w.abs().amax(1, keepdim=True) / 3, damping))
+        found.append((w, x.T @ x / len(x), w.abs().amax(1, keepdim=True) / top, damping))
     return found
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slips
 
 
 def cases() -> list[tuple]:
@@ -11,10 +11,12 @@ def cases() -> list[tuple]:
     draw = torch.Generator().manual_seed(14)
     found = []
     for n, lost, gained, margin in (
-        (400, 6, 4, 0.03),
+        (8, 1, 0, 0.375),  # the bound, three items of eight, meets minus the margin exactly
         (60, 3, 2, 0.05),
-        (400, 20, 6, 0.03),
         (60, 0, 4, 0.03),
+        (400, 6, 4, 0.03),
+        (400, 20, 6, 0.03),
+        (400, 6, 4, 0.06),
     ):
         before = (torch.arange(n) % 4 < 3).double()
         after = before.clone()
@@ -29,9 +31,9 @@ def differences(before: Tensor, after: Tensor, draws: Tensor) -> Tensor:
     return (after - before)[draws].mean(1)
 
 
-def verdict(bound: float, margin: float) -> tuple[bool, float]:
+def gate(bound: Tensor | float, margin: float) -> tuple[bool, float]:
     """Ship if the bound is above minus the margin."""
-    return bound > -margin, bound
+    return float(bound) > -margin, float(bound)
 
 
 def reference(before: Tensor, after: Tensor, margin: float, draws: Tensor) -> tuple[bool, float]:
@@ -39,44 +41,71 @@ def reference(before: Tensor, after: Tensor, margin: float, draws: Tensor) -> tu
     ordered = differences(before, after, draws).sort().values
     place = 0.025 * (len(ordered) - 1)
     low, part = int(place), place - int(place)
-    return verdict(float(ordered[low] * (1 - part) + ordered[low + 1] * part), margin)
+    return gate(ordered[low] + (ordered[low + 1] - ordered[low]) * part, margin)
 
 
-def point_estimate(before: Tensor, after: Tensor, margin: float, draws: Tensor) -> tuple[bool, float]:
-    """That is the difference on these items. On others it would be another: the gate must hold for the low
-    end of the interval.
-    """
-    return verdict(float((after - before).mean()), margin)
+def low(before: Tensor, after: Tensor, draws: Tensor, share: float = 0.025) -> Tensor:
+    """Return a quantile of the mean differences."""
+    return differences(before, after, draws).quantile(share)
 
 
-def not_significant(before: Tensor, after: Tensor, margin: float, draws: Tensor) -> tuple[bool, float]:
-    """You ship when no loss is proved: with few items nothing is ever proved, and everything ships. The
-    burden of proof is on the new file: low end > -margin.
-    """
-    found = differences(before, after, draws)
-    return bool(found.quantile(0.975) >= 0), float(found.quantile(0.025))
-
-
-def upper_end(before: Tensor, after: Tensor, margin: float, draws: Tensor) -> tuple[bool, float]:
-    """The upper end is the best that can be hoped for; the gate asks the lower."""
-    return verdict(float(differences(before, after, draws).quantile(0.975)), margin)
-
-
-def unpaired(before: Tensor, after: Tensor, margin: float, draws: Tensor) -> tuple[bool, float]:
-    """Draw the same items for both: what makes an item hard for both then cancels, and the interval is as
-    narrow as it can be.
-    """
-    found = after[draws.roll(1, 0)].mean(1) - before[draws].mean(1)
-    return verdict(float(found.quantile(0.025)), margin)
-
-
-def no_margin(before: Tensor, after: Tensor, margin: float, draws: Tensor) -> tuple[bool, float]:
-    """Without the margin only a proved gain would ship. Compare with -margin, the loss you accept."""
-    return verdict(float(differences(before, after, draws).quantile(0.025)), 0.0)
-
+WRONG = (
+    *slips("That is the difference on these items. On others it would be another: the gate must hold for "
+           "the low "
+           "end of the interval.",
+           point_estimate=lambda b, a, margin, d: gate((a - b).mean(), margin)),
+    *slips("You ship when no loss is proved: with few items nothing is ever proved, and everything ships. "
+           "The "
+           "burden of proof is on the new file: low end > -margin.",
+           not_significant=lambda b, a, margin, d: (bool(low(b, a, d, 0.975) >= 0), low(b, a, d)),
+           always=lambda b, a, margin, d: (True, low(b, a, d))),
+    *slips("The upper end is the best that can be hoped for; the gate asks the lower.",
+           upper_end=lambda b, a, margin, d: gate(low(b, a, d, 0.975), margin)),
+    *slips("Draw the same items for both: what makes an item hard for both then cancels, and the interval "
+           "is as "
+           "narrow as it can be.",
+           unpaired=lambda b, a, margin, d: gate(
+               (a[d.roll(1, 0)].mean(1) - b[d].mean(1)).quantile(0.025), margin)),
+    *slips("The ends of two separate intervals do not subtract: take after minus before item by item, then "
+           "the "
+           "percentile.",
+           separate_ends=lambda b, a, margin, d: gate(
+               a[d].mean(1).quantile(0.025) - b[d].mean(1).quantile(0.975), margin),
+           separate_low_ends=lambda b, a, margin, d: gate(
+               a[d].mean(1).quantile(0.025) - b[d].mean(1).quantile(0.025), margin)),
+    *slips("Without the margin only a proved gain would ship. Compare with -margin, the loss you accept.",
+           no_margin=lambda b, a, margin, d: gate(low(b, a, d), 0.0)),
+    *slips("The margin is a loss that you accept, so it is below zero: compare with -margin.",
+           gain_demanded=lambda b, a, margin, d: (bool(low(b, a, d) > margin), low(b, a, d))),
+    *slips("The margin is in points of accuracy, as the difference is: do not multiply it by the accuracy "
+           "before.",
+           relative_margin=lambda b, a, margin, d: (bool(low(b, a, d) > -margin * b.mean()),
+                                                        low(b, a, d))),
+    *slips("An interval whose low end lies exactly at minus the margin is not above it: >, not >=.",
+           at_least=lambda b, a, margin, d: (bool(low(b, a, d) >= -margin), low(b, a, d))),
+    *slips("Your verdict is turned round: ship if the low end lies above -margin.",
+           turned_round=lambda b, a, margin, d: (bool(low(b, a, d) < -margin), low(b, a, d)),
+           turned_round_or_equal=lambda b, a, margin, d: (bool(low(b, a, d) <= -margin), low(b, a, d))),
+    *slips("Take after minus before: a loss must come out negative.",
+           before_minus_after=lambda b, a, margin, d: gate(low(a, b, d), margin)),
+    *slips("The sign counts: what was gained makes up for what was lost.",
+           magnitudes=lambda b, a, margin, d: gate((a - b).abs()[d].mean(1).quantile(0.025), margin)),
+    *slips("The low end of a 95% interval is the quantile 0.025: half of the 5% lies beyond the other end.",
+           five_percent=lambda b, a, margin, d: gate(low(b, a, d, 0.05), margin),
+           a_quarter=lambda b, a, margin, d: gate(low(b, a, d, 0.25), margin),
+           worst_draw=lambda b, a, margin, d: gate(low(b, a, d, 0.0), margin)),
+    *slips("Take the mean over the items of each draw (axis 1): one number a draw, then the percentile of "
+           "those.",
+           mean_over_draws=lambda b, a, margin, d: gate((a - b)[d].mean(0).quantile(0.025), margin),
+           no_draws=lambda b, a, margin, d: gate((a - b).quantile(0.025), margin),
+           sums=lambda b, a, margin, d: gate((a - b)[d].sum(1).quantile(0.025), margin)),
+    *slips("That is the interval of a bell curve: take the percentile of the draws.",
+           bell_curve=lambda b, a, margin, d: gate((a - b).mean() - 1.96 * (a - b).std() / len(a) ** 0.5,
+                                                       margin)),
+)  # fmt: skip
 
 EXERCISE = Exercise(
-    cases, reference, (point_estimate, not_significant, upper_end, unpaired, no_margin),
+    cases, reference, WRONG,
     praise="Too few items now mean no, not yes: the gate asks for evidence that nothing is lost.",
     tolerance=1e-4
 )  # fmt: skip
