@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from qcourse.course.check import Exercise, slips
+from qcourse.course.exercises.grids import grid_slips, rounded
 
 
 def cases() -> list[tuple]:
@@ -32,20 +33,9 @@ def reference(x: Tensor, w: Tensor) -> Tensor:
     return out.float()
 
 
-def rounded(values: Tensor, over: int | tuple = 1, top: int = 127, whole=torch.round, signed=False) -> Tensor:
-    """Round to steps of absmax / top, one along the axes `over`."""
-    step = (values if signed else values.abs()).amax(over, keepdim=True) / top
-    return whole(values / step) * step
-
-
 def product(x: Tensor, w: Tensor, over_x: int | tuple = 1, over_w: int | tuple = 1, **grid) -> Tensor:
     """Multiply x and w after rounding both."""
-    return rounded(x, over_x, **grid) @ rounded(w, over_w, **grid).T
-
-
-def no_scales(x: Tensor, w: Tensor) -> Tensor:
-    """Those are the integer sums: multiply by the token's and the row's scale."""
-    return sums(x, w)[0]
+    return rounded(x, over_x, 127, **grid) @ rounded(w, over_w, 127, **grid).T
 
 
 def sums(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,31 +53,25 @@ def narrow_sum(x: Tensor, w: Tensor) -> Tensor:
 ALL = (0, 1)
 FEATURE = "A scale for each input feature sits inside the sum and cannot be taken out of it: use one a "
 WRONG = (
-    no_scales, narrow_sum,
+    narrow_sum,
+    *grid_slips(product),
     *slips("int8 sums overflow, and cut off they are wrong too: sum in int32, or in float.",
            sums_cut_off=lambda x, w: sums(x, w)[0].clamp(-128, 127) * sums(x, w)[1] * sums(x, w)[2]),
     *slips("Nothing is rounded: that is the product in floating point.",
            in_floating_point=lambda x, w: x @ w.T),
     *slips("You rounded the weights only. W8A8 rounds the activations too, so that integers multiply.",
-           weights_only=lambda x, w: x @ rounded(w).T),
+           weights_only=lambda x, w: x @ rounded(w, 1, 127).T),
     *slips("You rounded the activations only: integers multiply only if the weights are integers as well.",
-           activations_only=lambda x, w: rounded(x) @ w.T),
+           activations_only=lambda x, w: rounded(x, 1, 127) @ w.T),
     *slips("One scale for a whole tensor lets its largest row set every step: one a token, one a row of w.",
            per_tensor=lambda x, w: product(x, w, ALL, ALL), tensor_of_x=lambda x, w: product(x, w, ALL),
            tensor_of_w=lambda x, w: product(x, w, over_w=ALL)),
     *slips(FEATURE + "row of w.", columns_of_w=lambda x, w: product(x, w, over_w=0),
-           columns_of_w_alone=lambda x, w: x @ rounded(w, 0).T),
+           columns_of_w_alone=lambda x, w: x @ rounded(w, 0, 127).T),
     *slips(FEATURE + "token.",
            columns_of_x=lambda x, w: product(x, w, 0), columns_of_both=lambda x, w: product(x, w, 0, 0),
            mean_of_columns=lambda x, w: sums(x.T, x.T)[1].mean() * codes(x, sums(x.T, x.T)[2])
            @ codes(w, sums(w, w)[1]).T * sums(w, w)[2]),
-    *slips("The largest magnitude of a row lands on 127: codes go from -127 to 127.",
-           to_128=lambda x, w: product(x, w, top=128), to_255=lambda x, w: product(x, w, top=255)),
-    *slips("Take the largest magnitude: the extreme value of a row may be negative.",
-           signed_maximum=lambda x, w: product(x, w, signed=True)),
-    *slips("Round to the nearest code: trunc, floor and int() cut off.",
-           cut_off=lambda x, w: product(x, w, whole=torch.trunc),
-           floor=lambda x, w: product(x, w, whole=torch.floor)),
     *slips("The weight's scale is missing: both factors were divided.",
            token_scale_only=lambda x, w: sums(x, w)[0] * sums(x, w)[1]),
     *slips("The tokens' scale is missing: both factors were divided.",

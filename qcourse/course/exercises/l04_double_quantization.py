@@ -1,9 +1,12 @@
 """Exercise 04.double_quantization: the scales are numbers too, and can be rounded."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slips
+from qcourse.course.exercises.grids import grid_slips, rounded
 
 
 def cases() -> list[tuple]:
@@ -16,41 +19,56 @@ def cases() -> list[tuple]:
     ]
 
 
-def stored(absmax: Tensor, size: int, mean: bool = True, back: bool = True, of_block: bool = False) -> Tensor:
+def reference(absmax: Tensor, size: int) -> Tensor:
     """Take off the mean, round each block to 127 steps of its own largest magnitude, and undo both."""
     blocks = absmax.double().reshape(-1, size)
-    offset = absmax.double().mean() if mean else torch.tensor(0.0)
-    offset = blocks.mean(1, keepdim=True) if of_block else offset
-    step = (blocks - offset).abs().amax(1, keepdim=True) / 127
-    return (((blocks - offset) / step).round() * step + (offset if back else 0)).flatten()
+    step = (blocks - blocks.mean()).abs().amax(1, keepdim=True) / 127
+    return (((blocks - blocks.mean()) / step).round() * step + blocks.mean()).flatten()
 
 
-def no_mean(absmax: Tensor, size: int) -> Tensor:
-    """Maxima are all positive: without taking off their mean, half of the codes are never used."""
-    return stored(absmax, size, mean=False)
+def stored(absmax: Tensor, block: int, mean=Tensor.mean, added=torch.add, axis: int = 1, **grid) -> Tensor:
+    """Do so with something in place of the mean, of adding it again, or of the grid."""
+    blocks = absmax.reshape(-1, block)
+    return added(rounded(blocks - mean(blocks), axis, 127, **grid), mean(blocks)).flatten()
 
 
-def mean_not_added(absmax: Tensor, size: int) -> Tensor:
-    """Add the mean again at the end: it is stored."""
-    return stored(absmax, size, back=False)
+def smallest(blocks: Tensor) -> Tensor:
+    """Return the smallest of each block."""
+    return blocks.amin(1, keepdim=True)
 
 
-def one_block(absmax: Tensor, size: int) -> Tensor:
-    """Each block of block_size maxima has its own step; one outlier should not coarsen all."""
-    return stored(absmax, len(absmax))
-
-
-def mean_of_each_block(absmax: Tensor, size: int) -> Tensor:
-    """One mean is stored for all maxima, not one a block."""
-    return stored(absmax, size, of_block=True)
-
-
-def nothing(absmax: Tensor, size: int) -> Tensor:
-    """Nothing is rounded: these are still 32-bit maxima."""
-    return absmax
-
+WRONG = (
+    *grid_slips(stored),
+    *slips("Maxima are all positive: without taking off their mean, half of the codes are never used.",
+           no_mean=partial(stored, mean=lambda blocks: 0.0),
+           no_mean_one_block=lambda absmax, size: stored(absmax, len(absmax), mean=lambda blocks: 0.0)),
+    *slips("Take off the mean of all maxima: it lies in the middle of them.",
+           median=partial(stored, mean=Tensor.median), least=partial(stored, mean=Tensor.min)),
+    *slips("One mean is stored for all maxima, not one a block.",
+           mean_of_each_block=partial(stored, mean=lambda blocks: blocks.mean(1, keepdim=True))),
+    *slips("Add the mean again at the end: it is stored.",
+           mean_not_added=partial(stored, added=lambda values, mean: values)),
+    *slips("Those are codes: multiply them by their step, and add the mean.",
+           codes_alone=partial(stored, back=lambda codes, step: codes, added=lambda values, mean: values)),
+    *slips("Take the step from the differences: the mean comes off first.",
+           step_before_the_mean=lambda absmax, size: stored(
+               absmax, size, size=lambda differences: (differences + absmax.mean()).abs())),
+    *slips("The mean is added after the codes are multiplied by their step.",
+           mean_added_to_codes=lambda absmax, size: stored(
+               absmax, size, back=lambda codes, step: (codes + absmax.mean()) * step,
+               added=lambda values, _: values)),
+    *slips("Each block of block_size maxima has its own step; one outlier should not coarsen all.",
+           one_block=lambda absmax, size: stored(absmax, len(absmax))),
+    *slips("A block is block_size maxima that follow each other: a row of reshape(-1, block_size), one step "
+           "a row.",
+           columns=partial(stored, axis=0),
+           shape_turned=lambda absmax, size: stored(absmax, len(absmax) // size)),
+    *slips("That is an asymmetric grid: asked are 127 steps on each side of the mean.",
+           asymmetric=partial(stored, mean=smallest, last=lambda top: 255)),
+    *slips("Nothing is rounded: these are still 32-bit maxima.", nothing=lambda absmax, size: absmax),
+)  # fmt: skip
 
 EXERCISE = Exercise(
-    cases, stored, (no_mean, mean_not_added, one_block, mean_of_each_block, nothing),
+    cases, reference, WRONG,
     praise="8 bits a scale instead of 32: from 0.5 to 0.127 bits a weight in blocks of 64.", tolerance=1e-6
 )  # fmt: skip
