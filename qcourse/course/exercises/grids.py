@@ -25,9 +25,10 @@ def grid_slips(answer: Callable) -> tuple[Callable, ...]:
         "Take the largest magnitude: the extreme value may be negative.": {
             "signed maximum": {"size": torch.positive},
         },
-        "The largest magnitude lands on the last code of its side: 127 of 8 bits, 2**(bits - 1) - 1 of others.": {
-            "a step too many": {"last": lambda top: top + 1}, "no sign bit": {"last": lambda top: 2 * top + 1},
-            "levels and a half": {"last": lambda top: top + 0.5},
+        "The largest magnitude lands on the last code of its side, 2**(bits - 1) - 1 (127 of 8 bits).": {
+            "a step too many": {"last": lambda top: top + 1},
+            "no sign bit": {"last": lambda top: 2 * top + 1},
+            "half a step too many": {"last": lambda top: top + 0.5},
         },
         "Those are codes: multiply them by their step.": {"codes": {"back": lambda codes, step: codes}},
     }  # fmt: skip
