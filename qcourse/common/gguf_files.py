@@ -1,6 +1,7 @@
 """A GGUF model in one file or in shards NAME-00001-of-00003.gguf, any of which names all of them."""
 
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def open_gguf(path: Path | str) -> GGUFModel:
 
     files = gguf_files(path)
     for file in files:
-        check_gguf_header(file)
+        check_types(file, check_gguf_header(file))
     try:
         model = GGUFModel([gguf.GGUFReader(file) for file in files])
         counts = [model.get_field(f"split.{name}") for name in ("count", "tensors.count")]
@@ -59,6 +60,17 @@ def open_gguf(path: Path | str) -> GGUFModel:
             f"{path} holds {len(model.tensors)} tensors of {tensors}; download every shard again"
         )
     return model
+
+
+def check_types(path: Path, types: set[int]) -> None:
+    """Raise QCourseError for a type of tensor that the installed gguf-py does not know."""
+    from gguf import GGMLQuantizationType
+
+    if unknown := types - {kind.value for kind in GGMLQuantizationType}:
+        raise QCourseError(
+            f"{path} holds tensors of type {min(unknown)}, which gguf {version('gguf')} does not know; "
+            "take the model in another type, such as Q4_K_M"
+        )
 
 
 def served_name(path: Path) -> str:

@@ -14,8 +14,10 @@ LEAST_PAIR, LEAST_TENSOR = 13, 24
 MOST_DEPTH, MOST_DIMENSIONS = 4, 4
 
 
-def check_gguf_header(path: Path | str) -> None:
-    """Raise QCourseError unless the file is GGUF and its header's counts and lengths fit in its bytes.
+def check_gguf_header(path: Path | str) -> set[int]:
+    """Return the numbers of the tensors' types, of ggml's list.
+
+    Raises QCourseError unless the file is GGUF and its header's counts and lengths fit in its bytes.
 
     Source: docs/gguf.md of ggml, versions 2 and 3, either byte order.
     """
@@ -25,7 +27,7 @@ def check_gguf_header(path: Path | str) -> None:
             if stream.read(4) != MAGIC:
                 raise QCourseError(f"{path} is not a GGUF file; check the path")
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                walk(Header(data))
+                return walk(Header(data))
     except OSError as error:
         raise QCourseError(f"{path} cannot be read: {error.strerror or error}; check the path") from None
     except QCourseError:
@@ -39,7 +41,7 @@ class Header:
 
     def __init__(self, data: mmap.mmap) -> None:
         """Start behind the magic and find the byte order by the version, which is small."""
-        self.data, self.place = data, len(MAGIC)
+        self.data, self.place, self.tensor_types = data, len(MAGIC), set[int]()
         self.order = ">" if data[4:6] == b"\0\0" else "<"
 
     def number(self, kind: str) -> int:
@@ -97,8 +99,8 @@ class Header:
             self.value(kind, depth)
 
 
-def walk(header: Header) -> None:
-    """Step over a whole header, up to the tensors' data; ValueError where it goes beyond the file."""
+def walk(header: Header) -> set[int]:
+    """Step over a whole header to the tensors' data, and return their types; ValueError beyond the file."""
     version = header.number("I")
     if version not in VERSIONS:
         raise ValueError(f"its version {version} is unknown, known are {VERSIONS[0]} and {VERSIONS[1]}")
@@ -113,4 +115,7 @@ def walk(header: Header) -> None:
         dimensions = header.number("I")
         if dimensions > MOST_DIMENSIONS:
             raise ValueError(f"a tensor has {dimensions} dimensions, the most are {MOST_DIMENSIONS}")
-        header.step(8 * dimensions + 12, 1, "bytes of a tensor's shape and place")
+        header.step(8 * dimensions, 1, "bytes of a tensor's shape")
+        header.tensor_types.add(header.number("I"))
+        header.step(8, 1, "bytes of a tensor's place")
+    return header.tensor_types

@@ -70,10 +70,17 @@ def experts(name: str, whole: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 def weight(reader: Any, tensor: Any) -> Tensor:
-    """Return one tensor of an open file in float32, its rotary rows in transformers' order."""
+    """Return one tensor of an open file in float32, its rotary rows in transformers' order.
+
+    Raises QCourseError for a type that gguf-py knows by name only.
+    """
     from gguf import quants
 
-    values = torch.from_numpy(quants.dequantize(tensor.data, tensor.tensor_type).copy()).float()
+    try:
+        values = torch.from_numpy(quants.dequantize(tensor.data, tensor.tensor_type).copy()).float()
+    except NotImplementedError:
+        raise QCourseError(f"{tensor.name} is stored as {tensor.tensor_type.name}, which gguf-py cannot "
+                           "read; take the model in another type, such as Q4_K_M") from None  # fmt: skip
     arch, rotary = field(reader, "general.architecture"), ROTARY.fullmatch(tensor.name)
     if is_norm(tensor.name):
         return values - row_of(arch).norm_offset

@@ -97,6 +97,8 @@ def test_any_byte_of_a_header_may_be_wrong(tmp_path, value):
     ("items", 13, "value type 13 at byte"), ("dimensions", 5, "has 5 dimensions, the most are 4"),
     ("dimensions", (1 << 32) - 1, "has 4294967295 dimensions"),
     ("layers", (1 << 32) - 1, "names 4294967295 layers and has 1 tensors"),
+    ("type of a tensor", 99, "holds tensors of type 99, which gguf [0-9.]+ does not know"),
+    ("type of a tensor", 24, "blk.0.attn_q.weight is stored as I8, which gguf-py cannot read"),
 ])  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path, place, value, words):
     path = small_file(tmp_path / "good.gguf")
@@ -106,6 +108,7 @@ def test_what_is_wrong_is_named(tmp_path, place, value, words):
         "items": by_kind["array of INT32"] - 4,
         "dimensions": by_kind["name of a tensor"] + 8 + len("blk.0.attn_q.weight"),
         "layers": place_of(path, BLOCK_COUNT),
+        "type of a tensor": by_kind["name of a tensor"] + 8 + len("blk.0.attn_q.weight") + 4 + 2 * 8,
     }
     with no_hang(), pytest.raises(QCourseError, match=words):
         export.gguf.read(changed(path, places.get(place, place), "<I", value))
