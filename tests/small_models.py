@@ -39,6 +39,7 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
             logits_scaling=2.0,
         ),
     ),
+    "glm4": ("glm4", dict(head_dim=64, tie_word_embeddings=False)),  # half of each head has no rotation
     "olmo2": ("olmo2", dict(tie_word_embeddings=False)),
     "qwen3_moe": (
         "qwen3_moe",

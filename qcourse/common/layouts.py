@@ -41,6 +41,7 @@ class Layout:
 
 
 OLMO = "", "post_attention_layernorm", "", "post_feedforward_layernorm"
+GLM = "input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm", "post_mlp_layernorm"
 GEMMA = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
          "post_feedforward_layernorm")  # fmt: skip
 LAYOUTS = {
@@ -54,6 +55,7 @@ LAYOUTS = {
     "smollm3": Layout("smollm3"),
     "granite": Layout("granite"),
     "olmo2": Layout("olmo2", norms=OLMO),
+    "glm4": Layout("glm4", mlp=("mlp.gate_up_proj",), norms=GLM),
     "qwen3_moe": Layout("qwen3moe", experts=("gate_proj", "up_proj", "down_proj")),
     "mixtral": Layout("llama", experts=("w1", "w3", "w2"), block="block_sparse_moe"),
 }

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from qcourse.common import QCourseError
 from qcourse.common.layouts import LAYOUTS
-from qcourse.gguf_reader.names import row_of
+from qcourse.gguf_reader.names import PARTIAL, row_of
 from qcourse.gguf_reader.read import field, layer_count
 
 FAMILIES = {row.gguf: name for name, row in reversed(LAYOUTS.items())}
@@ -100,7 +100,7 @@ def biases(reader: Any, kind: str) -> dict[str, bool]:
     """Return which linears have a bias, where the family leaves it open."""
     names = {tensor.name for tensor in reader.tensors}
     found = {"attention_bias": "blk.0.attn_q.bias" in names, "mlp_bias": "blk.0.ffn_up.bias" in names}
-    known = {"llama": found, "granite": found, "qwen3": ["attention_bias"]}
+    known = {"llama": found, "granite": found, "qwen3": ["attention_bias"], "glm4": ["attention_bias"]}
     return {key: found[key] for key in known.get(kind, ())}
 
 
@@ -141,7 +141,9 @@ def rotary(reader: Any, arch: str) -> dict[str, Any]:
     hidden, heads = (field(reader, f"{arch}.{key}") for key in ("embedding_length", "attention.head_count"))
     head = value(reader, f"{arch}.attention.key_length", hidden // heads)
     turned = value(reader, f"{arch}.rope.dimension_count", head)
-    if turned != head:
+    if turned != head and arch in PARTIAL:
+        base["partial_rotary_factor"] = turned / head
+    elif turned != head:
         raise QCourseError(f"only {turned} of {head} columns of a head are rotated; such files are not read")
     factors = next((tensor for tensor in reader.tensors if tensor.name == "rope_freqs.weight"), None)
     if factors is not None:

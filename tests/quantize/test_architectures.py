@@ -15,8 +15,8 @@ from qcourse.quantize import quantize, quantize_folder, reference
 from qcourse.quantize.sensitivity import log_probabilities
 from qcourse.recipe import named
 
-ARCHITECTURES = ("phi3", "gemma2", "gemma3", "qwen3_moe", "mixtral", "smollm3", "granite", "olmo2")
-TYPES = {"gemma2": "gemma2", "gemma3": "gemma3_text", "olmo2": "olmo2"}
+ARCHITECTURES = ("phi3", "gemma2", "gemma3", "qwen3_moe", "mixtral", "smollm3", "granite", "olmo2", "glm4")
+TYPES = {"gemma2": "gemma2", "gemma3": "gemma3_text", "olmo2": "olmo2", "glm4": "glm4"}
 FORMS = {
     "gptq-w4g64": "gptq",
     "awq-w4g64": "awq",
@@ -28,7 +28,7 @@ FORMS = {
 
 @pytest.mark.parametrize(("name", "recipe"), [
     (name, recipe) for name in ARCHITECTURES for recipe in FORMS
-    if name not in ("gemma3", "mixtral", "smollm3") or recipe == "gptq-w4g64"  # the same as others
+    if name not in ("gemma3", "mixtral", "smollm3", "glm4") or recipe == "gptq-w4g64"  # the same as others
     if name not in ("granite", "olmo2") or recipe in ("gptq-w4g64", "awq-w4g64")
 ])  # fmt: skip
 def test_streamed_files_are_those_of_memory_and_return_the_weights(
@@ -107,7 +107,7 @@ def test_calibration_beats_plain_rounding(small_folders, small_model, small_toke
 def test_every_row_names_parts_of_its_models(small_folders):
     names = {"llama": "llama_gqa", "qwen2": "qwen2", "qwen3": "qwen3", "phi3": "phi3", "gemma2": "gemma2",
              "gemma3_text": "gemma3", "qwen3_moe": "qwen3_moe", "mixtral": "mixtral"}  # fmt: skip
-    names |= {name: name for name in ("smollm3", "granite", "olmo2")}
+    names |= {name: name for name in ("smollm3", "granite", "olmo2", "glm4")}
     assert set(LAYOUTS) == {*names, "mistral"}
     for kind, folder in names.items():
         layer = models.skeleton(small_folders[folder]).model.layers[0]

@@ -13,9 +13,9 @@ from qcourse.transforms.clip import clip
 from qcourse.transforms.fold import exact_scale, pool_query_heads, shared_scale
 from qcourse.transforms.rotation import rotation_matrix
 
-AFTER = ("gemma2", "gemma3", "olmo2")  # norms after attention and MLP
+AFTER = ("gemma2", "gemma3", "glm4", "olmo2")  # norms after attention and MLP
 MODELS = ["llama_tied", "llama_gqa", "qwen2", "qwen3", "odd_width", "phi3", "gemma2", "gemma3", "smollm3",
-          "granite", "olmo2"]  # fmt: skip
+          "granite", "olmo2", "glm4"]  # fmt: skip
 
 
 @torch.no_grad()

@@ -6,7 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from qcourse.common import QCourseError
+from qcourse.common.layouts import layout
 from qcourse.gguf_reader.config import llama3_factors
+from qcourse.gguf_reader.names import PARTIAL
 
 FIXED = {"beta_fast": 32, "beta_slow": 1, "partial_rotary_factor": 1}
 """Of rotary scaling: what llama.cpp computes with whatever a file of these architectures says."""
@@ -19,7 +21,7 @@ def add_rope(writer: Any, config: Any) -> None:
     import gguf
 
     found = rotary(config)
-    writer.add_rope_dimension_count(head_dim(config))
+    writer.add_rope_dimension_count(int(head_dim(config) * (found.get("partial_rotary_factor") or 1)))
     writer.add_rope_freq_base(found["rope_theta"])
     if found["rope_type"] not in ("linear", "yarn"):
         return
@@ -41,11 +43,13 @@ def rotary(config: Any) -> dict[str, Any]:
         found["original_max_position_embeddings"] = (
             found.get("original_max_position_embeddings") or config.max_position_embeddings
         )
-    strange = [f"{key} {found[key]}" for key, value in FIXED.items() if (found.get(key) or value) != value]
+    fixed = {key: value for key, value in FIXED.items()
+             if layout(config).gguf not in PARTIAL or not key.startswith("partial")}  # fmt: skip
+    strange = [f"{key} {found[key]}" for key, value in fixed.items() if (found.get(key) or value) != value]
     if found["rope_type"] not in ("default", "linear", "llama3", "yarn") or strange:
         raise QCourseError(
             f"rotary scaling {found['rope_type']!r} {' '.join(strange)} is not written to GGUF; default, "
-            f"linear, llama3 and yarn with {FIXED} are: remove the scaling"
+            f"linear, llama3 and yarn with {fixed} are: remove the scaling"
         )
     return found
 
