@@ -10,10 +10,11 @@ from qcourse.course.check import slips
 
 
 def rounded(values: Tensor, axis: int | tuple, top: int, whole=torch.round, size=torch.abs,
-            last: Callable = int, back: Callable = torch.mul) -> Tensor:  # fmt: skip
+            last: Callable = int, back: Callable = torch.mul, clip: bool = False) -> Tensor:  # fmt: skip
     """Round to steps of absmax / top, one along an axis; the other arguments are what may be wrong."""
     step = size(values).amax(axis, keepdim=True) / last(top)
-    return back(whole(values / step), step)
+    codes = whole(values / step)
+    return back(codes.clamp(-top, top) if clip else codes, step)
 
 
 def grid_slips(answer: Callable) -> tuple[Callable, ...]:
@@ -24,6 +25,7 @@ def grid_slips(answer: Callable) -> tuple[Callable, ...]:
         },
         "Take the largest magnitude: the extreme value may be negative.": {
             "signed maximum": {"size": torch.positive},
+            "signed maximum, clipped": {"size": torch.positive, "clip": True},
         },
         "The largest magnitude lands on the last code of its side, 2**(bits - 1) - 1 (127 of 8 bits).": {
             "a step too many": {"last": lambda top: top + 1},

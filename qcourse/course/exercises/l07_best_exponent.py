@@ -1,9 +1,11 @@
 """Exercise 07.best_exponent: AWQ's search, on plain symmetric rows."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, slip
+from qcourse.course.check import Exercise, slips
 
 
 def cases() -> list[tuple]:
@@ -21,51 +23,66 @@ def cases() -> list[tuple]:
     return [*found, (x, torch.randn(8, 16, generator=draw, dtype=torch.float64) / size, 3)]
 
 
-def search(
-    x: Tensor, w: Tensor, bits: int, back: bool = True, output: bool = True, sign: int = 1, tried: int = 21
-) -> float:
-    """Return the exponent of i / 20 with the least squared output error; the first of equals."""
+def search(x: Tensor, w: Tensor, bits: int, size=lambda x: x.abs().mean(0), back: bool = True,
+           output: bool = True, tried: int = 21, steps: int = 20, error=torch.square, total=torch.sum,
+           exact: float = 1.0, seen=lambda x, s: x,
+           chosen=lambda errors, n: errors.index(min(errors)) / n) -> float:  # fmt: skip
+    """Return the exponent of i / 20 with the least squared output error; the first of equals.
+
+    size: of inputs; output: compare outputs, not weights; error, total: of a change; exact: of w, taken off;
+    seen: what the change is multiplied by; chosen: from the list of errors.
+    """
     errors = []
     for i in range(tried):
-        s = x.abs().mean(0) ** (sign * i / 20)
+        s = size(x) ** (i / steps)
         step = (w * s).abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
-        change = (w * s / step).round() * step / (s if back else 1) - w
-        errors.append(float(((x @ change.T) if output else change).square().sum()))
-    return errors.index(min(errors)) / 20
+        change = (w * s / step).round() * step / (s if back else 1) - exact * w
+        errors.append(float(total(error((seen(x, s) @ change.T) if output else change))))
+    return chosen(errors, steps)
 
 
-def weight_error(x: Tensor, w: Tensor, bits: int) -> float:
-    """You compare weights. What counts is the output, x @ change.T: there a large input weighs its column."""
-    return search(x, w, bits, output=False)
-
-
-def not_undone(x: Tensor, w: Tensor, bits: int) -> float:
-    """Divide by s after rounding, or scaling itself counts as error."""
-    return search(x, w, bits, back=False)
-
-
-def divided(x: Tensor, w: Tensor, bits: int) -> float:
-    """Yours is always 0, plain rounding: is w scaled up where x is large, w * s, then / s?"""
-    return search(x, w, bits, sign=-1)
-
-
-def tenths(x: Tensor, w: Tensor, bits: int) -> float:
-    """Try 21 exponents, 0 to 1 in steps of 1/20: you stop at 0.5."""
-    return search(x, w, bits, tried=11)
-
-
-def always_one(x: Tensor, w: Tensor, bits: int) -> float:
-    """Nothing is searched: at 1 a column may set its row's step."""
-    return 1.0
-
-
-SLIPS = (
-    slip("1 left out", "The last exponent to try is 1 itself: range(21), not range(20).",
-         lambda x, w, bits: search(x, w, bits, tried=20)),
+WRONG = (
+    *slips("You compare weights. What counts is the output, x @ change.T: there a large input weighs its "
+           "column.",
+           weight_error=partial(search, output=False)),
+    *slips("Divide by s after rounding, or scaling itself counts as error.",
+           not_undone=partial(search, back=False)),
+    *slips("Yours is always 0, plain rounding: is w scaled up where x is large, w * s, then / s, and the "
+           "least error taken?",
+           divided=partial(search, size=lambda x: 1 / x.abs().mean(0))),
+    *slips("Try 21 exponents, 0 to 1 in steps of 1/20: you stop at 0.5.",
+           stopped_early=partial(search, tried=11)),
+    *slips("Try 21 exponents, 0 to 1 in steps of 1/20: yours are coarser.",
+           tenths=partial(search, tried=11, steps=10), quarters=partial(search, tried=5, steps=4)),
+    *slips("The last exponent to try is 1 itself: range(21), not range(20).",
+           one_left_out=partial(search, tried=20)),
+    *slips("Nothing is searched: at 1 a column may set its row's step.", always_one=lambda x, w, bits: 1.0),
+    *slips("Nothing is searched: the best exponent is not the same for all layers.",
+           always_half=lambda x, w, bits: 0.5),
+    *slips("s comes from the *mean magnitude* of each input over the tokens.",
+           maxima=partial(search, size=lambda x: x.abs().amax(0)),
+           mean_squares=partial(search, size=lambda x: x.square().mean(0).sqrt()),
+           signed_means=partial(search, size=lambda x: x.mean(0).abs())),
+    *slips("s comes from the inputs, not from the weight.",
+           of_the_weight=lambda x, w, bits: search(x, w, bits, size=lambda x: w.abs().mean(0))),
+    *slips("One number for all columns scales nothing: take the mean over tokens, axis 0.",
+           one_size=partial(search, size=lambda x: x.abs().mean())),
+    *slips("Square the errors before you add them up: errors of opposite sign must not cancel.",
+           signed_sum=partial(search, error=torch.positive)),
+    *slips("The smallest *squared* error is asked: sum the squares, no other measure.",
+           magnitudes=partial(search, error=torch.abs),
+           largest_error=partial(search, error=torch.abs, total=torch.max)),
+    *slips("The change is that of the weight the model computes with: multiply it by x as it is, not by x / "
+           "s.",
+           inputs_divided=partial(search, seen=torch.div)),
+    *slips("That is the error: return its exponent.",
+           least_error=partial(search, chosen=lambda errors, _: min(errors))),
+    *slips("Compare with the exact output: the change is the rounded weight minus w.",
+           output_alone=partial(search, exact=0.0)),
 )  # fmt: skip
 
 EXERCISE = Exercise(
     cases, search,
-    (weight_error, not_undone, divided, tenths, always_one, *SLIPS),
+    WRONG,
     praise="One number a layer, no gradient, no inverse: this is AWQ's search.", tolerance=1e-6
 )  # fmt: skip

@@ -1,9 +1,10 @@
 """Exercise 08.e4m3_value: the number that one byte stands for in FP8 E4M3."""
 
 from collections.abc import Callable
+from functools import partial
 from math import inf, nan
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slips
 
 
 def cases() -> list[tuple]:
@@ -20,37 +21,55 @@ def reference(byte: int) -> float:
     return (-1) ** (byte // 128) * steps / 512
 
 
-def _decode(byte: int, bias: int, subnormal: bool) -> float:
-    """Return the value under a wrong rule."""
-    sign, exponent, mantissa = (-1.0 if byte & 0x80 else 1.0), byte >> 3 & 15, byte & 7
+def value(byte: int, bias: int, bits: int, *, mask: int | None = None, shift: int = 0, part: int = 0,
+          lead: float = 1.0, gone: float = 0.0, low: int | None = None, sign: int = -1,
+          subnormal: bool = True) -> float:  # fmt: skip
+    """Return the value of a byte with `bits` bits of mantissa; the named arguments are what may be wrong.
+
+    mask, shift: take out the exponent; part: divides the mantissa; lead, gone: the leading digit of normal
+    and subnormal numbers; low: the exponent of subnormal ones; sign: of bytes from 128 on.
+    """
+    exponent = byte >> (bits + shift) & (2 ** (7 - bits) - 1 if mask is None else mask)
+    fraction = (byte & 2**bits - 1) / (part or 2**bits)
     if subnormal and exponent == 0:
-        return sign * mantissa / 8 * 2.0 ** (1 - bias)
-    return sign * (1 + mantissa / 8) * 2.0 ** (exponent - bias)
+        size = (gone + fraction) * 2.0 ** (1 - bias if low is None else low)
+    else:
+        size = (lead + fraction) * 2.0 ** (exponent - bias)
+    return sign * size if byte & 128 else size
 
 
-def no_subnormals(byte: int) -> float:
-    """With exponent bits 0000 the hidden leading one is gone: the value is mantissa / 8 * 2**-6, and byte 0
-    is exactly zero.
-    """
-    return _decode(byte, 7, subnormal=False)
-
-
-def bias_eight(byte: int) -> float:
-    """The bias of four exponent bits is 2**3 - 1 = 7: byte 0_0111_000 is 1.0."""
-    return _decode(byte, 8, subnormal=True)
-
-
-def subnormal_exponent(byte: int) -> float:
-    """Subnormals use the exponent of the smallest normal number, 1 - 7 = -6, so that the values go on without
-    a gap.
-    """
-    sign, exponent, mantissa = (-1.0 if byte & 0x80 else 1.0), byte >> 3 & 15, byte & 7
-    return sign * (mantissa / 8 * 2.0**-7 if exponent == 0 else (1 + mantissa / 8) * 2.0 ** (exponent - 7))
-
-
-def no_sign(byte: int) -> float:
-    """The highest bit is the sign: bytes from 128 on are negative."""
-    return _decode(byte & 0x7F, 7, subnormal=True)
+def format_slips(bias: int, bits: int) -> tuple[Callable, ...]:
+    """Return wrong readings of a format of eight bits."""
+    read, whole, least = partial(value, bias=bias, bits=bits), 2**bits, 1 - bias
+    return (
+        *slips("With exponent bits of 0 the hidden leading one is gone: the value is "
+               f"mantissa / {whole} * 2**{least}, and byte 0 is exactly zero.",
+               no_subnormals=partial(read, subnormal=False), one_not_gone=partial(read, gone=1.0)),
+        *slips("Subnormals are not zero: they fill the gap between 0 and the smallest normal number.",
+               subnormals_zero=lambda byte: read(byte) if abs(read(byte)) >= 2.0**least else 0.0),
+        *slips("A normal number has a hidden leading one before its mantissa.",
+               no_leading_one=partial(read, lead=0.0),
+               no_leading_one_nor_subnormals=partial(read, lead=0.0, subnormal=False)),
+        *slips(f"The bias of {7 - bits} exponent bits is 2**{6 - bits} - 1 = {bias}.",
+               bias_too_large=partial(read, bias=bias + 1),
+               bias_of_normals=partial(read, bias=bias + 1, low=least),
+               no_bias=partial(read, bias=0), other_bias=partial(read, bias=22 - bias)),
+        *slips(f"Subnormals use the exponent of the smallest normal number, 1 - {bias} = {least}, so that the "
+               "values go on without a gap.",
+               subnormal_exponent=partial(read, low=-bias),
+               exponent_of_the_other=partial(read, low=bias - 21)),
+        *slips("The highest bit is the sign: bytes from 128 on are negative.", no_sign=partial(read, sign=1)),
+        *slips(f"The mantissa counts parts of {whole}: m / {whole}.",
+               largest_is_one=partial(read, part=whole - 1),
+               not_divided=partial(read, part=1), twice_divided=partial(read, part=2 * whole)),
+        *slips(f"The exponent has {7 - bits} bits, above the {bits} of the mantissa: shift by {bits}, and mask "
+               "them all, but not the sign.",
+               sign_in_exponent=partial(read, mask=2 ** (8 - bits) - 1),
+               a_bit_lost=partial(read, mask=2 ** (6 - bits) - 1),
+               shifted_too_far=partial(read, shift=1)),
+        *slips("That reads the byte as an integer: take out sign, exponent and mantissa.",
+               integer=lambda byte: byte - 256 * (byte > 127)),
+    )  # fmt: skip
 
 
 def no_numbers_above_240(name: str, top: Callable[[int], float]) -> Callable:
@@ -71,8 +90,17 @@ NO_NUMBERS_ABOVE_240 = (
 )
 
 
+WRONG = (
+    *format_slips(7, 3),
+    *NO_NUMBERS_ABOVE_240,
+    *slips(
+        "That is E5M2: here four bits are the exponent, three the mantissa.",
+        e5m2=lambda byte: value(byte, 15, 2),
+    ),
+)
+
 EXERCISE = Exercise(
-    cases, reference, (no_subnormals, bias_eight, subnormal_exponent, no_sign, *NO_NUMBERS_ABOVE_240),
+    cases, reference, WRONG,
     praise="Sign, exponent, mantissa, with the hidden one gone at exponent 0: that is all 256 bytes but two "
     "NaNs.", tolerance=1e-9
 )  # fmt: skip

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slips
 
 
 def cases() -> list[tuple]:
@@ -23,32 +23,40 @@ def reference(d: float, dmin: float, scales: Tensor, mins: Tensor, codes: Tensor
     )
 
 
-def _values(step: Tensor, low: Tensor, codes: Tensor) -> Tensor:
-    return (step[:, None] * codes.view(8, 32) + low[:, None]).flatten()
+def values(step: Tensor, low: Tensor, codes: Tensor) -> Tensor:
+    """Return step * codes - low, one step and one low end for each sub-block of 32."""
+    return (step[:, None] * codes.view(8, 32) - low[:, None]).flatten()
 
 
-def added(d: float, dmin: float, scales: Tensor, mins: Tensor, codes: Tensor) -> Tensor:
-    """The minimum is stored as a positive number and subtracted: the lowest code 0 gives -dmin * min."""
-    return _values(d * scales, dmin * mins, codes)
-
-
-def no_minimum(d: float, dmin: float, scales: Tensor, mins: Tensor, codes: Tensor) -> Tensor:
-    """Q4_K is not symmetric: code 0 stands for the sub-block's own minimum, -dmin * min."""
-    return _values(d * scales, -8 * d * scales, codes)
-
-
-def one_scale(d: float, dmin: float, scales: Tensor, mins: Tensor, codes: Tensor) -> Tensor:
-    """Scales and minima have their own fp16 factors: d and dmin."""
-    return _values(d * scales, -d * mins, codes)
-
-
-def as_zero_point(d: float, dmin: float, scales: Tensor, mins: Tensor, codes: Tensor) -> Tensor:
-    """The minimum is in units of dmin, not in codes: subtract it after multiplying."""
-    return _values(d * scales, -d * scales * mins, codes)
-
+WRONG = (
+    *slips("The minimum is stored as a positive number and subtracted: the lowest code 0 gives -dmin * min.",
+           added=lambda d, dmin, s, m, codes: values(d * s, -dmin * m, codes),
+           turned_round=lambda d, dmin, s, m, codes: -values(d * s, dmin * m, codes)),
+    *slips("Q4_K is not symmetric: code 0 stands for the sub-block's own minimum, -dmin * min.",
+           no_minimum=lambda d, dmin, s, m, codes: values(d * s, 8 * d * s, codes),
+           minimum_left_out=lambda d, dmin, s, m, codes: values(d * s, 0 * m, codes)),
+    *slips("Scales and minima have their own fp16 factors: d and dmin.",
+           one_scale=lambda d, dmin, s, m, codes: values(d * s, d * m, codes),
+           no_dmin=lambda d, dmin, s, m, codes: values(d * s, m, codes),
+           no_d=lambda d, dmin, s, m, codes: values(s, dmin * m, codes),
+           factors_exchanged=lambda d, dmin, s, m, codes: values(dmin * s, d * m, codes)),
+    *slips("The minimum is in units of dmin, not in codes: subtract it after multiplying.",
+           as_zero_point=lambda d, dmin, s, m, codes: values(d * s, d * s * m, codes),
+           before_the_step=lambda d, dmin, s, m, codes: values(d * s, d * s * dmin * m, codes)),
+    *slips("scales multiply the codes, mins are subtracted: yours are exchanged.",
+           exchanged=lambda d, dmin, s, m, codes: values(d * m, dmin * s, codes)),
+    *slips("A sub-block is 32 codes that follow each other: repeat_interleave(32), not repeat(32).",
+           strided=lambda d, dmin, s, m, codes: values(d * s, dmin * m, codes.view(32, 8).T).view(8,
+               32).T.flatten()),
+    *slips("Each of the eight sub-blocks has its own scale and minimum; yours takes the first.",
+           first_sub_block=lambda d, dmin, s, m, codes: values(d * s[:1].expand(8), dmin * m[:1].expand(8),
+               codes)),
+    *slips("A code is multiplied by its step; dividing was for writing.",
+           divided=lambda d, dmin, s, m, codes: values(1 / (d * s), dmin * m, codes)),
+)  # fmt: skip
 
 EXERCISE = Exercise(
-    cases, reference, (added, no_minimum, one_scale, as_zero_point),
+    cases, reference, WRONG,
     praise="Eight sub-blocks share two fp16 numbers; each has its own 6-bit scale and minimum: 4.5 bits a "
     "weight."
 )  # fmt: skip

@@ -1,9 +1,12 @@
 """Exercise 10.q8_0_block: scale and codes of one Q8_0 block."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slip, slips
 
 
 def cases() -> list[tuple]:
@@ -20,52 +23,55 @@ def reference(block: Tensor) -> tuple[Tensor, Tensor]:
     return torch.tensor(step).half().float(), torch.tensor([round(value / step) for value in block.tolist()])
 
 
-def _with(step: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:
-    return step.half().float(), (block / step).round().clamp(-128, 127)
+def block_of(block: Tensor, step=lambda block: block.abs().max() / 127,
+             stored=lambda step: step.half().float(),
+             code=lambda block, step: (block / step).round()) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return the scale as `stored` and the codes; step: of the block; code: from block and step."""
+    return stored(step(block)), code(block, step(block))
 
 
-def signed_maximum(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Take the largest magnitude: in this block the extreme weight is negative and would be clipped."""
-    return _with(block.max() / 127, block)
+def clipped(block: Tensor, step: Tensor) -> Tensor:
+    """Return codes cut off at the ends of int8."""
+    return (block / step).round().clamp(-128, 127)
 
 
-def by_128(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Q8_0 divides absmax by 127, so that the code of the extreme weight, +127 or -127, exists
-    on both sides.
-    """
-    return _with(block.abs().max() / 128, block)
+def of_step(hint: str, name: str, step: Callable) -> tuple[Callable, ...]:
+    """Return the answers by another step, codes cut off or not."""
+    plain, cut = partial(block_of, step=step), partial(block_of, step=step, code=clipped)
+    return slip(name, hint, plain), slip(f"{name}, clipped", hint, cut)
 
 
-def full_range(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Q8_0 has no zero point: the grid is centred on 0, its step is absmax / 127."""
-    return _with((block.max() - block.min()) / 255, block)
-
-
-def truncated(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Round to the nearest code; cutting off doubles the largest error."""
-    step = block.abs().max() / 127
-    return step.half().float(), (block / step).trunc()
-
-
-def inverse(block: Tensor) -> tuple[Tensor, Tensor]:
-    """What is stored is the step itself: weight = scale * code."""
-    step = block.abs().max() / 127
-    return (1 / step).half().float(), (block / step).round()
-
-
-def not_stored(block: Tensor) -> tuple[Tensor, Tensor]:
-    """The file holds 16 bits: return step.half(), as it is stored."""
-    step = block.abs().max() / 127
-    return step, (block / step).round()
-
-
-def codes_of_stored(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Divide by the step before it is rounded to fp16."""
-    step = (block.abs().max() / 127).half().float()
-    return step, (block / step).round()
-
+WRONG = (
+    *of_step("Take the largest magnitude: where the extreme weight is negative it would be clipped.",
+             "signed maximum", lambda block: block.max() / 127),
+    *of_step("Q8_0 divides absmax by 127, so that the code of the extreme weight, +127 or -127, exists on "
+             "both sides.", "by 128", lambda block: block.abs().max() / 128),
+    *of_step("Codes are signed, and absmax lands on 127: 255 counts the steps of both sides.",
+             "by 255", lambda block: block.abs().max() / 255),
+    *of_step("Q8_0 has no zero point: the grid is centred on 0, its step is absmax / 127.",
+             "full range", lambda block: (block.max() - block.min()) / 255),
+    *of_step("The largest magnitude sets the step: with the mean most codes would not fit in a byte.",
+             "mean", lambda block: block.abs().mean() / 127),
+    *slips("Round to the nearest code; cutting off doubles the largest error.",
+           truncated=partial(block_of, code=lambda block, step: (block / step).trunc()),
+           floor=partial(block_of, code=lambda block, step: (block / step).floor())),
+    *slips("What is stored is the step itself: weight = scale * code.",
+           inverse=partial(block_of, stored=lambda step: (1 / step).half().float()),
+           absmax=partial(block_of, stored=lambda step: (step * 127).half().float())),
+    *slips("The file holds 16 bits: return step.half(), as it is stored.",
+           not_stored=partial(block_of, stored=lambda step: step)),
+    *slips("The scale is stored in fp16, not bf16: .half().",
+           bf16=partial(block_of, stored=lambda step: step.bfloat16().float())),
+    *slips("Divide by the step before it is rounded to fp16.",
+           codes_of_stored=partial(block_of, code=lambda block, step: (block / step.half().float()).round())),
+    *slips("Codes are whole numbers: round the quotients.",
+           not_rounded=partial(block_of, code=torch.div)),
+    *slips("Codes are the quotients block / step; multiplying by the step is the way back.",
+           multiplied=partial(block_of, code=lambda block, step: (block * step).round()),
+           weights=partial(block_of, code=lambda block, step: (block / step).round() * step.half().float())),
+)  # fmt: skip
 
 EXERCISE = Exercise(
-    cases, reference, (signed_maximum, by_128, full_range, truncated, inverse, not_stored, codes_of_stored),
+    cases, reference, WRONG,
     praise="34 bytes for 32 weights: one fp16 scale and 32 codes, 8.5 bits a weight.", tolerance=1e-6
 )  # fmt: skip

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slips
 
 
 def cases() -> list[tuple]:
@@ -18,44 +18,47 @@ def cases() -> list[tuple]:
     return found
 
 
-def fit(block: Tensor, codes: Tensor, importance: Tensor, power: float = 0.5, minimum: bool = True) -> tuple:
+def reference(block: Tensor, codes: Tensor, importance: Tensor) -> tuple:
     """Solve the weighted least squares for block = scale * codes - minimum; return (scale, minimum)."""
-    columns = torch.stack([codes, -torch.ones_like(codes) if minimum else torch.zeros_like(codes)], 1)
-    root = importance**power
-    if not minimum:
-        scale = (importance * codes * block).sum() / (importance * codes * codes).sum()
-        return float(scale), 0.0
+    columns, root = torch.stack([codes, -torch.ones_like(codes)], 1), importance.sqrt()
     solved = torch.linalg.lstsq(columns * root[:, None], (block * root)[:, None]).solution[:, 0]
     return float(solved[0]), float(solved[1])
 
 
-def by_range(block: Tensor, codes: Tensor, importance: Tensor) -> tuple:
-    """That is the range from smallest to largest: fit scale and minimum to the codes."""
-    return float(block.max() - block.min()) / 15, -float(block.min())
+def fit(block: Tensor, codes: Tensor, importance: Tensor, count: float | None = None) -> tuple:
+    """Solve the two equations; count: in place of the sum of importance."""
+    v, c, x = float(importance.sum()) if count is None else count, importance @ codes, importance @ block
+    cc, cx = importance @ codes**2, importance @ (codes * block)
+    return float((v * cx - c * x) / (v * cc - c**2)), float((c * cx - cc * x) / (v * cc - c**2))
 
 
-def no_importance(block: Tensor, codes: Tensor, importance: Tensor) -> tuple:
-    """All errors count alike in yours: multiply each square by its importance."""
-    return fit(block, codes, importance, power=0)
-
-
-def importance_squared(block: Tensor, codes: Tensor, importance: Tensor) -> tuple:
-    """The importance weighs the squared error; if you scale rows of a system, scale by its root."""
-    return fit(block, codes, importance, power=1)
-
-
-def no_minimum(block: Tensor, codes: Tensor, importance: Tensor) -> tuple:
-    """Only the scale is fitted: the minimum is free as well."""
-    return fit(block, codes, importance, minimum=False)
-
-
-def sign_of_the_minimum(*case: object) -> tuple:
-    """The minimum is subtracted: weight = scale * code - minimum, so it is positive for a negative weight."""
-    return (fit(*case)[0], -fit(*case)[1])
-
+WRONG = (
+    *slips("That is the range from smallest to largest: fit scale and minimum to the codes.",
+           by_range=lambda w, c, v: (float(w.max() - w.min()) / 15, -float(w.min())),
+           minimum_of_range=lambda w, c, v: (fit(w, c, v)[0], -float(w.min()))),
+    *slips("All errors count alike in yours: multiply each square by its importance.",
+           no_importance=lambda w, c, v: fit(w, c, torch.ones_like(v))),
+    *slips("The importance weighs the squared error; if you scale rows of a system, scale by its root.",
+           importance_squared=lambda w, c, v: fit(w, c, v**2)),
+    *slips("The importance itself weighs the squared error, not its root.",
+           root=lambda w, c, v: fit(w, c, v.sqrt())),
+    *slips("Important weights count more: multiply by the importance, do not divide.",
+           divided=lambda w, c, v: fit(w, c, 1 / v)),
+    *slips("V is the sum of the importance; the number of weights is that of equal ones.",
+           count_for_sum=lambda w, c, v: fit(w, c, v, len(v))),
+    *slips("Only the scale is fitted: the minimum is free as well.",
+           no_minimum=lambda w, c, v: (float(v @ (c * w) / (v @ c**2)), 0.0)),
+    *slips("The minimum is subtracted: weight = scale * code - minimum, so it is positive for a negative "
+           "weight.",
+           sign_of_the_minimum=lambda w, c, v: (fit(w, c, v)[0], -fit(w, c, v)[1])),
+    *slips("The means in a weighted fit are weighted as well: V, C and X carry the importance.",
+           plain_means=lambda w, c, v: (fit(w, c, v)[0], float(fit(w, c, v)[0] * c.mean() - w.mean())),
+           slope_by_plain_means=lambda w, c, v: (
+               float(v @ ((c - c.mean()) * (w - w.mean())) / (v @ (c - c.mean()) ** 2)), fit(w, c, v)[1])),
+)  # fmt: skip
 
 EXERCISE = Exercise(
-    cases, fit, (by_range, no_importance, importance_squared, no_minimum, sign_of_the_minimum),
+    cases, reference, WRONG,
     praise="llama.cpp does this for 21 choices of codes and keeps the best: that is Q4_K's quantizer.",
     tolerance=1e-6
 )  # fmt: skip

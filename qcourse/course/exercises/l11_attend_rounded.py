@@ -1,12 +1,13 @@
 """Exercise 11.attend_rounded: one query's attention over a rounded cache whose first tokens stay exact."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
-from qcourse.course.exercises.l11_kv_rounded import rounded
+from qcourse.course.check import Exercise, slips
+from qcourse.course.exercises.grids import grid_slips, rounded
 
 
 def cases() -> list[tuple]:
@@ -38,51 +39,87 @@ def reference(query: Tensor, keys: Tensor, values: Tensor, bits: int, first: int
     return torch.tensor(mixed) / sum(scores)
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, scaled: bool = True) -> Tensor:
-    """Return softmax(K q / sqrt(head_dim)) V."""
-    return torch.softmax(keys @ query / (math.sqrt(len(query)) if scaled else 1.0), 0) @ values
-
-
-def cached(part: Tensor, bits: int, first: int, axis: int) -> Tensor:
+def cached(part: Tensor, bits: int, first: int, axis: int, **grid) -> Tensor:
     """Return what the cache keeps: the first tokens, and the rounded others."""
-    return torch.cat([part[:first], rounded(part[first:], bits, axis)])
+    return torch.cat([part[:first], rounded(part[first:], axis, 2 ** (bits - 1) - 1, **grid)])
 
 
-def stretched(query: Tensor, keys: Tensor, values: Tensor, bits: int, first: int) -> Tensor:
-    """The first tokens are exact in your cache, but they still set the scale of each channel: leave them out
-    of the maximum as well.
-    """
-    all_keys = rounded(keys, bits, 0)
-    return attend(query, torch.cat([keys[:first], all_keys[first:]]), cached(values, bits, first, 1))
+def by_channel(part: Tensor, bits: int, first: int, **grid) -> Tensor:
+    """Return the cache with a scale a channel."""
+    return cached(part, bits, first, 0, **grid)
 
 
-def nothing_exact(query: Tensor, keys: Tensor, values: Tensor, bits: int, first: int) -> Tensor:
-    """The first `first` tokens stay as they are, keys and values."""
-    return attend(query, rounded(keys, bits, 0), rounded(values, bits, 1))
+def by_token(part: Tensor, bits: int, first: int, **grid) -> Tensor:
+    """Return the cache with a scale a token."""
+    return cached(part, bits, first, 1, **grid)
 
 
-def exchanged(query: Tensor, keys: Tensor, values: Tensor, bits: int, first: int) -> Tensor:
-    """Keys get a scale a channel (their outliers are channels), values a scale a token."""
-    return attend(query, cached(keys, bits, first, 1), cached(values, bits, first, 0))
+def attend(query: Tensor, keys: Tensor, values: Tensor, bits: int, first: int, of_keys=by_channel,
+           of_values=by_token, root=lambda query, keys: len(query) ** 0.5, weigh=torch.softmax,
+           **grid) -> Tensor:  # fmt: skip
+    """Return softmax(K q / sqrt(head_dim)) V over what of_keys and of_values keep."""
+    kept_keys, kept_values = of_keys(keys, bits, first, **grid), of_values(values, bits, first, **grid)
+    return weigh(kept_keys @ query / root(query, keys), 0) @ kept_values
 
 
-def no_root(query: Tensor, keys: Tensor, values: Tensor, bits: int, first: int) -> Tensor:
-    """Scores are divided by sqrt(head_dim) before the softmax."""
-    return attend(query, cached(keys, bits, first, 0), cached(values, bits, first, 1), scaled=False)
+def all_rounded(part: Tensor, bits: int, first: int, axis: int, **grid) -> Tensor:
+    """Return the cache with nothing exact."""
+    return cached(part, bits, 0, axis)
 
 
-def keys_alone(query: Tensor, keys: Tensor, values: Tensor, bits: int, first: int) -> Tensor:
-    """The cache holds values as well: round them too."""
-    return attend(query, cached(keys, bits, first, 0), values)
+def stretched(part: Tensor, bits: int, first: int, **grid) -> Tensor:
+    """Return keys whose first tokens are exact but set the scales."""
+    return torch.cat([part[:first], cached(part, bits, 0, 0)[first:]])
 
 
-def without_first(query: Tensor, keys: Tensor, values: Tensor, bits: int, first: int) -> Tensor:
-    """Exact is not absent: attention still reads the first tokens. Join them with the rounded others."""
-    return attend(query, rounded(keys[first:], bits, 0), rounded(values[first:], bits, 1))
+def exact(part: Tensor, bits: int, first: int, **grid) -> Tensor:
+    """Return the part as it came."""
+    return part
 
+
+def last_exact(part: Tensor, bits: int, first: int, axis: int, **grid) -> Tensor:
+    """Return the cache with its last tokens exact."""
+    return cached(part.flip(0), bits, first, axis).flip(0)
+
+
+WRONG = (
+    *grid_slips(attend),
+    *slips("The first tokens are exact in your cache, but they still set the scale of each channel: leave "
+           "them out of "
+           "the maximum as well.",
+           stretched=partial(attend, of_keys=stretched)),
+    *slips("The first `first` tokens stay as they are, keys and values.",
+           nothing_exact=partial(attend, of_keys=partial(all_rounded, axis=0),
+           of_values=partial(all_rounded, axis=1)),
+           keys_not_exact=partial(attend, of_keys=partial(all_rounded, axis=0)),
+           values_not_exact=partial(attend, of_values=partial(all_rounded, axis=1)),
+           last_exact=partial(attend, of_keys=partial(last_exact, axis=0),
+           of_values=partial(last_exact, axis=1))),
+    *slips("Exactly `first` tokens stay exact: yours are one more.",
+           one_more=lambda query, keys, values, bits, first: attend(query, keys, values, bits, first + 1)),
+    *slips("Keys get a scale a channel (their outliers are channels), values a scale a token.",
+           exchanged=partial(attend, of_keys=by_token, of_values=by_channel),
+           all_by_token=partial(attend, of_keys=by_token),
+           all_by_channel=partial(attend, of_values=by_channel)),
+    *slips("Scores are divided by sqrt(head_dim) before the softmax.",
+           no_root=partial(attend, root=lambda query, keys: 1.0), no_square_root=partial(attend,
+           root=lambda q, k: len(q)),
+           root_of_tokens=partial(attend, root=lambda query, keys: len(keys) ** 0.5)),
+    *slips("The softmax over the tokens is missing: scores become weights that add up to 1.",
+           no_softmax=partial(attend, weigh=lambda scores, axis: scores)),
+    *slips("Nothing is rounded: keys and values are stored in `bits` bits.",
+           nothing_rounded=partial(attend, of_keys=exact, of_values=exact)),
+    *slips("The cache holds values as well: round them too.", keys_alone=partial(attend, of_values=exact)),
+    *slips("The cache holds keys as well: round them too.", values_alone=partial(attend, of_keys=exact)),
+    *slips("Exact is not absent: attention still reads the first tokens. Join them with the rounded others.",
+           without_first=lambda query, keys, values, bits, first: attend(query, keys[first:],
+               values[first:], bits, 0)),
+    *slips("The query is not in the cache: it stays as it is.",
+           query_rounded=lambda query, *case: attend(rounded(query, 0, 2 ** (case[2] - 1) - 1), *case)),
+)  # fmt: skip
 
 EXERCISE = Exercise(
-    cases, reference, (stretched, nothing_exact, exchanged, no_root, keys_alone, without_first),
+    cases, reference, WRONG,
     praise="Few exact tokens cost nothing in a long cache, and their outliers stretch nobody's scale.",
     tolerance=1e-4
 )  # fmt: skip

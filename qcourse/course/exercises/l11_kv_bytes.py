@@ -1,6 +1,8 @@
 """Exercise 11.kv_bytes: bytes of one sequence's KV cache, some layers of which look back a window only."""
 
-from qcourse.course.check import Exercise
+from collections.abc import Callable
+
+from qcourse.course.check import Exercise, slips
 
 Windows = list[int | None]
 
@@ -25,39 +27,50 @@ def reference(tokens: int, windows: Windows, kv_heads: int, head_dim: int, width
     return total
 
 
-def kept(windows: Windows, tokens: int) -> int:
-    """Return the tokens kept, summed over layers."""
-    return sum(tokens if window is None else min(window, tokens) for window in windows)
+def of_seen(
+    seen: Callable, factor: Callable = lambda kv_heads, head_dim, width: 2 * kv_heads * head_dim * width
+):
+    """Return the bytes if a layer keeps seen(tokens, window) tokens of `factor` bytes."""
+    return lambda tokens, windows, *sizes: sum(seen(tokens, window) for window in windows) * factor(*sizes)
 
 
-def no_window(tokens: int, windows: Windows, kv_heads: int, head_dim: int, width: int) -> int:
-    """A layer with a window drops what lies further back: it keeps min(tokens, window) of them."""
-    return len(windows) * tokens * 2 * kv_heads * head_dim * width
+def least(tokens: int, window: int | None) -> int:
+    """Return the tokens that a layer keeps."""
+    return min(tokens, window or tokens)
 
 
-def full_window(tokens: int, windows: Windows, kv_heads: int, head_dim: int, width: int) -> int:
-    """While there are fewer tokens than the window, only those are kept: min(tokens, window)."""
-    return sum(window or tokens for window in windows) * 2 * kv_heads * head_dim * width
-
-
-def windows_only(tokens: int, windows: Windows, kv_heads: int, head_dim: int, width: int) -> int:
-    """None means no window: that layer keeps every token."""
-    return sum(min(window or 0, tokens) for window in windows) * 2 * kv_heads * head_dim * width
-
-
-def keys_only(tokens: int, windows: Windows, kv_heads: int, head_dim: int, width: int) -> int:
-    """Each layer keeps a key and a value for each token: a factor of 2."""
-    return kept(windows, tokens) * kv_heads * head_dim * width
-
-
-def shortest(tokens: int, windows: Windows, kv_heads: int, head_dim: int, width: int) -> int:
-    """Windows are the layers' own: add the layers up one by one, each with its own window."""
-    least = min([tokens, *(window for window in windows if window)])
-    return len(windows) * least * 2 * kv_heads * head_dim * width
-
+WRONG = (
+    *slips("A layer with a window drops what lies further back: it keeps min(tokens, window) of them.",
+           no_window=of_seen(lambda tokens, window: tokens),
+           longer=of_seen(lambda tokens, window: max(tokens, window or tokens)),
+           dropped=of_seen(lambda tokens, window: tokens - least(tokens, window) if window else tokens)),
+    *slips("While there are fewer tokens than the window, only those are kept: min(tokens, window).",
+           full_window=of_seen(lambda tokens, window: window or tokens)),
+    *slips("None means no window: that layer keeps every token.",
+           windows_only=of_seen(lambda tokens, window: min(window or 0, tokens))),
+    *slips("A window of w tokens keeps w tokens, neither one more nor one less.",
+           window_less_one=of_seen(lambda tokens, window: min(tokens, window - 1 if window else tokens)),
+           window_and_one=of_seen(lambda tokens, window: min(tokens, window + 1 if window else tokens))),
+    *slips("Each layer keeps a key and a value for each token: a factor of 2.",
+           keys_only=of_seen(least, lambda heads, size, width: heads * size * width)),
+    *slips("A number takes `width` bytes.",
+           no_width=of_seen(least, lambda heads, size, width: 2 * heads * size),
+           bits=of_seen(least, lambda heads, size, width: 16 * heads * size * width)),
+    *slips("Each KV head keeps a vector of head_dim numbers: multiply by both.",
+           no_heads=of_seen(least, lambda heads, size, width: 2 * size * width),
+           no_size=of_seen(least, lambda heads, size, width: 2 * heads * width)),
+    *slips("Windows are the layers' own: add the layers up one by one, each with its own window.",
+           shortest=lambda tokens, windows, *sizes: reference(tokens, len(windows) * [min(
+               [tokens, *filter(None, windows)])], *sizes),
+           first_for_all=lambda tokens, windows, *sizes: reference(tokens, len(windows) * windows[:1],
+               *sizes),
+           one_layer=lambda tokens, windows, *sizes: reference(tokens, windows[:1], *sizes)),
+    *slips("The sequence's bytes are the sum over layers, not the mean.",
+           mean=lambda tokens, windows, *sizes: reference(tokens, windows, *sizes) / len(windows)),
+)  # fmt: skip
 
 EXERCISE = Exercise(
-    cases, reference, (no_window, full_window, windows_only, keys_only, shortest),
+    cases, reference, WRONG,
     praise="With five windows to one full layer, a long context costs hardly more than the full layers.",
     tolerance=0
 )  # fmt: skip

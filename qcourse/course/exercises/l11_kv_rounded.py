@@ -1,9 +1,12 @@
 """Exercise 11.kv_rounded: round the keys or values of a head with a scale a token, or a scale a channel."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slips
+from qcourse.course.exercises.grids import grid_slips, rounded
 
 
 def cases() -> list[tuple]:
@@ -25,53 +28,38 @@ def reference(values: Tensor, bits: int, kind: str) -> Tensor:
     return out
 
 
-def rounded(values: Tensor, bits: int, axis: int | None, largest: float | None = None) -> Tensor:
-    """Round with one scale along an axis (None: one in all)."""
-    largest = largest or 2 ** (bits - 1) - 1
-    absmax = values.abs().max() if axis is None else values.abs().amax(axis, keepdim=True)
-    return (values * largest / absmax).round() * absmax / largest
+def shared(values: Tensor, bits: int, kind: str, axis_of=lambda kind: 1 if kind == "token" else 0,
+           **grid) -> Tensor:  # fmt: skip
+    """Round with one scale along an axis, on a grid that may be wrong."""
+    return rounded(values, axis_of(kind), 2 ** (bits - 1) - 1, **grid)
 
 
-def axis_of(kind: str) -> int:
-    """Return the axis along which values share a scale."""
-    return 1 if kind == "token" else 0
+def asymmetric(values: Tensor, bits: int, kind: str) -> Tensor:
+    """That grid runs from the smallest to the largest: asked is a symmetric one, centred on 0."""
+    axis = 1 if kind == "token" else 0
+    low, high = values.amin(axis, keepdim=True), values.amax(axis, keepdim=True)
+    step = (high - low) / (2**bits - 1)
+    return ((values - low) / step).round() * step + low
 
 
-def swapped(values: Tensor, bits: int, kind: str) -> Tensor:
-    """The axes are exchanged: "token" means that the numbers of one row share a scale, so the maximum goes
-    over the channels (axis 1).
-    """
-    return rounded(values, bits, 1 - axis_of(kind))
-
-
-def one_scale(values: Tensor, bits: int, kind: str) -> Tensor:
-    """One scale for all: take the maximum along one axis and keep the other."""
-    return rounded(values, bits, None)
-
-
-def codes(values: Tensor, bits: int, kind: str) -> Tensor:
-    """Those are the codes: multiply them by their scale again."""
-    return (values / values.abs().amax(axis_of(kind), keepdim=True) * (2 ** (bits - 1) - 1)).round()
-
-
-def unsigned(values: Tensor, bits: int, kind: str) -> Tensor:
-    """One bit is the sign: codes go from -(2**(bits - 1) - 1) to 2**(bits - 1) - 1."""
-    return rounded(values, bits, axis_of(kind), 2**bits - 1)
-
-
-def power_of_two(values: Tensor, bits: int, kind: str) -> Tensor:
-    """absmax must land on 2**(bits - 1) - 1: there is no code 2**(bits - 1)."""
-    return rounded(values, bits, axis_of(kind), 2 ** (bits - 1))
-
-
-def signed_maximum(values: Tensor, bits: int, kind: str) -> Tensor:
-    """Take the largest magnitude, not the largest value: a row may be negative."""
-    largest = 2 ** (bits - 1) - 1
-    step = values.amax(axis_of(kind), keepdim=True) / largest
-    return (values / step).round().clamp(-largest, largest) * step
-
+WRONG = (
+    asymmetric, *grid_slips(shared),
+    *slips("The axes are exchanged: by token the numbers of one row share a scale, so the maximum goes over "
+           "the channels (axis 1).",
+           swapped=partial(shared, axis_of=lambda kind: 0 if kind == "token" else 1)),
+    *slips("`kind` is not looked at: one scale a token, or one a channel.",
+           always_token=partial(shared, axis_of=lambda kind: 1),
+           always_channel=partial(shared, axis_of=lambda kind: 0)),
+    *slips("One scale for all: take the maximum along one axis and keep the other.",
+           one_scale=partial(shared, axis_of=lambda kind: (0, 1))),
+    *slips("absmax must land on 2**(bits - 1) - 1: there is no code 2**(bits - 1).",
+           cut_at_the_end=lambda values, bits, kind: shared(
+               values, bits, kind, last=lambda top: top + 1, whole=lambda codes: codes.round().clamp(
+                   -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)),
+           steps_of_all_bits=partial(shared, last=lambda top: 2 * top + 2)),
+)  # fmt: skip
 
 EXERCISE = Exercise(
-    cases, reference, (swapped, one_scale, codes, unsigned, power_of_two, signed_maximum),
+    cases, reference, WRONG,
     praise="The same bits, shared differently: which way is better depends on where the outliers lie."
 )  # fmt: skip
