@@ -22,7 +22,8 @@ def e4m3(values: Tensor) -> Tensor:
 
 
 def scales(weight: Tensor, rounded=e4m3, size: int = 16, largest=lambda blocks: blocks.abs().amax(-1),
-           top: float = 448 * 6.0, level: float = 6.0, of=torch.mul, whole=lambda weight: weight.abs().max()) -> tuple:  # fmt: skip
+           top: float = 448 * 6.0, level: float = 6.0, of=torch.mul,
+           whole=lambda weight: weight.abs().max()) -> tuple:  # fmt: skip
     """Return the tensor-wide divisor 448 * 6 / absmax and each block's scale in E4M3 [out, in / 16].
 
     largest: of a block; of: block's scale and divisor -> what is rounded; whole: what the divisor divides by.
