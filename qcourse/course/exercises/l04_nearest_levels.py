@@ -62,8 +62,7 @@ WRONG = (
     *slips("Divide by the largest magnitude: a block whose extreme weight is negative is scaled by it too.",
            signed_maximum=scaled_by(torch.max)),
     *slips("The code book ends at -1 and 1, so the block must end there as well: divide by its absmax. The "
-           "normal "
-           "distribution decides where the levels lie, not the scale.",
+           "normal distribution decides where the levels lie, not the scale.",
            by_deviation=scaled_by(torch.std), by_norm=scaled_by(torch.linalg.vector_norm),
            by_sum=scaled_by(lambda block: block.abs().sum()),
                by_mean=scaled_by(lambda block: block.abs().mean())),

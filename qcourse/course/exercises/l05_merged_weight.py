@@ -46,8 +46,7 @@ def merged(original: Tensor, dequantized: Tensor, a: Tensor, b: Tensor, alpha: f
 WRONG = (
     *factor_slips(merged),
     *slips("The adapter was trained on top of the dequantized weights and also learned to undo part of "
-           "their error. "
-           "Add it to those, not to the original.",
+           "their error. Add it to those, not to the original.",
            into_original=partial(merged, base=lambda original, dequantized: original),
            into_the_mean=partial(merged, base=lambda original, dequantized: (original + dequantized) / 2)),
     *slips("The model ran on the dequantized weight alone: the original, and the rounding error, are not in "

@@ -53,8 +53,7 @@ WRONG = (
     *slips("The update uses the inverse: H says what hurts, its inverse says which change repairs.",
            row_of_the_hessian=lambda w, q, j, v: hessian(w, q, j, v, v[j, j])),
     *slips("Column j is rounded, but nothing makes up for its error: that is plain rounding. If you did "
-           "correct, was "
-           "column j overwritten before you took w[:, j] - q?",
+           "correct, was column j overwritten before you took w[:, j] - q?",
            only_rounded=lambda w, q, j, v: fed(w, q, j, 0 * q, v[j])),
     *slips("The sign: subtract error * h_inv[j, k], or the error doubles.",
            wrong_sign=lambda w, q, j, v: fed(w, q, j, (q - w[:, j]) / v[j, j], v[j])),

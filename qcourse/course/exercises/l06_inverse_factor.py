@@ -64,8 +64,7 @@ WRONG = (
     *slips("U U^T gives the inverse here, but U^T U must: invert H first, then factor.",
            inverse_of_the_factor=lambda h, damping: torch.linalg.inv(upper(damped(h, damping)))),
     *slips("Its product with its transpose is the inverse, but it is lower triangular: invert H first, then "
-           "factor, "
-           "upper.",
+           "factor, upper.",
            inverse_of_the_lower=lambda h, damping: torch.linalg.inv(upper(damped(h, damping)).T)),
     *slips("That is the inverse itself: take its Cholesky factor.",
            not_a_factor=lambda h, damping: torch.linalg.inv(damped(h, damping)),

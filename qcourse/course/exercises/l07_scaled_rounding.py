@@ -58,8 +58,7 @@ WRONG = (
     *slips("The other way round: multiply before rounding, so that a salient column's error is divided by s.",
            divided_first=partial(scaled, before=torch.div, after=torch.mul)),
     *slips("This is plain rounding: s is not used, or it scales whole rows, whose grid moves along. s "
-           "belongs to "
-           "columns.",
+           "belongs to columns.",
            no_scale=partial(scaled, before=same, after=same)),
     *slips("s multiplies the weight before it is rounded, so that a salient column's error becomes small.",
            scaled_after=partial(scaled, before=same, after=torch.mul),
@@ -70,8 +69,7 @@ WRONG = (
            unscaled_step=step_of_w,
            unscaled_step_clipped=lambda w, s, bits: step_of_w(w, s, bits, 2 ** (bits - 1) - 1)),
     *slips("That keeps salient weights in 16 bits (the paper's motivating experiment); AWQ rounds every "
-           "weight to the "
-           "same bits and only scales.",
+           "weight to the same bits and only scales.",
            kept_exact=lambda w, s, bits: torch.where(s > 1, w, scaled(w, s, bits, same, same))),
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Exercise 12.holm: p-values adjusted for being looked at together."""
 
-from qcourse.course.check import Exercise
+from qcourse.course.check import Exercise, slips
 
 
 def cases() -> list[tuple]:
@@ -34,43 +34,52 @@ def stepwise(p_values: list[float], factor, monotone: bool = True, most: float =
     return found
 
 
-def bonferroni(p_values: list[float]) -> list[float]:
-    """That is Bonferroni: right, but too strict. After the smallest, one test fewer is left."""
-    return [min(1.0, len(p_values) * value) for value in p_values]
-
-
-def not_monotone(p_values: list[float]) -> list[float]:
-    """A larger p-value must not end up below a smaller one: keep the largest adjusted value so far."""
-    return stepwise(p_values, lambda rank, n: n - rank, monotone=False)
-
-
-def in_order(p_values: list[float]) -> list[float]:
-    """The values are right, but give them back in the order they came in."""
-    return sorted(reference(p_values))
-
-
-def above_one(p_values: list[float]) -> list[float]:
-    """A probability is at most 1."""
-    return stepwise(p_values, lambda rank, n: n - rank, most=float("inf"))
-
-
-def false_discovery(p_values: list[float]) -> list[float]:
+def false_discovery(p_values: list[float], factor=lambda rank, n: n / (rank + 1)) -> list[float]:
     """That is Benjamini and Hochberg's: it bounds the share of false finds, Holm the chance of any."""
     found, least = [0.0] * len(p_values), 1.0
     ordered = sorted(range(len(p_values)), key=lambda index: p_values[index])
     for rank in reversed(range(len(p_values))):
-        least = min(least, p_values[ordered[rank]] * len(p_values) / (rank + 1))
+        least = min(least, p_values[ordered[rank]] * factor(rank, len(p_values)))
         found[ordered[rank]] = least
     return found
 
 
-def from_the_top(p_values: list[float]) -> list[float]:
-    """The smallest p-value is multiplied by the number of tests, the largest by 1."""
-    return stepwise(p_values, lambda rank, n: rank + 1)
+def first_of_equals(p_values: list[float]) -> list[float]:
+    """A larger p-value must not end up below a smaller one, and equal ones are still two tests."""
+    return [min(1.0, (len(p_values) - sorted(p_values).index(value)) * value) for value in p_values]
 
+
+def in_turn(p_values: list[float]) -> list[float]:
+    """Sort first: the smallest p-value is multiplied by the number of tests, not the one that came first."""
+    return [min(1.0, (len(p_values) - index) * value) for index, value in enumerate(p_values)]
+
+
+WRONG = (
+    false_discovery, first_of_equals, in_turn,
+    *slips("That is Bonferroni: right, but too strict. After the smallest, one test fewer is left.",
+           bonferroni=lambda p: [min(1.0, len(p) * value) for value in p],
+           bonferroni_above_one=lambda p: [len(p) * value for value in p]),
+    *slips("A larger p-value must not end up below a smaller one: keep the largest adjusted value so far.",
+           not_monotone=lambda p: stepwise(p, lambda rank, n: n - rank, monotone=False)),
+    *slips("The values are right, but give them back in the order they came in.",
+           in_order=lambda p: sorted(reference(p))),
+    *slips("A probability is at most 1.",
+           above_one=lambda p: stepwise(p, lambda rank, n: n - rank, most=float("inf"))),
+    *slips("That is Hochberg's, from the largest down: Holm starts at the smallest and keeps the largest so "
+           "far.",
+           from_the_largest=lambda p: false_discovery(p, lambda rank, n: n - rank)),
+    *slips("The smallest p-value is multiplied by the number of tests, the largest by 1.",
+           from_the_top=lambda p: stepwise(p, lambda rank, n: rank + 1),
+           one_less=lambda p: stepwise(p, lambda rank, n: n - rank - 1),
+           one_more=lambda p: stepwise(p, lambda rank, n: n - rank + 1)),
+    *slips("Adjusting makes p-values larger: multiply, do not divide.",
+           divided=lambda p: [value / len(p) for value in p]),
+    *slips("1 - (1 - p)**n is Sidak's correction of the smallest; Holm multiplies.",
+           sidak=lambda p: [1 - (1 - value) ** len(p) for value in p]),
+)  # fmt: skip
 
 EXERCISE = Exercise(
-    cases, reference, (bonferroni, not_monotone, in_order, above_one, false_discovery, from_the_top),
+    cases, reference, WRONG,
     praise="Ask enough questions and one falls below 0.05 by luck: this keeps that chance at 5%.",
     tolerance=1e-9
 )  # fmt: skip

@@ -51,24 +51,20 @@ def low(before: Tensor, after: Tensor, draws: Tensor, share: float = 0.025) -> T
 
 WRONG = (
     *slips("That is the difference on these items. On others it would be another: the gate must hold for "
-           "the low "
-           "end of the interval.",
+           "the low end of the interval.",
            point_estimate=lambda b, a, margin, d: gate((a - b).mean(), margin)),
     *slips("You ship when no loss is proved: with few items nothing is ever proved, and everything ships. "
-           "The "
-           "burden of proof is on the new file: low end > -margin.",
+           "The burden of proof is on the new file: low end > -margin.",
            not_significant=lambda b, a, margin, d: (bool(low(b, a, d, 0.975) >= 0), low(b, a, d)),
            always=lambda b, a, margin, d: (True, low(b, a, d))),
     *slips("The upper end is the best that can be hoped for; the gate asks the lower.",
            upper_end=lambda b, a, margin, d: gate(low(b, a, d, 0.975), margin)),
     *slips("Draw the same items for both: what makes an item hard for both then cancels, and the interval "
-           "is as "
-           "narrow as it can be.",
+           "is as narrow as it can be.",
            unpaired=lambda b, a, margin, d: gate(
                (a[d.roll(1, 0)].mean(1) - b[d].mean(1)).quantile(0.025), margin)),
     *slips("The ends of two separate intervals do not subtract: take after minus before item by item, then "
-           "the "
-           "percentile.",
+           "the percentile.",
            separate_ends=lambda b, a, margin, d: gate(
                a[d].mean(1).quantile(0.025) - b[d].mean(1).quantile(0.975), margin),
            separate_low_ends=lambda b, a, margin, d: gate(
