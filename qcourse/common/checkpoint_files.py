@@ -1,10 +1,10 @@
 """Which files of a folder are the checkpoint: one rule for everyone who reads, counts or streams it."""
 
-import json
 import re
 import sys
 from pathlib import Path
 
+from qcourse.common.config import strict_json
 from qcourse.common.errors import QCourseError
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
@@ -38,7 +38,7 @@ def indexed(folder: Path) -> set[str] | None:
     if not index.is_file():
         return None
     try:
-        return set(json.loads(index.read_text())["weight_map"].values())
+        return set(strict_json(index.read_text())["weight_map"].values())
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise QCourseError(
             f"{index} is not a readable index ({error}); download the checkpoint again"

@@ -1,11 +1,11 @@
 """What a safetensors file declares, checked against the file before anything of it is read."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from qcourse.common.config import strict_json
 from qcourse.common.errors import QCourseError
 
 ITEM_BYTES = {
@@ -63,9 +63,9 @@ def header_json(path: Path, stream: BinaryIO, size: int) -> tuple[dict, int]:
     if length > min(size - 8, HEADER_LIMIT):
         raise damaged(path, f"a header of {length:,} bytes cannot be in a file of {size:,}")
     try:
-        declared = json.loads(stream.read(length).decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise damaged(path, "its header is not JSON") from None
+        declared = strict_json(stream.read(length).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"its header is not JSON ({error})") from None
     if not isinstance(declared, dict):
         raise damaged(path, "its header is not a table of tensors")
     return declared, 8 + length

@@ -36,6 +36,7 @@ def settle_quantization(
     check_method(folder, config.quantization_config)
     check_dtype(config.quantization_config, dtype)
     check_experts(folder, config.quantization_config, config.model_type, dtype)
+    check_blocks(folder, config.quantization_config, files)
     settle_gptq_version(config, files)
     choose_kernel(config, files, device)
 
@@ -48,6 +49,20 @@ def check_method(folder: Path, quantization: dict[str, Any]) -> None:
     if method is not None and method not in KNOWN and method != "bitsandbytes":
         raise QCourseError(f"{folder} is quantized as {method!r}, which transformers would load as if "
                            "it were not; take the unquantized checkpoint")  # fmt: skip
+
+
+def check_blocks(folder: Path, quantization: dict[str, Any], files: list[Path]) -> None:
+    """Raise QCourseError for scales of FP8 blocks that fit no weight: transformers stretches them."""
+    block = quantization.get("weight_block_size") if quantization.get("quant_method") == "fp8" else None
+    entries = {name: entry for path in files if block for name, entry in read_header(path).items()}
+    for name, entry in entries.items():
+        scale = entries.get(f"{name}_scale_inv")
+        wanted = [-(-size // length) for size, length in zip(entry.shape, block, strict=False)]
+        if scale is not None and list(scale.shape) != wanted:
+            raise QCourseError(
+                f"{folder} holds {name}_scale_inv as {list(scale.shape)} and blocks of {block} ask for "
+                f"{wanted}; download it again"
+            )
 
 
 def choose_kernel(config: Any, files: list[Path], device: str) -> None:

@@ -14,6 +14,7 @@ from qcourse.common import QCourseError, content_hash, read_config
 from qcourse.models.checkpoint import check_all_read, check_checkpoint, for_transformers
 from qcourse.models.library_limits import settle_4bit_layers, settle_quantization
 from qcourse.models.memory import resident_bytes, trim_memory
+from qcourse.models.modules import check_finite
 from qcourse.models.resolve import resolve
 from qcourse.models.skeleton import one_sentence
 
@@ -41,7 +42,8 @@ def load(
     """Load "pico", a folder or a hub id (default: QCOURSE_MODEL, or pico) for evaluation.
 
     dtype: of the weights in memory; device: default QCOURSE_DEVICE, or cuda if there.
-    Raises QCourseError for an unknown name, a damaged, incomplete or pickled checkpoint, an absent device,
+    Raises QCourseError for an unknown name, a damaged, incomplete or pickled checkpoint, values that are not
+    finite, an absent device,
     and for what the checkpoint's library is known to compute wrongly here.
     """
     import torch
@@ -67,6 +69,7 @@ def load(
         check_all_read(folder, found["unexpected_keys"])
         config.tie_word_embeddings = model.config.tie_word_embeddings = is_tied(model)
         separate_experts(model)
+        check_finite(model)
     settle_attention(model.config)
     model.qcourse_folder = str(folder)
     settle_4bit_layers(widen(model.to(device)))
@@ -98,8 +101,10 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # a damaged tokenizer.json raises whatever its reader happens to
+        alone = (folder / "tokenizer.model").exists() and not (folder / "tokenizer.json").exists()
+        needs = ", or install sentencepiece, which reads its tokenizer.model" if alone else ""
         raise QCourseError(
-            f"{folder} has no readable tokenizer; copy tokenizer.json beside the weights"
+            f"{folder} has no readable tokenizer; copy tokenizer.json beside the weights{needs}"
         ) from error
 
 

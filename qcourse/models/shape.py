@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qcourse.common import QCourseError
+from qcourse.common import QCourseError, read_config
 from qcourse.common.tables import data_table
 from qcourse.models import layers as read
 from qcourse.models.families import FAMILIES, check_known, text_part
@@ -92,11 +91,7 @@ def shape(source: str | Path | dict | Any) -> ModelShape:
         return from_config(config.to_dict(), getattr(config, "name_or_path", "") or "model")
     if found := known_models().get(str(source).lower()):
         return from_config(found, found["name"])
-    path = resolve(source) / "config.json"
-    try:
-        return from_config(json.loads(path.read_text()), str(source))
-    except (OSError, json.JSONDecodeError) as error:
-        raise QCourseError(f"{path} cannot be read as a model configuration; download it again") from error
+    return from_config(read_config(resolve(source)), str(source))
 
 
 @functools.cache
