@@ -53,6 +53,24 @@ def llmcompressor_awq(
         return oneshot(model, tokenizer, tokens, [AWQModifier(), rounding])
 
 
+def auto_round(
+    model: Any, tokenizer: Any, tokens: Tensor, bits: int = 4, group_size: int = 128, steps: int = 50
+) -> Any:
+    """Learn how to round a transformers model, in place and in float32, by the library AutoRound.
+
+    steps: of each decoder layer, four sequences each; 50 are the library's light setting, 200 its usual one.
+    Asymmetric groups; the head is kept.
+    """
+    with silent():
+        from auto_round import AutoRound
+
+        plain = products.narrow(model.float())  # AutoRound rounds what has the class nn.Linear
+        AutoRound(plain, tokenizer, bits=bits, group_size=group_size, sym=False, iters=steps, batch_size=4,
+                  dataset=list(tokens[:, None]), nsamples=len(tokens), seqlen=tokens.shape[1],
+                  enable_torch_compile=False).quantize()  # fmt: skip
+    return model
+
+
 def scheme(bits: int, group_size: int, symmetric: bool) -> Any:
     """Return compressed-tensors' description of grouped integer weights for every linear."""
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme

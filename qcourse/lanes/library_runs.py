@@ -6,13 +6,18 @@ from typing import Any
 from qcourse.common import QCourseError
 
 SEQUENCES = 16  # x 512 tokens, the lessons' own
-RUNS = {"llm-compressor GPTQ": ("llmcompressor_gptq", 4), "llm-compressor AWQ": ("llmcompressor_awq", 4)}
+RUNS = {
+    "llm-compressor GPTQ": ("llmcompressor_gptq", 4), "llm-compressor AWQ": ("llmcompressor_awq", 4),
+    "AutoRound": ("auto_round", 2),
+}  # fmt: skip
+"""What a run is called: its function in `libraries`, and its bits."""
 
 
 def full_run(name: str, base: Any, build: bool = False) -> Any:
     """Return the remembered run of a library on the loaded model `base`: Cached, or None if never made.
 
-    The value holds bits, sequences, seconds of the library alone, and kl_mean on 16 x 512 held-out tokens.
+    The value holds bits, sequences, seconds of the library alone, and on 16 x 512 held-out tokens kl_mean
+    and kl_per_sequence.
     build: make it now if it is not there. The key covers model, run, tokens and versions.
     Raises QCourseError for an unknown name.
     """
@@ -43,7 +48,8 @@ def make(name: str, base: Any) -> dict:
     getattr(libraries, function)(model, base.tokenizer, tokens, bits=bits, group_size=group)
     seconds = time.perf_counter() - start
     found = measure.divergence(base.model, model, measure.evaluation_tokens(base.tokenizer, 16, 512))
-    return {"bits": bits, "sequences": SEQUENCES, "seconds": seconds, "kl_mean": found.kl_mean}
+    return {"bits": bits, "sequences": SEQUENCES, "seconds": seconds, "kl_mean": found.kl_mean,
+            "kl_per_sequence": found.kl_per_sequence.tolist()}  # fmt: skip
 
 
 def make_all(say: Callable[..., None]) -> dict[str, str]:

@@ -139,7 +139,7 @@ def test_a_lane_that_no_engine_could_run_would_be_seen(lane):
 def test_a_full_run_never_made_is_none_and_unknown_ones_are_named(base):
     assert library_runs.full_run("llm-compressor GPTQ", base) is None
     with pytest.raises(QCourseError, match="llm-compressor AWQ"):
-        library_runs.full_run("AutoRound", base)
+        library_runs.full_run("HQQ", base)
 
 
 def test_a_full_run_is_made_once(base, monkeypatch):
@@ -167,9 +167,11 @@ def test_the_libraries_quantize_a_model_in_memory(base, tokens):
     from qcourse.lanes import libraries
 
     windows = calibration.calibration_tokens(base.tokenizer, 2)
-    for function in (libraries.llmcompressor_gptq, libraries.llmcompressor_awq):
+    few = {"steps": 2}
+    for function, more in ((libraries.llmcompressor_gptq, {}), (libraries.llmcompressor_awq, {}),
+                           (libraries.auto_round, few)):  # fmt: skip
         model = models.load().model
-        function(model, base.tokenizer, windows, bits=4)
+        function(model, base.tokenizer, windows, bits=4, **more)
         assert measure.divergence(base.model, model, tokens).kl_mean > 1e-5
 
 
