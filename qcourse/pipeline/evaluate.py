@@ -76,7 +76,7 @@ def load(model: str) -> Any:
     folder = models.resolve(model)
     if not export.misread_by_transformers(folder):
         return models.load(model)
-    print(f"transformers would read {folder} wrongly; its weights are decoded here", file=sys.stderr)
+    print(f"{folder} is decoded here: transformers would read it wrongly or needs a library", file=sys.stderr)
     layers, dense = export.split(folder)
     dense |= {f"{name}.weight": layer.dequantize() for name, layer in layers.items()}
     weights = {name: tensor.bfloat16() for name, tensor in dense.items() if tensor.is_floating_point()}
