@@ -16,7 +16,7 @@ def relation(answers: list, expected: list, cases: list[tuple], tolerance: float
     pairs = list(zip(answers, expected, strict=True))
     if any(not isinstance(a, (tuple, list)) or len(a) != len(e) for a, e in pairs):
         asked = {len(e) for e in expected}
-        return f"Asked are {asked.pop()} values, returned together." if len(asked) == 1 else None
+        return f"Asked are {asked.pop()} values, returned as a tuple." if len(asked) == 1 else None
     mine, right = list(zip(*answers, strict=True)), list(zip(*expected, strict=True))
     wrong = [i for i in range(len(right)) if not same_all(list(mine[i]), list(right[i]), tolerance)]
     if len(wrong) == len(right):
@@ -69,18 +69,18 @@ def of_scale(mine: list, right: list, tolerance: float) -> str | None:
 
 def of_offset(mine: list, right: list, tolerance: float) -> str | None:
     """Tell a term that is the same in every case, or in all numbers of each case, and a number not whole."""
-    offsets = [(a - b).flatten() for a, b in zip(mine, right, strict=True)]
-    first = float(offsets[0][0])
-    if all(((offset - first).abs() < tolerance + 1e-9 * abs(first)).all() for offset in offsets):
-        more = "more" if first > 0 else "less"
-        return (
-            f"Yours is {abs(first):.4g} {more} than the right answer in every case: a term too many or few?"
-        )
-    if min(map(len, mine)) > 2 and all(float(offset.std()) < tolerance for offset in offsets):
+    offsets = [a - b for a, b in zip(mine, right, strict=True)]
+    least, first = 10 * tolerance, float(offsets[0][0])
+    if all(((offset - first).abs() <= tolerance).all() for offset in offsets) and abs(first) > least:
+        more = f"{abs(first):.4g} {'more' if first > 0 else 'less'}"
+        return f"Yours is {more} than the right answer in every case: a term too many or too few?"
+    if min(map(len, mine)) > 2 and all(
+        float((o - o[0]).abs().max()) <= tolerance < least < abs(o[0]) for o in offsets
+    ):
         return "Within a case all your numbers are off by the same amount: a term is missing, or there twice."
     whole = all((values == values.round()).all() for values in right)
     if whole and same_all([values.floor() for values in mine], right, 0.0):
-        return "A whole number is asked: what is left over counts no more."
+        return "A whole number is asked: what is left over does not count."
     return None
 
 
@@ -89,7 +89,8 @@ def of_curve(mine: list, right: list, tolerance: float) -> str | None:
     for curve, text in CURVES:
         bent = [curve(values) for values in right]
         fine = tolerance * min(1.0, max(float(values.abs().max()) for values in bent))
-        if same_all(mine, bent, fine) and all(values.isfinite().all() for values in bent):
+        finite = all(values.isfinite().all() for values in bent) and any(values.any() for values in bent)
+        if finite and same_all(mine, bent, fine):
             return text
     return None
 

@@ -50,6 +50,15 @@ def test_a_raising_or_constant_answer_fails_with_a_message(identifier):
     assert examine(find(identifier), lambda *arguments: "a text").state == "failed"
 
 
+@pytest.mark.parametrize(
+    "answer", [lambda right: 0 * right, lambda right: right + 2e-5 * (right == right.max())]
+)
+def test_an_answer_related_to_nothing_is_told_by_its_numbers_alone(answer):
+    exercise = find("02.round_group")
+    verdict = examine(exercise, lambda *case: answer(exercise.reference(*case)))
+    assert verdict.state == "failed" and verdict.message.startswith("For ")
+
+
 def test_a_new_mistake_shows_yours_and_expected():
     exercise = find("02.round_group")
     verdict = examine(exercise, lambda group, bits: exercise.reference(group, bits) + 0.01)
@@ -83,6 +92,20 @@ def test_what_is_shown_of_a_wrong_answer_differs_from_what_is_expected(identifie
     ("02.round_group", lambda right, *case: right / 0, "NaN or infinity"),
     ("02.rounding_error", lambda right, *case: torch.tensor([right, 1.0]), "asked is one"),
     ("10.q8_0_block", lambda right, *case: (right[0], 3 * right[1]), "2 is wrong. Your answer is 3 times"),
+    ("10.q8_0_block", lambda right, *case: right[0], "Asked are 2 values"),
+    ("09.kv_tokens", lambda right, *case: right + 1, "Yours is 1 more"),
+    ("09.kv_tokens", lambda right, *case: right + 0.25, "Yours is 0.25 more"),
+    ("09.kv_tokens", lambda right, cache, *case: right + (cache % 7) / 8, "A whole number is asked"),
+    ("02.round_group", lambda right, group, bits: right + group[0], "off by the same amount"),
+    ("07.scaled_rounding", lambda right, *case: right.abs(), "a sign is lost"),
+    ("02.rounding_error", lambda right, *case: right**2, "the square of"),
+    ("12.smallest_difference", lambda right, *case: right**0.5, "the root of"),
+    ("02.rounding_error", lambda right, *case: 1 / right, "1 over the right"),
+    ("02.rounding_error", lambda right, *case: math.log(right), "the logarithm of"),
+    ("12.mcnemar", lambda right, *case: 1 - right, "the opposite is asked"),
+    ("03.int8_product", lambda right, *case: right.round(), "rounded to a whole number"),
+    ("03.int8_product", lambda right, *case: right * torch.arange(1, 1 + len(right))[:, None], "Each row of"),
+    ("03.int8_product", lambda right, *case: right * torch.arange(1, 1 + right.shape[1]), "Each column of"),
 ])  # fmt: skip
 def test_what_relates_a_wrong_answer_to_the_right_one_is_said(identifier, answer, text):
     exercise = find(identifier)

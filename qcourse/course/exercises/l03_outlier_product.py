@@ -17,7 +17,9 @@ def cases() -> list[tuple]:
         x[1, inside - 1] = 6.0 if large > 1 else 0.5  # just reaches the threshold
         w[:1, :large] = 4.0  # sets its row's step unless the columns are split first
         found.append((x, w, 6.0))
-    return found
+    x, w = torch.randn(2, 6, generator=draw), torch.randn(3, 6, generator=draw)
+    x[:, 0], x[0, 1], w[1, 2] = 8.0, -30.0, 7.0  # large for both tokens; for the first only; in the weight
+    return [*found, (x, w, 6.0)]
 
 
 def int8(values: Tensor) -> Tensor:
@@ -83,8 +85,11 @@ WRONG = (
            signed_comparison=lambda x, w, t: product(x, w, t, signed=True)),
     *slips("A feature that reaches the threshold exactly belongs to the outliers as well.",
            above_only=lambda x, w, t: product(x, w, t * 1.000001)),
-    *slips("One token that reaches the threshold is enough: take the maximum over tokens, not their mean.",
-           mean_over_tokens=lambda x, w, t: split(x, w, x.abs().mean(0) >= t)),
+    *slips("One token that reaches the threshold is enough: any token, not their mean, nor all of them.",
+           mean_over_tokens=lambda x, w, t: split(x, w, x.abs().mean(0) >= t),
+           all_tokens=lambda x, w, t: split(x, w, (x.abs() >= t).all(0))),
+    *slips("Outliers are features of the activations: look at x, not at the weight.",
+           outliers_of_w=lambda x, w, t: split(x, w, (w.abs() >= t).any(0))),
     *slips("Outliers are features (columns of x), the same for all tokens: any over tokens, axis 0.",
            whole_tokens=lambda x, w, t: torch.where((x.abs() >= t).any(1)[:, None], x.double() @ w.double().T,
                                                     int8(x) @ int8(w).T)),
