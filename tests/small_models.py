@@ -41,6 +41,8 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "glm4": ("glm4", dict(head_dim=64, tie_word_embeddings=False)),  # half of each head has no rotation
     "olmo2": ("olmo2", dict(tie_word_embeddings=False)),
+    "stablelm": ("stablelm", dict(tie_word_embeddings=False, use_qkv_bias=True)),  # a quarter is rotated
+    "starcoder2": ("starcoder2", dict(tie_word_embeddings=True)),
     "qwen3_moe": (
         "qwen3_moe",
         dict(

@@ -32,8 +32,9 @@ def stage_inputs(
     Each stage is computed when it is asked for, by the linears as they are then.
     """
     attention, mlp = layer.self_attn, layer.mlp
+    found = layout(attention.config)
     before, after, before_mlp, after_mlp = (
-        getattr(layer, name) if name else nn.Identity() for name in layout(attention.config).norms
+        getattr(layer, name) if name else nn.Identity() for name in found.norms
     )
     share = getattr(layer, "residual_multiplier", 1.0)  # Granite's
     inputs = [before(batch) for batch in hidden]
@@ -48,12 +49,11 @@ def stage_inputs(
         read = yield from expert_inputs(mlp, inputs, all_experts)
         return [batch + after_mlp(block) for batch, block in zip(hidden, read, strict=True)]
     yield inputs
-    with without(mlp, "down_proj"):
+    with without(mlp, found.down):
         inputs = [mlp(batch) for batch in inputs]
     yield inputs
-    return [
-        batch + after_mlp(mlp.down_proj(read)) * share for batch, read in zip(hidden, inputs, strict=True)
-    ]
+    down = getattr(mlp, found.down)
+    return [batch + after_mlp(down(read)) * share for batch, read in zip(hidden, inputs, strict=True)]
 
 
 def expert_inputs(

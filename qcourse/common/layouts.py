@@ -15,6 +15,9 @@ class Layout:
     of the MLP; where several are fused, values and `up` are the last rows. norms: before attention, after it,
     before the MLP, after it, "" where there is none. norm_offset: what is added to a norm's weight before it
     multiplies. window_every: llama.cpp gives each layer a sliding window but every n-th one; 0: none has one.
+    eps: the field of what norms add to a variance; another than rms_norm_eps is LayerNorm's, which takes the
+    mean away and has a bias. down: the MLP's last linear. gated: the MLP multiplies by its `up`. lacks:
+    fields that, where they are set, make other layers than these.
     experts: gate, up and down of an expert, as checkpoints name them in `block`; () where all MLPs are dense.
     """
 
@@ -24,6 +27,10 @@ class Layout:
     norms: tuple[str, str, str, str] = ("input_layernorm", "", "post_attention_layernorm", "")
     norm_offset: float = 0.0
     window_every: int = 0
+    eps: str = "rms_norm_eps"
+    down: str = "down_proj"
+    gated: bool = True
+    lacks: tuple[str, ...] = ()
     experts: tuple[str, ...] = ()
     block: str = "mlp"
 
@@ -31,7 +38,7 @@ class Layout:
         """Return the linears that share each of a layer's inputs, in forward order; 0 experts: dense."""
         attention = self.attention, ("self_attn.o_proj",)
         if not experts:
-            return *attention, self.mlp, ("mlp.down_proj",)
+            return *attention, self.mlp, (f"mlp.{self.down}",)
         places = [self.expert(number) for number in range(experts)]
         return *attention, *(stage for gate, up, down in places for stage in ((gate, up), (down,)))
 
@@ -56,6 +63,8 @@ LAYOUTS = {
     "granite": Layout("granite"),
     "olmo2": Layout("olmo2", norms=OLMO),
     "glm4": Layout("glm4", mlp=("mlp.gate_up_proj",), norms=GLM),
+    "stablelm": Layout("stablelm", eps="layer_norm_eps", lacks=("use_parallel_residual", "qk_layernorm")),
+    "starcoder2": Layout("starcoder2", mlp=("mlp.c_fc",), eps="norm_epsilon", down="c_proj", gated=False),
     "qwen3_moe": Layout("qwen3moe", experts=("gate_proj", "up_proj", "down_proj")),
     "mixtral": Layout("llama", experts=("w1", "w3", "w2"), block="block_sparse_moe"),
 }
@@ -67,4 +76,7 @@ def layout(config: object) -> Layout:
     model_type = getattr(config, "model_type", None)
     if model_type not in LAYOUTS:
         raise QCourseError(f"architecture {model_type!r} is not supported; these are: {', '.join(LAYOUTS)}")
-    return LAYOUTS[model_type]
+    found = LAYOUTS[model_type]
+    if strange := [name for name in found.lacks if getattr(config, name, False)]:
+        raise QCourseError(f"{model_type} with {strange[0]} is not supported; without it is")
+    return found

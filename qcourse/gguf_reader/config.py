@@ -77,10 +77,11 @@ def sizes(reader: Any, arch: str) -> dict[str, Any]:
     }
     if uneven := [key for key, size in found.items() if not isinstance(size, int)]:
         raise QCourseError(f"{uneven[0]} differs from layer to layer in this GGUF; such files are not read")
+    eps = row_of(arch).eps
     return found | {
         "head_dim": value(reader, f"{arch}.attention.key_length", hidden // heads),
         "max_position_embeddings": field(reader, f"{arch}.context_length"),
-        "rms_norm_eps": decimal(field(reader, f"{arch}.attention.layer_norm_rms_epsilon")),
+        eps: decimal(field(reader, f"{arch}.attention.layer_norm_{'rms_' * (eps[0] == 'r')}epsilon")),
         "tie_word_embeddings": "output.weight" not in shapes,
     }
 
@@ -99,8 +100,16 @@ def experts(reader: Any, arch: str) -> dict[str, Any]:
 def biases(reader: Any, kind: str) -> dict[str, bool]:
     """Return which linears have a bias, where the family leaves it open."""
     names = {tensor.name for tensor in reader.tensors}
-    found = {"attention_bias": "blk.0.attn_q.bias" in names, "mlp_bias": "blk.0.ffn_up.bias" in names}
-    known = {"llama": found, "granite": found, "qwen3": ["attention_bias"], "glm4": ["attention_bias"]}
+    found = dict.fromkeys(("attention_bias", "use_qkv_bias", "use_bias"), "blk.0.attn_q.bias" in names)
+    found |= {"mlp_bias": "blk.0.ffn_up.bias" in names}
+    known = {
+        "llama": ["attention_bias", "mlp_bias"],
+        "granite": ["attention_bias", "mlp_bias"],
+        "starcoder2": ["use_bias"],
+        "stablelm": ["use_qkv_bias"],
+        "qwen3": ["attention_bias"],
+        "glm4": ["attention_bias"],
+    }
     return {key: found[key] for key in known.get(kind, ())}
 
 

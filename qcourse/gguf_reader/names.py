@@ -14,7 +14,7 @@ EXPERT = re.compile(r"(?<=\.experts)\.(\d+)(?=\.)")
 PAIRED = ("llama", "smollm3", "granite")
 """Architectures of GGUF that rotate neighbouring rows of q and k, not the halves of a head."""
 
-PARTIAL = ("phi3", "glm4")
+PARTIAL = ("phi3", "glm4", "stablelm")
 """Architectures of GGUF of which some models rotate the first columns of a head only."""
 
 ROTARY = re.compile(r"(blk\.\d+\.attn_[qk]|model\.layers\.\d+\.self_attn\.[qk]_proj)\.(weight|bias)")

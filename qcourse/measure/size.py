@@ -13,7 +13,7 @@ from qcourse.common.tensor_header import read_header
 from qcourse.models import shape
 
 FLOATS = ("F64", "F32", "F16", "BF16")
-LINEAR = re.compile(r"(.*\.layers\..*?(?:_proj|\.experts\.\d+\.w\d))\.(.+)")
+LINEAR = re.compile(r"(.*\.layers\..*?(?:_proj|\.c_fc|\.experts\.\d+\.w\d))\.(.+)")
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ def quantized_weights(folder: Path, names: set[str]) -> int:
     query, key = model.heads * model.head_dim, model.kv_heads * model.head_dim
     sizes = {"q_proj": query, "o_proj": query, "k_proj": key, "v_proj": key, "qkv_proj": query + 2 * key}
     sizes |= dict.fromkeys(("gate_proj", "up_proj", "down_proj"), model.intermediate)
+    sizes |= dict.fromkeys(("c_fc", "c_proj"), model.intermediate)
     sizes["gate_up_proj"] = 2 * model.intermediate
     expert = next((one.rows for one in model.linears if one.kind == "expert"), 0)
     return model.hidden * sum(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from qcourse.common import QCourseError
 
-# model type: (norms of width `hidden` a layer, norm on queries and keys, biased attention, tied by default)
+# model type: (vectors of width `hidden` in a layer's norms, norm on queries and keys, biased attention, tied by default)
 FAMILIES = {
     "llama": (2, "", False, False), "mistral": (2, "", False, False), "mixtral": (2, "", False, False),
     "ministral": (2, "", False, False), "granite": (2, "", False, False), "phi3": (2, "", False, False),
@@ -16,6 +16,7 @@ FAMILIES = {
     "qwen3_moe": (2, "head", False, False), "qwen3_next": (2, "head", False, False),
     "gemma2": (4, "", False, True), "gemma3_text": (4, "head", False, True),
     "olmo2": (2, "all", False, False), "glm4": (4, "", False, False), "glm4_moe": (2, "", False, False),
+    "stablelm": (4, "", False, False), "starcoder2": (4, "", True, True),
     "nemotron": (4, "", False, False), "gpt_oss": (2, "", True, False), "llama4_text": (2, "", False, False),
     "minimax_m2": (2, "all", False, False), "deepseek_v2": (2, "latent", False, False),
     "deepseek_v3": (2, "latent", False, False), "kimi_k2": (2, "latent", False, False),

@@ -87,7 +87,7 @@ def mlp_linears(config: dict) -> list[Linear]:
     wide = config.get("intermediate_size_mlp") or config["intermediate_size"]
     shared = config.get("shared_expert_intermediate_size") or (config.get("n_shared_experts") or 0) * inner
     shared = inner if kind == "llama4_text" else shared
-    up = 1 if kind == "nemotron" else 2
+    up = 1 if kind in ("nemotron", "starcoder2") else 2
     rows = [("mlp", wide, dense, dense), ("expert", inner, sparse * routed, sparse * chosen),
             ("mlp", shared, sparse, sparse)]  # fmt: skip
     return [item for name, width, count, active in rows if width and count

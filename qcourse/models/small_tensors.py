@@ -22,17 +22,21 @@ def norms(config: dict) -> int:
     key_heads = config.get("num_key_value_heads") or heads
     extra = {"": 0, "head": 2 * width, "all": (heads + key_heads) * width,
              "latent": (config.get("q_lora_rank") or 0) + config.get("kv_lora_rank", 0)}[kind]  # fmt: skip
-    last = 2 if config["model_type"] == "nemotron" else 1
+    last = 2 if config["model_type"] in ("nemotron", "stablelm", "starcoder2") else 1
     return layers * wide * hidden + full * extra + last * hidden
 
 
 def biases(config: dict) -> int:
     """Return the parameters of all biases of linears, and the attention sinks of gpt-oss."""
     kind = config["model_type"]
-    if not (config.get("attention_bias") or FAMILIES[kind][2]):
+    if not (config.get("attention_bias") or config.get("use_qkv_bias") or FAMILIES[kind][2]):
         return 0
     layers, hidden = config["num_hidden_layers"], config["hidden_size"]
     query, key, _ = (rows * many for rows, _, many in attention(config)[:3])
+    if kind == "starcoder2":
+        return (
+            layers * (query + key + 2 * hidden + config["intermediate_size"]) * config.get("use_bias", True)
+        )
     if kind != "gpt_oss":
         return layers * (query + key + (hidden if kind in ("llama", "qwen3", "granite") else 0))
     inner = experts(config) * (2 * config["intermediate_size"] + hidden + 1)

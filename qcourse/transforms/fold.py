@@ -29,6 +29,7 @@ def links(layer: Any) -> list[Link]:
 
     Not the norm before a mixture of experts: its router reads it too, and would choose others for a rounding.
     Nor what OLMo 2's attention and MLP read: it is the residual stream itself, whose norms come after them.
+    Nor what passes an activation function alone, without a gate: no scale passes it.
     """
     attention, found = layer.self_attn, layout(layer.self_attn.config)
     values = attention.config.num_key_value_heads * attention.head_dim
@@ -40,11 +41,12 @@ def links(layer: Any) -> list[Link]:
     if experts := getattr(layer.mlp, "experts", ()):
         places = [found.expert(number) for number in range(len(experts))]
         return both + [Link(up, (down,), layer.get_submodule(down).in_features) for _, up, down in places]
-    return [
-        *both,
-        *([Link(found.norms[2], found.mlp)] if found.norms[2] else []),
-        Link(found.mlp[-1], ("mlp.down_proj",), layer.mlp.down_proj.in_features),
-    ]
+    if found.norms[2]:
+        both.append(Link(found.norms[2], found.mlp))
+    down = f"mlp.{found.down}"
+    if found.gated:
+        both.append(Link(found.mlp[-1], (down,), layer.get_submodule(down).in_features))
+    return both
 
 
 def fold(layer: Any, link: Link, scale: Tensor) -> Tensor:
@@ -61,6 +63,8 @@ def fold(layer: Any, link: Link, scale: Tensor) -> Tensor:
         scale, offset = held(layer, link, scale), layout(layer.self_attn.config).norm_offset
         divided = (producer.weight.data.float() + offset) / scale - offset
         producer.weight.data = divided.to(producer.weight.dtype)
+        if getattr(producer, "bias", None) is not None:
+            producer.bias.data = (producer.bias.data.float() / scale).to(producer.bias.dtype)
     for name in link.consumers:
         weight = layer.get_submodule(name).weight
         weight.data = (weight.data.float() * scale).to(weight.dtype)

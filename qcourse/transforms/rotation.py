@@ -31,7 +31,15 @@ def rotate(model: Any, seed: int = 0) -> None:
 
 
 def check_norms(config: Any) -> None:
-    """Raise QCourseError for norms after attention or MLP: their weights stand between it and the stream."""
+    """Raise QCourseError for norms that do not commute with a rotation.
+
+    After attention or MLP a norm's weight stands between it and the stream; LayerNorm takes a mean away.
+    """
+    if layout(config).eps != "rms_norm_eps":
+        raise QCourseError(
+            f"rotation does not pass the LayerNorm of {config.model_type}, which takes a mean away; "
+            " take another transform, or none"
+        )
     if any(layout(config).norms[1::2]):
         raise QCourseError(
             f"rotation does not pass the norms after attention and MLP of {config.model_type}; "

@@ -14,8 +14,9 @@ from qcourse.transforms.fold import exact_scale, pool_query_heads, shared_scale
 from qcourse.transforms.rotation import rotation_matrix
 
 AFTER = ("gemma2", "gemma3", "glm4", "olmo2")  # norms after attention and MLP
+CENTRED = ("stablelm", "starcoder2")  # LayerNorm
 MODELS = ["llama_tied", "llama_gqa", "qwen2", "qwen3", "odd_width", "phi3", "gemma2", "gemma3", "smollm3",
-          "granite", "olmo2", "glm4"]  # fmt: skip
+          "granite", "olmo2", "glm4", "stablelm", "starcoder2"]  # fmt: skip
 
 
 @torch.no_grad()
@@ -38,7 +39,7 @@ def apply(kind: str, model: torch.nn.Module, tokens: torch.Tensor) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), [
     (kind, name) for kind in ("awq", "smoothquant", "rotation", "outliers") for name in MODELS
-    if not (kind == "rotation" and name in AFTER or name == "olmo2" and kind != "awq")  # refused, below
+    if not (kind == "rotation" and name in (*AFTER, *CENTRED) or name == "olmo2" and kind != "awq")  # refused, below
 ])  # fmt: skip
 def test_logits_are_equal_before_and_after(small_folders, small_model, small_tokens, name, kind):
     model = small_model(small_folders[name])
@@ -50,12 +51,15 @@ def test_logits_are_equal_before_and_after(small_folders, small_model, small_tok
     assert (after - before).abs().max() < 1e-4 * before.abs().max().clamp(min=1)
     changed = [key for key, value in model.state_dict().items() if not torch.equal(value, weights[key])]
     assert any("q_proj" in key or "qkv_proj" in key for key in changed) or name == "olmo2"
-    assert len(changed) >= (8 if name in ("phi3", "olmo2") else 12)
+    assert len(changed) >= (8 if name in ("phi3", "olmo2", "starcoder2") else 12)
 
 
 def test_what_has_no_norm_to_fold_into_is_refused(small_folders, small_model):
     for name in AFTER:
         with pytest.raises(QCourseError, match="rotation does not pass the norms after attention and MLP of"):
+            rotation.rotate(small_model(small_folders[name]))
+    for name in CENTRED:
+        with pytest.raises(QCourseError, match=f"rotation does not pass the LayerNorm of {name}"):
             rotation.rotate(small_model(small_folders[name]))
     model = small_model(small_folders["olmo2"])
     with pytest.raises(ValueError, match="olmo2 has no norm before attention"):

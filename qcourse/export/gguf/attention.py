@@ -6,7 +6,7 @@ from qcourse.common import QCourseError
 from qcourse.common.layouts import layout
 from qcourse.gguf_reader.config import MULTIPLIERS, SCALED_BY_HIDDEN
 
-ACTIVATIONS = {"gemma2": "gelu_pytorch_tanh", "gemma3": "gelu_pytorch_tanh"}  # silu elsewhere
+ACTIVATIONS = dict.fromkeys(("gemma2", "gemma3", "starcoder2"), "gelu_pytorch_tanh")  # silu elsewhere
 CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 
 

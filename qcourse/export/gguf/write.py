@@ -137,7 +137,9 @@ def add_shape(writer: Any, config: Any) -> None:
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_key_length(head_dim(config))
     writer.add_value_length(head_dim(config))
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    name = layout(config).eps
+    add_eps = writer.add_layer_norm_rms_eps if name == "rms_norm_eps" else writer.add_layer_norm_eps
+    add_eps(getattr(config, name))
     writer.add_vocab_size(config.vocab_size)
     if layout(config).experts:
         writer.add_expert_count(getattr(config, "num_experts", None) or config.num_local_experts)
