@@ -29,6 +29,11 @@ def check(layers: dict[str, QuantizedWeight]) -> None:
                 f"{name} has {layer.bits} bits, but AWQ gemm files hold 4; "
                 "write it as compressed-tensors, which holds 2 to 8"
             )
+        if name.endswith(".c_fc"):
+            raise QCourseError(
+                f"{name} stands before an activation without a gate, whose own scales (act.scales) AWQ files "
+                "hold and this writer does not; write it as compressed-tensors, which has none"
+            )
         if layer.group_size != common.group_size:
             raise QCourseError(
                 f"{name} has group size {layer.group_size}, most layers {common.group_size}; "

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from qcourse.common import QCourseError
 
-# model type: (vectors of width `hidden` in a layer's norms, norm on queries and keys, biased attention, tied by default)
+# model type: (vectors of width `hidden` in a layer's norms, norm on queries and keys, biased attention, tied
+# by default)
 FAMILIES = {
     "llama": (2, "", False, False), "mistral": (2, "", False, False), "mixtral": (2, "", False, False),
     "ministral": (2, "", False, False), "granite": (2, "", False, False), "phi3": (2, "", False, False),

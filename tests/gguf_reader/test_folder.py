@@ -12,7 +12,8 @@ from tests.engines import require
 from tests.gguf_reader.conftest import HARD
 
 FAMILIES = ["llama_tied", "llama_gqa", "qwen2", "qwen3", "odd_width", "phi3", "gemma2", "gemma3", "qwen3_moe",
-            "mixtral", "smollm3", "granite", "olmo2", "glm4"]  # fmt: skip
+            "mixtral", "smollm3", "granite", "olmo2", "glm4", "stablelm",
+            "starcoder2"]  # fmt: skip
 SAME = """model_type hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     head_dim vocab_size rms_norm_eps tie_word_embeddings bos_token_id eos_token_id rope_parameters
     max_position_embeddings architectures num_local_experts num_experts_per_tok moe_intermediate_size

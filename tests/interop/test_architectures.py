@@ -16,7 +16,8 @@ from tests.small_models import SMALL
 pytestmark = pytest.mark.slow
 FORMS = {"gptq": "gptq-w4g64", "awq": "awq-w4g64", "compressed-tensors": "rtn-w4g64"}
 MIXTURES = ("qwen3_moe", "mixtral")
-NEW = ("phi3", "gemma2", "gemma3", "smollm3", "granite", "olmo2", "glm4", *MIXTURES)
+NEW = ("phi3", "gemma2", "gemma3", "smollm3", "granite", "olmo2", "glm4", "stablelm",
+       "starcoder2", *MIXTURES)  # fmt: skip
 
 
 def rows():
