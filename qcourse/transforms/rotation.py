@@ -38,7 +38,7 @@ def check_norms(config: Any) -> None:
     if layout(config).eps != "rms_norm_eps":
         raise QCourseError(
             f"rotation does not pass the LayerNorm of {config.model_type}, which takes a mean away; "
-            " take another transform, or none"
+            "take another transform, or none"
         )
     if any(layout(config).norms[1::2]):
         raise QCourseError(

@@ -256,6 +256,18 @@ def test_attention_that_llama_cpp_computes_otherwise_is_refused(name, changes, w
     assert not list(tmp_path.iterdir())
 
 
+def test_a_tied_head_is_written_where_llama_cpp_asks_for_one(small, tmp_path):
+    import gguf
+
+    for name, wanted in (("olmo2", 2), ("llama_gqa", 1)):
+        model, tokenizer = small(name)
+        tied = reconfigured(model, tie_word_embeddings=True)
+        tied.lm_head.weight = tied.model.embed_tokens.weight
+        path = export.gguf.write(tied, tokenizer, tmp_path / f"{name}.gguf")
+        names = [tensor.name for tensor in gguf.GGUFReader(path).tensors]
+        assert len({"token_embd.weight", "output.weight"} & set(names)) == wanted
+
+
 def test_gemma_says_window_caps_and_width_of_a_head_and_stores_norms_with_one_added(small, written):
     from gguf import GGUFReader
 

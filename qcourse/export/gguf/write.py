@@ -17,6 +17,7 @@ from qcourse.gguf_reader.names import EXPERT, PAIRED, ROTARY, gguf_name, is_norm
 from qcourse.recipe import Recipe
 from qcourse.recipe.record import new_record, write_record
 
+HEADED = ("olmo2", "stablelm")  # llama.cpp takes no model of these whose head is its embedding
 ROUTER = "ffn_gate_inp.weight"
 
 
@@ -38,6 +39,8 @@ def write(
     path = Path(path)
     arch = layout(model.config).gguf
     tensors = stacked(dense_tensors(model, set()))
+    if arch in HEADED:
+        tensors.setdefault("lm_head.weight", tensors["model.embed_tokens.weight"])
     check_attention(model.config)
     check_experts(model.config)
     check_room(path, sum(4 * tensor.numel() for tensor in tensors.values()))
