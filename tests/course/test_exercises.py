@@ -206,6 +206,64 @@ def test_a_bound_that_only_meets_the_margin_does_not_ship():
     assert verdict.state == "failed" and "exactly at minus the margin" in verdict.message
 
 
+def awq_search(x, w, bits, exponents, last=False):
+    errors = []
+    for exponent in exponents:
+        s = x.abs().mean(0) ** exponent
+        step = (w * s).abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
+        change = (w * s / step).round() * step / s - w
+        errors.append(float((x @ change.T).square().sum()))
+    place = len(errors) - 1 - errors[::-1].index(min(errors)) if last else errors.index(min(errors))
+    return exponents[place]
+
+
+def gate(ships):
+    def decide(before, after, margin, draws):
+        ends = (after - before)[draws].mean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+        return ships(*ends.tolist(), margin), float(ends[0])
+
+    return decide
+
+
+@pytest.mark.parametrize(("identifier", "wrong"), [
+    ("03.smoothing_scale", lambda x, w, a: (x.abs().amax(0) ** a / w.abs().amax(0) ** (1 - a)).clamp(min=1)),
+    ("07.best_exponent", lambda x, w, bits: awq_search(x, w, bits, [i / 20 for i in range(21)], last=True)),
+    ("07.best_exponent", lambda x, w, bits: awq_search(x, w, bits, [i / 20 for i in range(1, 21)])),
+    ("07.best_exponent", lambda x, w, bits: awq_search(x, w, bits, [i / 20 for i in range(41)])),
+    ("14.ship_gate", gate(lambda low, high, margin: low > -margin and high > 0)),
+    ("14.ship_gate", gate(lambda low, high, margin: abs(low) < margin)),
+])  # fmt: skip
+def test_a_wrong_answer_that_few_cases_tell_apart_fails(identifier, wrong):
+    assert examine(find(identifier), wrong).state == "failed"
+
+
+@pytest.mark.parametrize("size", [torch.median, lambda diagonal: diagonal.max() / 2])
+def test_gptq_is_damped_by_the_mean_of_the_diagonal(size):
+    def damped(w, h, step, damping):
+        w, h_inv = (
+            w.clone(),
+            torch.linalg.inv(h + damping * size(h.diagonal()) * torch.eye(len(h), dtype=h.dtype)),
+        )
+        for j in range(len(h)):
+            q = (w[:, j] / step[:, 0]).round() * step[:, 0]
+            w[:, j + 1 :] -= torch.outer((w[:, j] - q) / h_inv[j, j], h_inv[j, j + 1 :])
+            w[:, j], h_inv = q, h_inv - torch.outer(h_inv[:, j], h_inv[j]) / h_inv[j, j]
+        return w
+
+    assert examine(find("06.gptq_loop"), damped).state == "failed"
+
+
+def test_a_power_of_two_tells_the_exponent_rounded_down_from_one_less_than_rounded_up():
+    exercise = find("08.mxfp4_block")
+
+    def rounded_up(block):
+        scale = 2.0 ** (float(block.abs().max().log2().ceil()) - 3)
+        levels = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+        return scale, levels[(block.abs()[:, None] / scale - levels).abs().argmin(1)] * block.sign() * scale
+
+    assert examine(exercise, rounded_up).state == "failed"
+
+
 def test_a_function_that_changes_its_arguments_is_judged_by_its_answers():
     exercise = find("02.round_group")
 

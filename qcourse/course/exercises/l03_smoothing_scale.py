@@ -10,7 +10,8 @@ def cases() -> list[tuple]:
     """Return (x [tokens, in], w [out, in], alpha)."""
     draw = torch.Generator().manual_seed(31)
     x, w = torch.randn(6, 5, generator=draw), torch.randn(4, 5, generator=draw) * 0.1
-    return [(x * torch.tensor([1.0, 1, 40, 1, 3]), w, alpha) for alpha in (0.5, 0.8, 0.25)]
+    x = x * torch.tensor([1.0, 1, 40, 1, 3])
+    return [(x, w, 0.5), (x, w, 0.8), (x, 40 * w, 0.25)]  # scales on both sides of 1
 
 
 def largest(values: Tensor) -> Tensor:
@@ -56,6 +57,8 @@ WRONG = (
            always_half=lambda x, w, alpha: (largest(x) / largest(w)).sqrt()),
     *slips("alpha is an exponent, not a factor.",
            alpha_as_factor=lambda x, w, alpha: largest(x) * alpha / (largest(w) * (1 - alpha))),
+    *slips("Scales below 1 are right too: a channel of large weights is made smaller.",
+           not_below_one=lambda *case: scale(*case).clamp(min=1)),
     *slips("Powers bind before minus: put 1 - alpha in brackets.",
            no_brackets=lambda x, w, alpha: largest(x) ** alpha / largest(w) ** 1 - alpha),
     *slips("The weights' maxima belong into the scale too.",

@@ -12,9 +12,10 @@ def cases() -> list[tuple]:
     """Return (w [out, in], h [in, in], step [out, 1], damping): weights, mean of x x^T, steps of the rows."""
     draw = torch.Generator().manual_seed(62)
     found = []
-    for rows, columns, damping, top in ((1, 2, 0.01, 3), (2, 4, 0.1, 3), (8, 16, 0.5, 3), (4, 8, 0.05, 7)):
+    for rows, columns, damping, top in ((1, 2, 0.01, 3), (2, 4, 0.1, 3), (8, 16, 0.5, 3), (6, 12, 0.05, 31)):
         mix = torch.eye(columns) + 0.4 * torch.randn(columns, columns, generator=draw)
         x = torch.randn(6 * columns, columns, generator=draw, dtype=torch.float64) @ mix.double()
+        x *= torch.logspace(1, 0, columns) if top > 3 else 1  # a diagonal whose mean is not in its middle
         w = torch.randn(rows, columns, generator=draw, dtype=torch.float64)
         found.append((w, x.T @ x / len(x), w.abs().amax(1, keepdim=True) / top, damping))
     return found
@@ -105,9 +106,10 @@ WRONG = (
     *slips("Round to the nearest multiple: floor and int() cut off.",
            floor=lambda *case: kept(*case, whole=torch.floor),
            cut_off=lambda *case: kept(*case, whole=torch.trunc)),
-    *slips("Codes are cut off at 3 in yours, whatever the grid: `step` alone says where the levels are.",
+    *slips("Codes are cut off at 3 in yours, or at 7: `step` alone says where levels are; none is the last.",
            clipped=lambda *case: kept(*case, whole=lambda codes: codes.round().clamp(-3, 3)),
-           clipped_from_minus_4=lambda *case: kept(*case, whole=lambda codes: codes.round().clamp(-4, 3))),
+           clipped_from_minus_4=lambda *case: kept(*case, whole=lambda codes: codes.round().clamp(-4, 3)),
+           clipped_at_7=lambda *case: kept(*case, whole=lambda codes: codes.round().clamp(-7, 7))),
     *slips("Return multiples of the step: codes times step.", codes=lambda *case: kept(*case) / case[2]),
     *slips("The last column is rounded too; it only has nobody to feed.",
            last_left=lambda *case: kept(*case, last=1)),

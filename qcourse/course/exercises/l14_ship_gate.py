@@ -14,9 +14,10 @@ def cases() -> list[tuple]:
         (8, 1, 0, 0.375),  # the bound, three items of eight, meets minus the margin exactly
         (60, 3, 2, 0.05),
         (60, 0, 4, 0.03),
+        (60, 0, 10, 0.03),
         (400, 6, 4, 0.03),
         (400, 20, 6, 0.03),
-        (400, 6, 4, 0.06),
+        (400, 8, 0, 0.06),  # a loss is proved, and accepted
     ):
         before = (torch.arange(n) % 4 < 3).double()
         after = before.clone()
@@ -52,7 +53,8 @@ def low(before: Tensor, after: Tensor, draws: Tensor, share: float = 0.025) -> T
 WRONG = (
     *slips("That is the difference on these items. On others it would be another: the gate must hold for "
            "the low end of the interval.",
-           point_estimate=lambda b, a, margin, d: gate((a - b).mean(), margin)),
+           point_estimate=lambda b, a, margin, d: gate((a - b).mean(), margin),
+           point_decides=lambda b, a, margin, d: (bool((a - b).mean() > -margin), low(b, a, d))),
     *slips("You ship when no loss is proved: with few items nothing is ever proved, and everything ships. "
            "The burden of proof is on the new file: low end > -margin.",
            not_significant=lambda b, a, margin, d: (bool(low(b, a, d, 0.975) >= 0), low(b, a, d)),
