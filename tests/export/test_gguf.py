@@ -261,7 +261,7 @@ def test_a_tied_head_is_written_where_llama_cpp_asks_for_one(small, tmp_path):
 
     for name, wanted in (("olmo2", 2), ("llama_gqa", 1)):
         model, tokenizer = small(name)
-        tied = reconfigured(model, tie_word_embeddings=True)
+        tied = reconfigured(copy.deepcopy(model), tie_word_embeddings=True)
         tied.lm_head.weight = tied.model.embed_tokens.weight
         path = export.gguf.write(tied, tokenizer, tmp_path / f"{name}.gguf")
         names = [tensor.name for tensor in gguf.GGUFReader(path).tensors]
