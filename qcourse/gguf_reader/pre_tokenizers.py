@@ -13,12 +13,24 @@ LLAMA3 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+REST = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+
+def by_case(end: str, digits: str) -> str:
+    """Return the pattern that splits words where their case changes; end: what may follow a word."""
+    first = r"[^\r\n\p{L}\p{N}]?"
+    return f"{first}{UPPER}*{LOWER}+{end}|{first}{UPPER}+{LOWER}*{end}|{digits}{REST}"
+
+
 PUNCTUATION = r"[\p{P}\$\+<=>\^~\|]+"
 DIGITS, GPT2_BYTES, BYTES = "Digits", "ByteLevel with GPT-2's pattern", "ByteLevel"
 
 STEPS: dict[str, tuple[str, ...]] = {
     "gpt-2": (GPT2_BYTES,), "smollm": (DIGITS, GPT2_BYTES), "llama-bpe": (LLAMA3, BYTES),
     "qwen2": (QWEN2, BYTES), "falcon": (PUNCTUATION.replace("]+", "`]+"), GPT2, "[0-9][0-9][0-9]", BYTES),
+    "gpt-4o": (by_case("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", r"\p{N}{1,3}"), BYTES),
+    "tekken": (by_case("", r"\p{N}"), BYTES),
     "default": (PUNCTUATION, GPT2, r"\p{N}+", "[0-9][0-9][0-9]", BYTES)
 }  # fmt: skip
 """tokenizer.ggml.pre -> the steps, one after the other: DIGITS, a pattern to split by, and the bytes."""
@@ -26,11 +38,12 @@ STEPS: dict[str, tuple[str, ...]] = {
 SAME = {
     "gpt-2": ("mpt", "olmo", "jais", "phi-2", "mellum"),
     "smollm": ("starcoder", "refact", "command-r", "codeshell"),
-    "llama-bpe": ("llama3", "llama-v3", "falcon3", "dbrx", "smaug-bpe"),
+    "llama-bpe": ("llama3", "llama-v3", "falcon3", "dbrx", "smaug-bpe", "glm4", "chatglm-bpe"),
+    "gpt-4o": ("llama4",),
     "qwen2": ("stablelm2", "deepseek-r1-qwen", "megrez"),
 }
 NAMES = {name: name for name in STEPS} | {other: name for name, others in SAME.items() for other in others}
-WHOLE_WORDS_FIRST = ("llama-bpe", "llama3", "llama-v3", "falcon3")
+WHOLE_WORDS_FIRST = ("llama-bpe", "llama3", "llama-v3", "falcon3", "tekken")
 """Those whose tokens are looked up whole before merging, and that begin a text with bos unless told."""
 
 
