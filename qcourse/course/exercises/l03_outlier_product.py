@@ -96,6 +96,13 @@ WRONG = (
     *slips("Split first: rounded together with the outlier, the other features still have its step.",
            steps_of_all=lambda x, w, t: split(x, w, reaching(x, t), True, True),
            token_steps_of_all=lambda x, w, t: split(x, w, reaching(x, t), True)),
+    *slips("The activations of the other features are int8 too.",
+           activation_not_rounded=lambda x, w, t: x[:, ~reaching(x, t)].double() @ int8(w[:, ~reaching(x,
+               t)]).T
+           + x[:, reaching(x, t)].double() @ w[:, reaching(x, t)].double().T),
+    *slips("The outlier features are multiplied as they are: yours are rounded too, only apart.",
+           both_in_int8=lambda x, w, t: product(x, w, t, apart=False)
+           + int8(x[:, reaching(x, t)]) @ int8(w[:, reaching(x, t)]).T),
     *slips("The weight of the other features is int8 too.",
            weight_not_rounded=lambda x, w, t: product(x, w, t, round_w=False)),
     *slips("An outlier feature meets its column of w as it is: do not round that column.",

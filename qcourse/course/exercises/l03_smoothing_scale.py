@@ -1,5 +1,7 @@
 """Exercise 03.smoothing_scale: SmoothQuant's equation 4."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -39,11 +41,6 @@ def mean(values: Tensor) -> Tensor:
     return values.double().abs().mean(0)
 
 
-def root_mean_square(values: Tensor) -> Tensor:
-    """Return the root of the mean square of each column."""
-    return values.double().square().mean(0).sqrt()
-
-
 WRONG = (
     *slips("Activations are divided by s: s must be large where x is large.",
            inverse=lambda *case: 1 / scale(*case)),
@@ -70,10 +67,16 @@ WRONG = (
            whole_matrices=lambda *case: scale(*case, size_x=one, size_w=one)),
     *slips("That has one entry a token. An entry a channel needs the maximum over tokens, axis 0.",
            tokens=lambda x, w, alpha: largest(x.T) ** alpha),
-    *slips("Maxima, not means: the step of a grid is set by the largest value.",
+    *slips("Maxima, not means, sums or deviations: the step of a grid is set by the largest value.",
            means=lambda *case: scale(*case, size_x=mean, size_w=mean),
            means_of_x=lambda *case: scale(*case, size_x=mean),
-           mean_squares=lambda *case: scale(*case, size_x=root_mean_square, size_w=root_mean_square)),
+           means_of_w=lambda *case: scale(*case, size_w=mean),
+           **{name: partial(scale, size_x=size, size_w=size) for name, size in (
+               ("mean_squares", lambda values: values.double().square().mean(0).sqrt()),
+               ("norms", lambda values: values.double().norm(dim=0)),
+               ("sums", lambda values: values.double().abs().sum(0)),
+               ("deviations", lambda values: values.double().std(0)),
+               ("medians", lambda values: values.double().abs().median(0).values))}),
     *slips("Take magnitudes before the maximum: a channel's extreme value may be negative.",
            signed_maxima=lambda *case: scale(*case, size_x=signed, size_w=signed),
            signed_x=lambda *case: scale(*case, size_x=signed),

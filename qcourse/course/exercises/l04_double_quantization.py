@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from qcourse.course.check import Exercise, slips
-from qcourse.course.exercises.grids import grid_slips, rounded
+from qcourse.course.exercises.grids import grid_slips, largest, rounded
 
 
 def cases() -> list[tuple]:
@@ -52,7 +52,7 @@ WRONG = (
            codes_alone=partial(stored, back=lambda codes, step: codes, added=lambda values, mean: values)),
     *slips("Take the step from the differences: the mean comes off first.",
            step_before_the_mean=lambda absmax, size: stored(
-               absmax, size, size=lambda differences: (differences + absmax.mean()).abs())),
+               absmax, size, size=lambda differences, axis: largest(differences + absmax.mean(), axis))),
     *slips("The mean is added after the codes are multiplied by their step.",
            mean_added_to_codes=lambda absmax, size: stored(
                absmax, size, back=lambda codes, step: (codes + absmax.mean()) * step,

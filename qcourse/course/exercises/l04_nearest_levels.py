@@ -64,8 +64,11 @@ WRONG = (
     *slips("The code book ends at -1 and 1, so the block must end there as well: divide by its absmax. The "
            "normal distribution decides where the levels lie, not the scale.",
            by_deviation=scaled_by(torch.std), by_norm=scaled_by(torch.linalg.vector_norm),
-           by_sum=scaled_by(lambda block: block.abs().sum()),
+           by_range=scaled_by(lambda block: block.max() - block.min()),
+               by_sum=scaled_by(lambda block: block.abs().sum()),
                by_mean=scaled_by(lambda block: block.abs().mean())),
+    *slips("absmax is a magnitude: keep it positive where the extreme weight is negative.",
+           signed_extreme=scaled_by(lambda block: block[block.abs().argmax()])),
     *slips("Those are the levels of an integer format. NF4's levels are uneven: compare with each of them.",
            even_steps=picked(lambda scaled, levels: ((scaled + 1) / 2 * (len(levels) - 1)).round()),
            integers=picked(lambda scaled, levels: (scaled * 7).round() + 7),

@@ -43,7 +43,8 @@ def of(**wrong) -> Callable:
 
 WRONG = (
     *slips("The scale is stored as an exponent only: a power of two.",
-           sixth_of_absmax=of(scale_of=lambda block: float(block.abs().max()) / 6)),
+           sixth_of_absmax=of(scale_of=lambda block: float(block.abs().max()) / 6),
+           quarter_of_absmax=of(scale_of=lambda block: float(block.abs().max()) / 4)),
     *slips("The largest level, 6, has exponent 2: take 2 off the exponent of absmax, or most levels are "
            "unused.",
            power_of_absmax=of(power=lambda top: floor(log2(top))),
@@ -73,7 +74,9 @@ WRONG = (
     *slips("Return the scale itself, 2**exponent.",
            exponent=lambda block: (log2(block_values(block)[0]), block_values(block)[1])),
     *slips("E2M1's levels are 0, 0.5, 1, 1.5, 2, 3, 4, 6: closer together near 0.",
-           integers=of(levels=(0, 1, 2, 3, 4, 5, 6)), integers_to_7=of(levels=(0, 1, 2, 3, 4, 5, 6, 7))),
+           integers=of(levels=(0, 1, 2, 3, 4, 5, 6)), integers_to_7=of(levels=(0, 1, 2, 3, 4, 5, 6, 7)),
+           whole_numbers=of(pick=lambda sizes, levels: sizes.round().long(), levels=tuple(range(9))),
+           no_half=of(levels=(0, 1, 1.5, 2, 3, 4, 6)), eight=of(levels=(*LEVELS, 8.0))),
     *slips("The sign is a bit of its own: round magnitudes, then put it back.",
            sign_lost=of(back=lambda level, scale, block: level * scale),
            negative_to_zero=of(back=lambda level, scale, block: level * scale * (block > 0))),

@@ -40,6 +40,7 @@ def of(**wrong) -> Callable:
 WRONG = (
     *slips("The scale of a block is stored in FP8: round it to E4M3.",
            not_fp8=of(rounded=lambda values: values),
+           power_of_two=of(rounded=lambda values: 2.0 ** values.log2().round()),
            bf16=of(rounded=lambda values: values.bfloat16().float()), whole_numbers=of(rounded=torch.round)),
     *slips("Scales are stored in E4M3, the FP8 with three bits of mantissa.",
            e5m2=of(rounded=lambda values: values.to(torch.float8_e5m2).float())),
@@ -49,7 +50,7 @@ WRONG = (
            rounded_first=of(of=lambda scale, divisor: e4m3(scale) * divisor, rounded=lambda values: values)),
     *slips("Return the scales as they are stored; the real ones are those over the divisor.",
            real=lambda weight: (scales(weight)[0], scales(weight)[1] / scales(weight)[0])),
-    *slips("NVFP4's blocks have 16 weights; 32 is MXFP4.", blocks_of_32=of(size=32)),
+    *slips("NVFP4's blocks have 16 weights; 32 is MXFP4.", blocks_of_32=of(size=32), blocks_of_8=of(size=8)),
     *slips("A block is 16 weights of one row that follow each other.",
            blocks_down=lambda weight: (scales(weight)[0], scales(weight.T.reshape(weight.shape))[1])),
     *slips("The largest scale should be FP8's largest: 448 * 6 / absmax.", no_448=of(top=6.0),

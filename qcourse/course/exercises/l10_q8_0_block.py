@@ -54,6 +54,7 @@ WRONG = (
              "mean", lambda block: block.abs().mean() / 127),
     *slips("Round to the nearest code; cutting off doubles the largest error.",
            truncated=partial(block_of, code=lambda block, step: (block / step).trunc()),
+           ceil=partial(block_of, code=lambda block, step: (block / step).ceil()),
            floor=partial(block_of, code=lambda block, step: (block / step).floor())),
     *slips("What is stored is the step itself: weight = scale * code.",
            inverse=partial(block_of, stored=lambda step: (1 / step).half().float()),

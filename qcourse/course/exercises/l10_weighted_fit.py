@@ -25,11 +25,19 @@ def reference(block: Tensor, codes: Tensor, importance: Tensor) -> tuple:
     return float(solved[0]), float(solved[1])
 
 
-def fit(block: Tensor, codes: Tensor, importance: Tensor, count: float | None = None) -> tuple:
-    """Solve the two equations; count: in place of the sum of importance."""
+def fit(
+    block: Tensor,
+    codes: Tensor,
+    importance: Tensor,
+    count: float | None = None,
+    sign: int = -1,
+    plus: int = -1,
+) -> tuple:
+    """Solve the two equations; count: for the sum of importance; sign, plus: in the numerators, in D."""
     v, c, x = float(importance.sum()) if count is None else count, importance @ codes, importance @ block
     cc, cx = importance @ codes**2, importance @ (codes * block)
-    return float((v * cx - c * x) / (v * cc - c**2)), float((c * cx - cc * x) / (v * cc - c**2))
+    d = v * cc + plus * c**2
+    return float((v * cx + sign * c * x) / d), float((c * cx + sign * cc * x) / d)
 
 
 WRONG = (
@@ -51,6 +59,11 @@ WRONG = (
     *slips("The minimum is subtracted: weight = scale * code - minimum, so it is positive for a negative "
            "weight.",
            sign_of_the_minimum=lambda w, c, v: (fit(w, c, v)[0], -fit(w, c, v)[1])),
+    *slips("Check the signs: D = V CC - C^2, and both numerators are differences.",
+           sums=lambda w, c, v: fit(w, c, v, sign=1), determinant=lambda w, c, v: fit(w, c, v, plus=1)),
+    *slips("The importance belongs in all five sums, for the scale and for the minimum.",
+           plain_minimum=lambda w, c, v: (fit(w, c, v)[0], fit(w, c, torch.ones_like(v))[1]),
+           plain_scale=lambda w, c, v: (fit(w, c, torch.ones_like(v))[0], fit(w, c, v)[1])),
     *slips("The means in a weighted fit are weighted as well: V, C and X carry the importance.",
            plain_means=lambda w, c, v: (fit(w, c, v)[0], float(fit(w, c, v)[0] * c.mean() - w.mean())),
            slope_by_plain_means=lambda w, c, v: (

@@ -65,6 +65,10 @@ WRONG = (
            first_for_all=lambda tokens, windows, *sizes: reference(tokens, len(windows) * windows[:1],
                *sizes),
            one_layer=lambda tokens, windows, *sizes: reference(tokens, windows[:1], *sizes)),
+    *slips("Those are tokens: each takes a key and a value of every KV head.",
+           tokens=lambda tokens, windows, *sizes: sum(least(tokens, window) for window in windows)),
+    *slips("A layer with a window keeps something too: add the layers up.",
+           full_layers_only=of_seen(lambda tokens, window: 0 if window else tokens)),
     *slips("The sequence's bytes are the sum over layers, not the mean.",
            mean=lambda tokens, windows, *sizes: reference(tokens, windows, *sizes) / len(windows)),
 )  # fmt: skip

@@ -55,8 +55,7 @@ WRONG = (
     *slips("absmax must land on 2**(bits - 1) - 1: there is no code 2**(bits - 1).",
            cut_at_the_end=lambda values, bits, kind: shared(
                values, bits, kind, last=lambda top: top + 1, whole=lambda codes: codes.round().clamp(
-                   -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)),
-           steps_of_all_bits=partial(shared, last=lambda top: 2 * top + 2)),
+                   -(2 ** (bits - 1)), 2 ** (bits - 1) - 1))),
 )  # fmt: skip
 
 EXERCISE = Exercise(

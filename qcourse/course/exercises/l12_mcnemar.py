@@ -38,7 +38,8 @@ def bell(lost: int, gained: int, correction: int = 0) -> float:
 
 WRONG = (
     *slips("That is one tail. A gain as uneven would have surprised you as much: count both tails.",
-           one_sided=lambda lost, gained, n: tail(lost, gained)),
+           one_sided=lambda lost, gained, n: tail(lost, gained),
+           lower_tail_of_lost=lambda lost, gained, n: tail(lost, gained, start=gained)),
     *slips("Where as many were lost as gained the two tails overlap: a probability is at most 1.",
            more_than_one=lambda lost, gained, n: 2 * tail(lost, gained)),
     *slips("That is the chance of exactly this split. Add the splits that are at least as uneven.",

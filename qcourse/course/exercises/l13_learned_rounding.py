@@ -62,6 +62,8 @@ WRONG = (
     *slips("Every weight has a gradient of its own: the sign of each entry, not of their sum.",
            one_sign=partial(learned,
            move=lambda gradient: gradient.sum(0, keepdim=True).sign().expand_as(gradient))),
+    *slips("Return the codes themselves, not what learning changed.",
+           changes=lambda w, scale, *case: learned(w, scale, *case) - (w / scale).round()),
     *slips("Codes are whole numbers: round w / scale + offsets.", quotients=lambda w, scale, *_: w / scale),
     *slips("Those are weights: return codes, without the scale.",
            weights=lambda w, scale, *case: learned(w, scale, *case) * scale),

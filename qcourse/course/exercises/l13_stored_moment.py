@@ -71,7 +71,10 @@ WRONG = (
            short_block_left=lambda moment, book, block: torch.cat([
                whole_blocks(moment, book, block), moment[len(moment) // block * block :]])),
     *slips("These are levels between -1 and 1: multiply each block by its absmax again.",
-           still_scaled=partial(kept, back=lambda level, size: level)),
+           largest_of_all=lambda moment, book, block: kept(
+               moment, book, block, back=lambda level, size: level * moment.abs().max()),
+           divided_again=partial(kept, back=torch.div), still_scaled=partial(kept,
+           back=lambda level, size: level)),
     *slips("Divide each block by its absmax before you look for the nearest level.",
            unscaled=partial(kept, size=lambda part: torch.ones(()))),
     *slips("Those are numbers of levels: return the levels, times the block's absmax.",
@@ -91,7 +94,8 @@ WRONG = (
     *slips("Divide by the largest magnitude: where the largest value is negative, max() misses it, and "
            "values leave the range of the book.",
            signed_maximum=partial(kept, size=torch.max)),
-    *slips("The book ends at 1: divide by the largest magnitude, not by the mean.",
+    *slips("The book ends at 1: divide by the largest magnitude, not by a mean, a deviation or a norm.",
+           deviation=partial(kept, size=torch.std), norm=partial(kept, size=torch.linalg.vector_norm),
            mean=partial(kept, size=lambda part: part.abs().mean())),
     *slips("Even steps were used instead of the book: small values of a block all fall on the same level.",
            linear_levels=lambda moment, book, block: reference(

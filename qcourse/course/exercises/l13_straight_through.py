@@ -32,10 +32,11 @@ def reference(w: Tensor, scale: float, x: Tensor, y: Tensor) -> Tensor:
     return output_slope(codes.clamp(-4, 3) * scale, x, y) * ((codes >= -4) & (codes <= 3))
 
 
-def through(w: Tensor, scale: float, x: Tensor, y: Tensor, ends: tuple = (-4, 3), mask: tuple | None = None,
-            at=lambda w, codes, scale: codes * scale, whole=torch.round) -> Tensor:  # fmt: skip
+def through(w: Tensor, scale: float, x: Tensor, y: Tensor, code=torch.round, ends: tuple = (-4, 3),
+            mask: tuple | None = None, at=lambda w, codes, scale: codes * scale,
+            whole=torch.round) -> Tensor:  # fmt: skip
     """Return the slope at `at`, codes cut off at `ends`, where codes lie inside `mask`."""
-    codes, (low, high) = (w / scale).round(), mask or ends
+    codes, (low, high) = code(w / scale), mask or ends
     inside = (whole(w / scale) >= low) & (whole(w / scale) <= high)
     return output_slope(at(w, codes.clamp(*ends), scale), x, y) * inside
 
@@ -72,6 +73,12 @@ WRONG = (
     *slips("Three bits have eight codes, -4 to 3: yours are others.",
            symmetric=partial(through, ends=(-3, 3)),
            nine_codes=partial(through, ends=(-4, 4)), unsigned=partial(through, ends=(0, 7))),
+    *slips("Round to the nearest code: floor and trunc go one way.",
+           floor=partial(through, code=torch.floor), cut_off=partial(through, code=torch.trunc)),
+    *slips("The mask is turned round: weights inside the grid get a gradient, those beyond none.",
+           mask_turned=lambda w, *case: through(w, *case, mask=ANY) - through(w, *case)),
+    *slips("That is the weight after a step: return the gradient.",
+           stepped=lambda w, *case: w - through(w, *case)),
     *slips("The layer computes with weights: multiply codes by the scale.",
            codes=partial(through, at=lambda w, codes, scale: codes)),
     *slips("The loss is a mean over all its entries: divide by their number, and mind the 2 of the square.",
