@@ -60,8 +60,7 @@ WRONG = (
     *slips("Each block of block_size maxima has its own step; one outlier should not coarsen all.",
            one_block=lambda absmax, size: stored(absmax, len(absmax))),
     *slips("A block is block_size maxima that follow each other: a row of reshape(-1, block_size), one step "
-           "a row.",
-           columns=partial(stored, axis=0),
+           "a row.", columns=partial(stored, axis=0),
            shape_turned=lambda absmax, size: stored(absmax, len(absmax) // size)),
     *slips("That is an asymmetric grid: asked are 127 steps on each side of the mean.",
            asymmetric=partial(stored, mean=smallest, last=lambda top: 255)),

@@ -73,8 +73,7 @@ WRONG = (
            one_after_the_other=lambda *case: stepped(*case, later_a=reference(*case)[0]),
            b_first=lambda *case: stepped(*case, later_b=reference(*case)[1])),
     *slips("a is trained too, with the gradient b^T grad^T x. (It is 0 in the first step only, where b is "
-           "0.)",
-           only_b=times(lambda *case: 0.0, one)),
+           "0.)", only_b=times(lambda *case: 0.0, one)),
     *slips("b is trained too, with the gradient grad^T x a^T.", only_a=times(one, lambda *case: 0.0)),
     *slips("Nothing has moved: subtract rate times the gradients.", untouched=times(lambda *case: 0.0)),
     *slips("The gradients are sums over tokens: `grad` has the loss's mean in it already.",

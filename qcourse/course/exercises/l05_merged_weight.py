@@ -50,8 +50,7 @@ WRONG = (
            into_original=partial(merged, base=lambda original, dequantized: original),
            into_the_mean=partial(merged, base=lambda original, dequantized: (original + dequantized) / 2)),
     *slips("The model ran on the dequantized weight alone: the original, and the rounding error, are not in "
-           "it.",
-           into_both=partial(merged, base=torch.add),
+           "it.", into_both=partial(merged, base=torch.add),
            error_subtracted=partial(merged, base=lambda original, rounded: 2 * rounded - original)),
     *slips("That is the adapter alone: add it to the weight that it was trained on.",
            adapter_alone=partial(merged, base=lambda original, dequantized: 0 * original)),

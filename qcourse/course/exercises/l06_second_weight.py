@@ -33,8 +33,7 @@ WRONG = (
     *slips("The sign: inputs that move together need changes in opposite directions to cancel.",
            sign=lambda w, q, h: moved(w, q, h, part=-h[0, 1] / h[1, 1])),
     *slips("You divide by h[0, 0]. The derivative is taken with respect to d[1]: 2 (h[0, 1] d[0] + h[1, 1] "
-           "d[1]).",
-           first_diagonal=lambda w, q, h: moved(w, q, h, part=h[0, 1] / h[0, 0])),
+           "d[1]).", first_diagonal=lambda w, q, h: moved(w, q, h, part=h[0, 1] / h[0, 0])),
     *slips("That is right only if both inputs are always equal: weigh by how much they move together.",
            all_of_the_error=lambda w, q, h: moved(w, q, h, part=1.0)),
     *slips("That is the change d[1]: add it to w[1].",

@@ -47,13 +47,11 @@ def search(x: Tensor, w: Tensor, bits: int, size=lambda x: x.abs().mean(0), back
 
 WRONG = (
     *slips("You compare weights. What counts is the output, x @ change.T: there a large input weighs its "
-           "column.",
-           weight_error=partial(search, output=False)),
+           "column.", weight_error=partial(search, output=False)),
     *slips("Divide by s after rounding, or scaling itself counts as error.",
            not_undone=partial(search, back=False)),
     *slips("Yours is always 0, plain rounding: is w scaled up where x is large, w * s, then / s, and the "
-           "least error taken?",
-           divided=partial(search, size=lambda x: 1 / x.abs().mean(0))),
+           "least error taken?", divided=partial(search, size=lambda x: 1 / x.abs().mean(0))),
     *slips("Try 21 exponents, 0 to 1 in steps of 1/20: you stop at 0.5.",
            stopped_early=partial(search, tried=11)),
     *slips("Try 21 exponents, 0 to 1 in steps of 1/20: yours are coarser.",
@@ -65,6 +63,7 @@ WRONG = (
            always_half=lambda x, w, bits: 0.5),
     *slips("s comes from the *mean magnitude* of each input over the tokens.",
            maxima=partial(search, size=lambda x: x.abs().amax(0)),
+           sums=partial(search, size=lambda x: x.abs().sum(0)),
            mean_squares=partial(search, size=lambda x: x.square().mean(0).sqrt()),
            signed_means=partial(search, size=lambda x: x.mean(0).abs())),
     *slips("s comes from the inputs, not from the weight.",
@@ -77,8 +76,7 @@ WRONG = (
            magnitudes=partial(search, error=torch.abs),
            largest_error=partial(search, error=torch.abs, total=torch.max)),
     *slips("The change is that of the weight the model computes with: multiply it by x as it is, not by x / "
-           "s.",
-           inputs_divided=partial(search, seen=torch.div)),
+           "s.", inputs_divided=partial(search, seen=torch.div)),
     *slips("That is the error: return its exponent.",
            least_error=partial(search, chosen=lambda errors, _: min(errors))),
     *slips("Compare with the exact output: the change is the rounded weight minus w.",

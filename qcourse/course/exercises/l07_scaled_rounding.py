@@ -58,15 +58,13 @@ WRONG = (
     *slips("The other way round: multiply before rounding, so that a salient column's error is divided by s.",
            divided_first=partial(scaled, before=torch.div, after=torch.mul)),
     *slips("This is plain rounding: s is not used, or it scales whole rows, whose grid moves along. s "
-           "belongs to columns.",
-           no_scale=partial(scaled, before=same, after=same)),
+           "belongs to columns.", no_scale=partial(scaled, before=same, after=same)),
     *slips("s multiplies the weight before it is rounded, so that a salient column's error becomes small.",
            scaled_after=partial(scaled, before=same, after=torch.mul),
            divided_after=partial(scaled, before=same)),
     *slips("Each row has a step of its own: the largest magnitude along axis 1.",
            one_step=partial(scaled, axis=(0, 1)), a_step_a_column=partial(scaled, axis=0)),
-    *slips("The step belongs to what is rounded: take the absmax of w * s.",
-           unscaled_step=step_of_w,
+    *slips("The step belongs to what is rounded: take the absmax of w * s.", unscaled_step=step_of_w,
            unscaled_step_clipped=lambda w, s, bits: step_of_w(w, s, bits, 2 ** (bits - 1) - 1)),
     *slips("That keeps salient weights in 16 bits (the paper's motivating experiment); AWQ rounds every "
            "weight to the same bits and only scales.",

@@ -55,18 +55,15 @@ def format_slips(bias: int, bits: int) -> tuple[Callable, ...]:
                bias_of_normals=partial(read, bias=bias + 1, low=least),
                no_bias=partial(read, bias=0), other_bias=partial(read, bias=22 - bias)),
         *slips(f"Subnormals use the exponent of the smallest normal number, 1 - {bias} = {least}, so "
-               "that the values go on without a gap.",
-               subnormal_exponent=partial(read, low=-bias),
+               "that the values go on without a gap.", subnormal_exponent=partial(read, low=-bias),
                exponent_of_the_other=partial(read, low=bias - 21)),
         *slips("The highest bit is the sign: bytes from 128 on are negative.", no_sign=partial(read, sign=1)),
         *slips(f"The mantissa counts parts of {whole}: m / {whole}.",
                largest_is_one=partial(read, part=whole - 1),
                not_divided=partial(read, part=1), twice_divided=partial(read, part=2 * whole)),
         *slips(f"The exponent has {7 - bits} bits, above the {bits} of the mantissa: shift by {bits}, and "
-               "mask them all, but not the sign.",
-               sign_in_exponent=partial(read, mask=2 ** (8 - bits) - 1),
-               a_bit_lost=partial(read, mask=2 ** (6 - bits) - 1),
-               shifted_too_far=partial(read, shift=1)),
+               "mask them all, but not the sign.", sign_in_exponent=partial(read, mask=2 ** (8 - bits) - 1),
+               a_bit_lost=partial(read, mask=2 ** (6 - bits) - 1), shifted_too_far=partial(read, shift=1)),
         *slips("That reads the byte as an integer: take out sign, exponent and mantissa.",
                integer=lambda byte: byte - 256 * (byte > 127)),
     )  # fmt: skip

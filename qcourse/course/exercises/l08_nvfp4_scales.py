@@ -45,8 +45,7 @@ WRONG = (
     *slips("Scales are stored in E4M3, the FP8 with three bits of mantissa.",
            e5m2=of(rounded=lambda values: values.to(torch.float8_e5m2).float())),
     *slips("absmax / 6 of small weights falls among E4M3's subnormals: multiply by the divisor before "
-           "rounding.",
-           undivided=of(of=lambda scale, divisor: scale), divided=of(of=torch.div),
+           "rounding.", undivided=of(of=lambda scale, divisor: scale), divided=of(of=torch.div),
            rounded_first=of(of=lambda scale, divisor: e4m3(scale) * divisor, rounded=lambda values: values)),
     *slips("Return the scales as they are stored; the real ones are those over the divisor.",
            real=lambda weight: (scales(weight)[0], scales(weight)[1] / scales(weight)[0])),
@@ -61,8 +60,7 @@ WRONG = (
            upside_down=lambda weight: (1 / scales(weight)[0], scales(weight)[1]),
            upside_down_and_used=lambda weight: (1 / scales(weight)[0], scales(weight, of=torch.div)[1])),
     *slips("Take the largest magnitude: it may be negative.",
-           signed_blocks=of(largest=lambda blocks: blocks.amax(-1)),
-           signed=of(whole=torch.max)),
+           signed_blocks=of(largest=lambda blocks: blocks.amax(-1)), signed=of(whole=torch.max)),
     *slips("The largest weight of a block sets its scale, not the mean.",
            means=of(largest=lambda blocks: blocks.abs().mean(-1))),
 )  # fmt: skip

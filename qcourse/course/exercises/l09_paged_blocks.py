@@ -58,8 +58,7 @@ WRONG = (
                taken, empty / (1 - empty), reserved / (1 - reserved)))),
     *slips("Those are places: divide by the places held for a share.",
            places=turned(lambda taken, empty, reserved, lengths, size, longest: (
-               taken, taken * size - sum(lengths), len(lengths) * longest - sum(lengths))),
-           percent=turned(lambda taken, empty, reserved, *case: (taken, 100 * empty, 100 * reserved))),
+               taken, taken * size - sum(lengths), len(lengths) * longest - sum(lengths)))),
     *slips("A block has `size` places: count places, not blocks, against tokens.",
            blocks_for_places=partial(blocks, empty=lambda used, taken, places: 1 - used / taken)),
     *slips("The first answer is the number of blocks, not of their places.",

@@ -30,8 +30,7 @@ def values(step: Tensor, low: Tensor, codes: Tensor) -> Tensor:
 
 WRONG = (
     *slips("The minimum is stored as a positive number and subtracted: the lowest code 0 gives -dmin * min.",
-           added=lambda d, dmin, s, m, codes: values(d * s, -dmin * m, codes),
-           turned_round=lambda d, dmin, s, m, codes: -values(d * s, dmin * m, codes)),
+           added=lambda d, dmin, s, m, codes: values(d * s, -dmin * m, codes)),
     *slips("Q4_K is not symmetric: code 0 stands for the sub-block's own minimum, -dmin * min.",
            no_minimum=lambda d, dmin, s, m, codes: values(d * s, 8 * d * s, codes),
            minimum_left_out=lambda d, dmin, s, m, codes: values(d * s, 0 * m, codes)),

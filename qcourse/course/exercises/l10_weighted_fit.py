@@ -57,8 +57,7 @@ WRONG = (
     *slips("Only the scale is fitted: the minimum is free as well.",
            no_minimum=lambda w, c, v: (float(v @ (c * w) / (v @ c**2)), 0.0)),
     *slips("The minimum is subtracted: weight = scale * code - minimum, so it is positive for a negative "
-           "weight.",
-           sign_of_the_minimum=lambda w, c, v: (fit(w, c, v)[0], -fit(w, c, v)[1])),
+           "weight.", sign_of_the_minimum=lambda w, c, v: (fit(w, c, v)[0], -fit(w, c, v)[1])),
     *slips("Check the signs: D = V CC - C^2, and both numerators are differences.",
            sums=lambda w, c, v: fit(w, c, v, sign=1), determinant=lambda w, c, v: fit(w, c, v, plus=1)),
     *slips("The importance belongs in all five sums, for the scale and for the minimum.",

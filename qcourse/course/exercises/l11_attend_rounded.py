@@ -85,8 +85,7 @@ def last_exact(part: Tensor, bits: int, first: int, axis: int, **grid) -> Tensor
 WRONG = (
     *grid_slips(attend),
     *slips("The first tokens are exact in your cache, but they still set the scale of each channel: leave "
-           "them out of the maximum as well.",
-           stretched=partial(attend, of_keys=stretched)),
+           "them out of the maximum as well.", stretched=partial(attend, of_keys=stretched)),
     *slips("The first `first` tokens stay as they are, keys and values.",
            nothing_exact=partial(attend, of_keys=partial(all_rounded, axis=0),
            of_values=partial(all_rounded, axis=1)),

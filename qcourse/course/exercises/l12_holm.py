@@ -66,8 +66,7 @@ WRONG = (
     *slips("A probability is at most 1.",
            above_one=lambda p: stepwise(p, lambda rank, n: n - rank, most=float("inf"))),
     *slips("That is Hochberg's, from the largest down: Holm starts at the smallest and keeps the largest so "
-           "far.",
-           from_the_largest=lambda p: false_discovery(p, lambda rank, n: n - rank)),
+           "far.", from_the_largest=lambda p: false_discovery(p, lambda rank, n: n - rank)),
     *slips("The smallest p-value is multiplied by the number of tests, the largest by 1.",
            from_the_top=lambda p: stepwise(p, lambda rank, n: rank + 1),
            one_less=lambda p: stepwise(p, lambda rank, n: n - rank - 1),

@@ -71,8 +71,7 @@ WRONG = (
     *slips("Start where as many are lost as gained: with fewer lost the test sees a gain.",
            from_none=shown(start=0), from_none_magnitude=lambda *case: abs(shown(start=0)(*case))),
     *slips("Holm's first step multiplies the p-value by `tests`; 1 - 0.95 ** (1 / tests) is another "
-           "correction.",
-           sidak=shown(lambda tests: 1 - (1 - LEVEL) ** (1 / tests))),
+           "correction.", sidak=shown(lambda tests: 1 - (1 - LEVEL) ** (1 / tests))),
 )  # fmt: skip
 
 EXERCISE = Exercise(

@@ -32,8 +32,7 @@ def learned(w: Tensor, scale: float, hessian: Tensor, steps: int, rate: float, *
 
 WRONG = (
     *slips("These are the codes of plain rounding: are the offsets added before you round, in the last line "
-           "too?",
-           plain=lambda w, scale, *_: (w / scale).round()),
+           "too?", plain=lambda w, scale, *_: (w / scale).round()),
     *slips("The error grows along the gradient: subtract its sign.",
            uphill=partial(learned, move=lambda gradient: -gradient.sign())),
     *slips("Offsets beyond half a step let a weight end two levels away. Clamp them to [-0.5, 0.5].",
@@ -43,8 +42,7 @@ WRONG = (
            upward_only=partial(learned, limit=lambda offsets: offsets.clamp(0, 0.5)),
            half_the_range=partial(learned, limit=lambda offsets: offsets.clamp(-0.25, 0.25))),
     *slips("Use the sign of the gradient: its size depends on how strong the inputs of the layer are, and "
-           "one rate would not do for all columns.",
-           by_size=partial(learned, move=torch.positive),
+           "one rate would not do for all columns.", by_size=partial(learned, move=torch.positive),
            by_size_of_change=lambda w, scale, *case: learned(w, scale, *case,
            move=lambda gradient: gradient / scale),
            by_half_size=lambda w, scale, *case: learned(w, scale, *case, move=lambda g: g / scale / 2)),
@@ -65,8 +63,6 @@ WRONG = (
     *slips("Return the codes themselves, not what learning changed.",
            changes=lambda w, scale, *case: learned(w, scale, *case) - (w / scale).round()),
     *slips("Codes are whole numbers: round w / scale + offsets.", quotients=lambda w, scale, *_: w / scale),
-    *slips("Those are weights: return codes, without the scale.",
-           weights=lambda w, scale, *case: learned(w, scale, *case) * scale),
 )  # fmt: skip
 
 EXERCISE = Exercise(

@@ -61,13 +61,11 @@ def whole_blocks(moment: Tensor, book: Tensor, block: int) -> Tensor:
 
 WRONG = (
     *slips("One absmax for the whole tensor: its largest value then sets the step of all others. Cut it "
-           "into blocks first.",
-           one_absmax=lambda moment, book, block: levels_of(moment, book)),
+           "into blocks first.", one_absmax=lambda moment, book, block: levels_of(moment, book)),
     *slips("`block` is the length of a block, not their number: moment.split(block).",
            so_many_blocks=lambda moment, book, block: torch.cat([levels_of(part,
                book) for part in moment.chunk(block)])),
-    *slips("The last block may be short: it has an absmax as well.",
-           short_block_dropped=whole_blocks,
+    *slips("The last block may be short: it has an absmax as well.", short_block_dropped=whole_blocks,
            short_block_left=lambda moment, book, block: torch.cat([
                whole_blocks(moment, book, block), moment[len(moment) // block * block :]])),
     *slips("These are levels between -1 and 1: multiply each block by its absmax again.",
@@ -89,11 +87,9 @@ WRONG = (
     *slips("A distance is a magnitude: without abs() the lowest difference is that to the first level.",
            signed_distance=partial(kept, pick=lambda scaled, book: (book - scaled[:, None]).argmin(1))),
     *slips("The sign of a value is part of it: compare signed values with the levels.",
-           magnitudes=partial(kept, pick=one_side),
-           sign_lost=lambda moment, book, block: reference(moment.abs(), book, block)),
+           magnitudes=partial(kept, pick=one_side)),
     *slips("Divide by the largest magnitude: where the largest value is negative, max() misses it, and "
-           "values leave the range of the book.",
-           signed_maximum=partial(kept, size=torch.max)),
+           "values leave the range of the book.", signed_maximum=partial(kept, size=torch.max)),
     *slips("The book ends at 1: divide by the largest magnitude, not by a mean, a deviation or a norm.",
            deviation=partial(kept, size=torch.std), norm=partial(kept, size=torch.linalg.vector_norm),
            mean=partial(kept, size=lambda part: part.abs().mean())),

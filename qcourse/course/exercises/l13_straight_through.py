@@ -64,9 +64,7 @@ WRONG = (
     *slips("A weight that rounds to the last level is inside: compare the rounded codes with -4 and 3.",
            compared_before_rounding=partial(through, whole=torch.positive)),
     *slips("That is the gradient in w / scale. By the chain rule the factor `scale` of the forward pass and "
-           "its inverse cancel in w.",
-           in_steps=lambda w, scale, x, y: scale * through(w, scale, x, y),
-           over_scale=lambda w, scale, x, y: through(w, scale, x, y) / scale),
+           "its inverse cancel in w.", in_steps=lambda w, scale, x, y: scale * through(w, scale, x, y)),
     *slips("Three bits have eight codes, -4 to 3: clamp after rounding, or you train for a grid that no "
            "file holds.",
            unclamped=partial(through, ends=ANY), unclamped_masked=partial(through, ends=ANY, mask=(-4, 3))),

@@ -128,8 +128,7 @@ WRONG = (
     *slips("A lane that fills the memory to the last byte still fits.",
            less_than_the_memory=lambda *load: choose(*load[:3], load[3] - 1, *load[4:])),
     *slips("A step takes the longer of two times: bytes / bandwidth and 2 x parameters x batch / products a "
-           "second. In a large batch the second decides.",
-           bytes_only=partial(choose, seconds=reading)),
+           "second. In a large batch the second decides.", bytes_only=partial(choose, seconds=reading)),
     *slips("A step takes the longer of two times: arithmetic decides in a large batch only, else reading.",
            arithmetic_only=partial(choose, seconds=arithmetic)),
     *slips("A step takes the longer of its two times, not their sum: reading and computing overlap.",

@@ -94,8 +94,7 @@ WRONG = (
            no_loss_proved_either=lambda b, a, margin, d: (
                bool(low(b, a, d) > -margin and low(b, a, d, 0.975) > 0), low(b, a, d))),
     *slips("Your verdict is turned round: ship if the low end lies above -margin.",
-           turned_round=lambda b, a, margin, d: (bool(low(b, a, d) < -margin), low(b, a, d)),
-           turned_round_or_equal=lambda b, a, margin, d: (bool(low(b, a, d) <= -margin), low(b, a, d))),
+           turned_round=lambda b, a, margin, d: (bool(low(b, a, d) < -margin), low(b, a, d))),
     *slips("Take after minus before: a loss must come out negative.",
            before_minus_after=lambda b, a, margin, d: gate(low(a, b, d), margin)),
     *slips("The sign counts: what was gained makes up for what was lost.",
@@ -106,8 +105,7 @@ WRONG = (
            a_quarter=lambda b, a, margin, d: gate(low(b, a, d, 0.25), margin),
            worst_draw=lambda b, a, margin, d: gate(low(b, a, d, 0.0), margin)),
     *slips("Take the mean over the items of each draw (axis 1): one number a draw, then the percentile of "
-           "those.",
-           mean_over_draws=lambda b, a, margin, d: gate((a - b)[d].mean(0).quantile(0.025), margin),
+           "those.", mean_over_draws=lambda b, a, margin, d: gate((a - b)[d].mean(0).quantile(0.025), margin),
            no_draws=lambda b, a, margin, d: gate((a - b).quantile(0.025), margin),
            sums=lambda b, a, margin, d: gate((a - b)[d].sum(1).quantile(0.025), margin)),
     *slips("That is the interval of a bell curve: take the percentile of the draws.",
