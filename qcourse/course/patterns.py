@@ -19,9 +19,11 @@ def relation(answers: list, expected: list, cases: list[tuple], tolerance: float
         return f"Asked are {asked.pop()} values, returned as a tuple." if len(asked) == 1 else None
     mine, right = list(zip(*answers, strict=True)), list(zip(*expected, strict=True))
     wrong = [i for i in range(len(right)) if not same_all(list(mine[i]), list(right[i]), tolerance)]
-    if len(wrong) == len(right):
-        return of_values(answers, expected, cases, tolerance)
+    if len(wrong) == len(right) and (found := of_values(answers, expected, cases, tolerance)):
+        return found
     found = of_values(list(mine[wrong[0]]), list(right[wrong[0]]), cases, tolerance)
+    if len(wrong) == len(right):
+        return f"Number {wrong[0] + 1} of the values that you return: {found}" if found else None
     place = f"Of the {len(right)} values that you return, number {wrong[0] + 1} is wrong"
     return f"{place}. {found}" if found else f"{place}."
 
@@ -47,6 +49,7 @@ def of_values(answers: list, expected: list, cases: list[tuple], tolerance: floa
         of_scale(mine, right, tolerance)
         or of_offset(mine, right, tolerance)
         or of_curve(mine, right, tolerance)
+        or of_change(mine, right, cases, tolerance)
         or of_lines([numbers(a) for a in answers], [numbers(e) for e in expected], tolerance)
     )
 
@@ -92,6 +95,22 @@ def of_curve(mine: list, right: list, tolerance: float) -> str | None:
         finite = all(values.isfinite().all() for values in bent) and any(values.any() for values in bent)
         if finite and same_all(mine, bent, fine):
             return text
+    return None
+
+
+def of_change(mine: list, right: list, cases: list[tuple], tolerance: float) -> str | None:
+    """Tell answers that move what came in too far, not far enough, or the other way."""
+    for place in range(len(cases[0])):
+        given = [flat(case[place]) for case in cases]
+        if any(g is None or len(g) != len(r) or len(g) < 2 for g, r in zip(given, right, strict=True)):
+            continue
+        moved = [r - g for r, g in zip(right, given, strict=True)]
+        found = [a - g for a, g in zip(mine, given, strict=True)]
+        largest = [change.abs().argmax() for change in moved]
+        factors = [float(f[at] / m[at]) for f, m, at in zip(found, moved, largest, strict=True)]
+        if same_all(found, [k * m for k, m in zip(factors, moved, strict=True)], tolerance):
+            each = ", ".join(dict.fromkeys(f"{factor:.3g}" for factor in factors))
+            return f"You change argument {place + 1} by {each} times what is right: check factor and sign."
     return None
 
 

@@ -102,6 +102,8 @@ def test_what_is_shown_of_a_wrong_answer_differs_from_what_is_expected(identifie
     ("12.smallest_difference", lambda right, *case: right**0.5, "the root of"),
     ("02.rounding_error", lambda right, *case: 1 / right, "1 over the right"),
     ("02.rounding_error", lambda right, *case: math.log(right), "the logarithm of"),
+    ("05.merged_weight", lambda right, o, d, *case: d + 3 * (right - d), "change argument 2 by 3 times"),
+    ("05.lora_step", lambda right, x, w, a, *case: (2 * right[0] - a, 9 + right[1]), "argument 3 by 2 times"),
     ("12.mcnemar", lambda right, *case: 1 - right, "the opposite is asked"),
     ("03.int8_product", lambda right, *case: right.round(), "rounded to a whole number"),
     ("03.int8_product", lambda right, *case: right * torch.arange(1, 1 + len(right))[:, None], "Each row of"),
