@@ -19,7 +19,7 @@ def checked(folder: Path, recipe: Recipe, form: str, allow_fallback: bool = Fals
     """
     from qcourse import models
     from qcourse.export import check_format
-    from qcourse.quantize.checks import check_recipe, check_unquantized
+    from qcourse.quantize.checks import check_recipe, check_unquantized, say_unscaled
 
     check_unquantized(read_config(folder).get("quantization_config"))
     model = models.skeleton(folder)
@@ -32,6 +32,8 @@ def checked(folder: Path, recipe: Recipe, form: str, allow_fallback: bool = Fals
               if (fitted.group_size or 0) > 0 else f"no usual group fits, one scale a row: {fitted.name}",
               file=sys.stderr)  # fmt: skip
     check_recipe(model, fitted)
+    if fitted.transform == "awq":
+        say_unscaled(model)
     if form in ("gptq", "awq", "compressed-tensors"):
         fitted = with_fused_parts(fitted, list(models.linears(model)))
     grids = {

@@ -94,9 +94,9 @@ def tokenizer_of(model: str, baseline: str | None) -> Any:
     from qcourse.models import resolve
     from qcourse.models.load import load_tokenizer
 
+    if model.endswith(".gguf") and not baseline:
+        return gguf_reader.read_tokenizer(model)  # its record names a folder that may be elsewhere now
     name = origin(model, baseline)
-    if not name and model.endswith(".gguf"):
-        return gguf_reader.read_tokenizer(model)
     if not name:
         raise QCourseError(f"the tokenizer of {model} is not known; name the unquantized model by --baseline")
     return load_tokenizer(resolve(name))

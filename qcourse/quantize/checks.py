@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from qcourse.calibrate.stages import stages_of
 from qcourse.common import QCourseError
 from qcourse.common.layouts import layout
 from qcourse.models import check_finite, widths
@@ -14,6 +16,7 @@ from qcourse.models.attention import settle_attention
 from qcourse.models.experts import separate_experts
 from qcourse.numerics.codebook import BLOCK_SIZES
 from qcourse.recipe import Recipe, fit
+from qcourse.transforms.fold import links
 from qcourse.transforms.rotation import check_norms
 
 
@@ -61,6 +64,16 @@ def check_recipe(model: nn.Module, recipe: Recipe) -> None:
         raise QCourseError(
             f"NF4 blocks hold {', '.join(map(str, BLOCK_SIZES))} weights, not {recipe.group_size}"
         )
+
+
+def say_unscaled(model: nn.Module) -> None:
+    """Say on stderr which linears AWQ gives no scales, because nothing before them can take them in."""
+    layer = model.model.layers[0]
+    scaled = {name for link in links(layer) for name in link.consumers}
+    if left := [name for stage in stages_of(layer) for name in stage if name not in scaled]:
+        leaves = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in left))
+        print(f"AWQ finds neither norm nor gate before {leaves} of {model.config.model_type} to hold their "
+              "scales: they are rounded without", file=sys.stderr)  # fmt: skip
 
 
 def check_tokens(model: nn.Module, recipe: Recipe, tokens: Tensor | None) -> None:

@@ -11,13 +11,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from qcourse.common.layouts import layout
 from qcourse.numerics.affine import fake_quantize
 from qcourse.numerics.checks import columns_of_a_group
 from qcourse.numerics.energy import output_energy, thin_rows
 from qcourse.transforms.fold import Link, fold, held, links, pool_query_heads
 
-UNSCALED = "no norm stands before q, k, v and gate, up: they are rounded without a scale, o and down with one"
 LIVE = 1e-6  # of the largest column: what a column must have to decide on the scales
 BOUND = 128.0  # of a scale and of its inverse: fp16 holds the scales of codes that it makes smaller
 
@@ -38,7 +36,7 @@ def transform(layer: Any, statistics: list, grids: dict[str, RoundingSettings | 
     and by how much the output error fell. Source: Lin et al. 2023 (arXiv 2306.00978), section 3.2.
     """
     by_name = {name: item for item in statistics for name in item.names}
-    record = {} if layout(layer.self_attn.config).norms[0] else {"norms": {"skipped": UNSCALED}}
+    record = {}
     for link in links(layer):
         item = by_name[link.consumers[0]]
         weights = [(layer.get_submodule(name).weight.data, grids.get(name)) for name in link.consumers]

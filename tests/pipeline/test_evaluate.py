@@ -1,9 +1,12 @@
-"""What eval calls an artefact of strangers: what its own files say, and "bf16" only where that is so."""
+"""What eval calls an artefact and reads it by: what its own files say; what is said beforehand."""
 
 import json
 
 import pytest
 
+from qcourse import export, models
+from qcourse.pipeline.checks import checked
+from qcourse.pipeline.evaluate import tokenizer_of
 from qcourse.pipeline.naming import name_of_folder, recipe_name
 from qcourse.recipe import named
 from qcourse.recipe.record import new_record, write_record
@@ -52,3 +55,22 @@ def test_a_gguf_is_named_by_what_most_weights_are_stored_in(tmp_path, llama_gqa)
 
 def test_nobody_knows_what_a_url_serves():
     assert recipe_name("http://127.0.0.1:8000") == "served"
+
+
+def test_a_gguf_brings_its_own_tokenizer_wherever_its_model_is_now(small_folders, tmp_path):
+    """`eval FILE.gguf` looked for the folder that its record names."""
+    pytest.importorskip("gguf")
+    loaded, path = models.load(small_folders["llama_gqa"]), tmp_path / "model.gguf"
+    manifest = {"source": {"model": "gone", "hash": loaded.hash}}
+    export.gguf.write(loaded.model, loaded.tokenizer, path, named("bf16"), manifest)
+    text = "The scale of a group"
+    assert tokenizer_of(str(path), None)(text)["input_ids"] == loaded.tokenizer(text)["input_ids"]
+
+
+@pytest.mark.parametrize(("name", "left"), [
+    ("olmo2", "q_proj, k_proj, v_proj, gate_proj, up_proj"), ("starcoder2", "c_proj"), ("granite", ""),
+])  # fmt: skip
+def test_awq_names_the_linears_that_it_gives_no_scales(small_folders, capsys, name, left):
+    checked(small_folders[name], named("awq-w4g64"), "compressed-tensors")
+    said = capsys.readouterr().err
+    assert (f"before {left} of {name} to hold their scales" in said) if left else not said
