@@ -3,21 +3,21 @@
 from collections.abc import Callable
 from typing import Any
 
-from qcourse.course.answers import numbers, same_all
+from qcourse.course.answers import numbers, same_all, sequence
 
 
 def relation(answers: list, expected: list, cases: list[tuple], tolerance: float) -> str | None:
     """Return what is the same in every case about wrong answers, or None.
 
-    Of answers in several parts the first wrong part is looked at if another one is right.
+    Of answers in several parts the first wrong part is looked at if the parts have nothing in common.
     """
     if not all(isinstance(right, tuple) for right in expected):
         return of_values(answers, expected, cases, tolerance)
-    pairs = list(zip(answers, expected, strict=True))
-    if any(not isinstance(a, (tuple, list)) or len(a) != len(e) for a, e in pairs):
+    parts = [sequence(answer) for answer in answers]
+    if any(p is None or len(p) != len(e) for p, e in zip(parts, expected, strict=True)):
         asked = {len(e) for e in expected}
         return f"Asked are {asked.pop()} values, returned as a tuple." if len(asked) == 1 else None
-    mine, right = list(zip(*answers, strict=True)), list(zip(*expected, strict=True))
+    mine, right = list(zip(*parts, strict=True)), list(zip(*expected, strict=True))
     wrong = [i for i in range(len(right)) if not same_all(list(mine[i]), list(right[i]), tolerance)]
     if len(wrong) == len(right) and (found := of_values(answers, expected, cases, tolerance)):
         return found

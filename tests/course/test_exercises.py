@@ -121,6 +121,13 @@ def test_a_pair_may_come_as_a_tensor_an_array_or_a_list(form):
     assert examine(exercise, lambda *case: form(exercise.reference(*case))).state == "passed"
 
 
+@pytest.mark.parametrize("form", [torch.tensor, lambda right: torch.tensor(right).numpy(), list])
+def test_what_relates_a_wrong_pair_is_said_in_any_form(form):
+    exercise = find("01.paired_bootstrap")
+    verdict = examine(exercise, lambda *case: form([3 * value for value in exercise.reference(*case)]))
+    assert verdict.message.startswith("Your answer is 3 times the right one")
+
+
 def test_a_tensor_may_come_as_a_list_of_its_parts():
     exercise = find("07.scaled_rounding")
     assert examine(exercise, lambda *case: list(exercise.reference(*case))).state == "passed"
