@@ -47,8 +47,10 @@ def numbers(value: Any) -> Any:
     try:
         if isinstance(value, list) and any(isinstance(part, torch.Tensor) for part in value):
             value = torch.stack([torch.as_tensor(part) for part in value])
+        if torch.is_tensor(value) and value.is_complex():
+            return None
         return torch.as_tensor(value, dtype=torch.float64).detach()
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return None
 
 
@@ -61,7 +63,7 @@ def describe(value: Any) -> str:
     if isinstance(value, torch.Tensor) and value.ndim > 0:
         first = ", ".join(f"{number:.5g}" for number in value.flatten()[:8].tolist())
         return f"tensor{list(value.shape)} [{first}{', ...' if value.numel() > 8 else ''}]"
-    if isinstance(value, (float, torch.Tensor)):
+    if isinstance(value, (float, torch.Tensor)) and not torch.is_complex(torch.as_tensor(value)):
         return f"{float(value):.5g}"
     return repr(value)[:120]
 

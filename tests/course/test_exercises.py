@@ -47,7 +47,8 @@ def test_a_raising_or_constant_answer_fails_with_a_message(identifier):
     verdict = examine(find(identifier), raising)
     assert verdict.state == "failed" and "IndexError" in verdict.message
     assert examine(find(identifier), lambda *arguments: 12345.678).state == "failed"
-    assert examine(find(identifier), lambda *arguments: "a text").state == "failed"
+    for odd in ("a text", {}, (None,), 10**400, torch.tensor(1 + 2j), torch.zeros(2, 0), torch.ones(2, 3, 4)):
+        assert examine(find(identifier), lambda *arguments, odd=odd: odd).state == "failed"
 
 
 @pytest.mark.parametrize(
