@@ -34,19 +34,17 @@ class Misconception:
         return " ".join((self.wrong.__doc__ or "").split())
 
 
-def slip(name: str, hint: str, wrong: Callable) -> Callable:
-    """Return a short wrong function under a name, with its hint for a docstring."""
-
-    def function(*case: object) -> object:
-        return wrong(*case)
-
-    function.__name__, function.__doc__ = name, hint
-    return function
-
-
 def slips(hint: str, **wrong: Callable) -> tuple[Callable, ...]:
-    """Return short wrong functions under their names that deserve the same hint."""
-    return tuple(slip(name, hint, function) for name, function in wrong.items())
+    """Return short wrong functions under their names, with the hint they deserve for a docstring."""
+
+    def named(name: str, answer: Callable) -> Callable:
+        def function(*case: object) -> object:
+            return answer(*case)
+
+        function.__name__, function.__doc__ = name, hint
+        return function
+
+    return tuple(named(name, answer) for name, answer in wrong.items())
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Exercise:
 
     cases: returns a list of argument tuples, small ones first, the same at each call.
     reference: the answer, written apart from the page that the lesson shows.
-    wrong: functions that learners write, each with its hint for a docstring (see `slip`); one is recognized
+    wrong: functions that learners write, each with its hint for a docstring (see `slips`); one is recognized
     by giving what the learner's function gives on every case.
     tolerance: absolute, on numbers and tensors; relative as well.
     praise: what a right answer has shown.

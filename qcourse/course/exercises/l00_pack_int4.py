@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, slip
+from qcourse.course.check import Exercise, slips
 
 
 def cases() -> list[tuple]:
@@ -51,28 +51,27 @@ def summed(codes: Tensor) -> Tensor:
 
 
 SLIPS = (
-    slip("one bit apart", "A code needs four bits of its own: yours lie one bit apart and overlap.",
-         lambda codes: packed(codes, width=1)),
-    slip("powers of four", "Yours lie two bits apart: moving up by four bits multiplies by 16, not by 4.",
-         lambda codes: packed(codes, width=2)),
-    slip("multiplied by the shift", "A shift by n bits multiplies by 2**n, not by n.",
-         lambda codes: (codes.reshape(-1, 8) * 4 * torch.arange(8)).sum(1)),
-    slip("right shift", "A shift to the right drops bits: codes move up, to the left.",
-         lambda codes: (codes.reshape(-1, 8) >> 4 * torch.arange(8)).sum(1)),
-    slip("int32", "The last code reaches the sign bit of a 32-bit integer: return int64.",
-         lambda codes: packed(codes).to(torch.int32)),
-    slip("eight bits wide",
-         "The shift ran in 8 bits, and what lies above is lost: make the codes int64 first.",
-         lambda codes: packed((codes.reshape(-1, 8) * torch.tensor([1, 1, 0, 0, 0, 0, 0, 0])).flatten()) %
-         256),
-    slip("over the words", "You add one code of every word: add the eight codes of each row.",
-         lambda codes: (codes.reshape(-1, 8) << 4 * torch.arange(8)).sum(0)),
-    slip("columns", "Eight neighbours share a word: make rows of eight, not eight rows.",
-         lambda codes: packed(codes.reshape(8, -1).T.flatten())),
-    slip("bytes of two codes", "Those are bytes of two codes each; a word holds eight.",
-         lambda codes: codes[0::2] | codes[1::2] << 4),
-    slip("signed without mask", "The codes are stored as they are, 0 to 15: nothing is subtracted first.",
-         lambda codes: packed(codes - 8)),
+    *slips("A code needs four bits of its own: yours lie one bit apart and overlap.",
+           one_bit_apart=lambda codes: packed(codes, width=1)),
+    *slips("Yours lie two bits apart: moving up by four bits multiplies by 16, not by 4.",
+           powers_of_four=lambda codes: packed(codes, width=2)),
+    *slips("A shift by n bits multiplies by 2**n, not by n.",
+           multiplied_by_the_shift=lambda codes: (codes.reshape(-1, 8) * 4 * torch.arange(8)).sum(1)),
+    *slips("A shift to the right drops bits: codes move up, to the left.",
+           right_shift=lambda codes: (codes.reshape(-1, 8) >> 4 * torch.arange(8)).sum(1)),
+    *slips("The last code reaches the sign bit of a 32-bit integer: return int64.",
+           int32=lambda codes: packed(codes).to(torch.int32)),
+    *slips("The shift ran in 8 bits, and what lies above is lost: make the codes int64 first.",
+           eight_bits_wide=lambda codes: packed((codes.reshape(-1, 8) * torch.tensor([1, 1, 0, 0, 0, 0, 0,
+               0])).flatten()) % 256),
+    *slips("You add one code of every word: add the eight codes of each row.",
+           over_the_words=lambda codes: (codes.reshape(-1, 8) << 4 * torch.arange(8)).sum(0)),
+    *slips("Eight neighbours share a word: make rows of eight, not eight rows.",
+           columns=lambda codes: packed(codes.reshape(8, -1).T.flatten())),
+    *slips("Those are bytes of two codes each; a word holds eight.",
+           bytes_of_two_codes=lambda codes: codes[0::2] | codes[1::2] << 4),
+    *slips("The codes are stored as they are, 0 to 15: nothing is subtracted first.",
+           signed_without_mask=lambda codes: packed(codes - 8)),
 )  # fmt: skip
 
 EXERCISE = Exercise(

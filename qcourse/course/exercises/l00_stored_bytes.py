@@ -1,6 +1,6 @@
 """Exercise 00.stored_bytes: what a quantized model takes on disk and in memory."""
 
-from qcourse.course.check import Exercise, slip
+from qcourse.course.check import Exercise, slips
 
 
 def cases() -> list[tuple]:
@@ -49,32 +49,38 @@ def scale_per_weight(quantized: int, kept: int, bits: int, group_size: int) -> f
 
 
 SLIPS = (
-    slip("kept in four bytes", "A kept weight has 16 bits: two bytes, not four.",
-         lambda quantized, kept, bits, size: quantized * (bits + 16 / size) / 8 + kept * 4),
-    slip("kept bytes divided", "Two bytes a kept weight are bytes already: only bits are divided by 8.",
-         lambda quantized, kept, bits, size: (quantized * (bits + 16 / size) + kept * 2) / 8),
-    slip("kept in bits", "Your kept weights are counted in bits, the others in bytes.",
-         lambda quantized, kept, bits, size: quantized * (bits + 16 / size) / 8 + kept * 16),
-    slip("kept left out", "The weights that stay in 16 bits take room as well: `kept` of them.",
-         lambda quantized, kept, bits, size: quantized * (bits + 16 / size) / 8),
-    slip("kept with scales", "Kept weights are not rounded, so they have no scale.",
-         lambda quantized, kept, bits, size: (quantized * bits + (quantized + kept) / size * 16 + kept * 16)
-         / 8),
-    slip("scale of 32 bits", "A scale takes 16 bits here, not 32.",
-         lambda quantized, kept, bits, size: quantized * (bits + 32 / size) / 8 + kept * 2),
-    slip("scale of two bits", "A scale takes two bytes: count it in the unit in which you count the codes.",
-         lambda quantized, kept, bits, size: quantized * (bits + 2 / size) / 8 + kept * 2),
-    slip("scale in bits", "Your scales are counted in bits, the rest in bytes.",
-         lambda quantized, kept, bits, size: quantized * bits / 8 + quantized / size * 16 + kept * 2),
-    slip("one scale", "Every group has its own scale; yours counts one for the whole model.",
-         lambda quantized, kept, bits, size: quantized * bits / 8 + 2 + kept * 2),
-    slip("zero points", "A group stores its scale and nothing else here: no zero point.",
-         lambda quantized, kept, bits, size: quantized * (bits + (16 + bits) / size) / 8 + kept * 2),
-    slip("scale times the group",
-         "The weights of a group share one scale: each carries a part of it, not a multiple.",
-         lambda quantized, kept, bits, size: quantized * (bits + 16 * size) / 8 + kept * 2),
-    slip("a byte a code", "Codes are packed without gaps: one takes `bits` bits, not a byte.",
-         lambda quantized, kept, bits, size: quantized * (8 + 16 / size) / 8 + kept * 2),
+    *slips("A kept weight has 16 bits: two bytes, not four.",
+           kept_in_four_bytes=lambda quantized, kept, bits, size: quantized * (bits + 16 / size)
+               / 8 + kept * 4),
+    *slips("Two bytes a kept weight are bytes already: only bits are divided by 8.",
+           kept_bytes_divided=lambda quantized, kept, bits, size: (quantized * (bits + 16
+               / size) + kept * 2) / 8),
+    *slips("Your kept weights are counted in bits, the others in bytes.",
+           kept_in_bits=lambda quantized, kept, bits, size: quantized * (bits + 16 / size) / 8 + kept * 16),
+    *slips("The weights that stay in 16 bits take room as well: `kept` of them.",
+           kept_left_out=lambda quantized, kept, bits, size: quantized * (bits + 16 / size) / 8),
+    *slips("Kept weights are not rounded, so they have no scale.",
+           kept_with_scales=lambda quantized, kept, bits, size: (quantized * bits + (quantized + kept)
+               / size * 16 + kept * 16) / 8),
+    *slips("A scale takes 16 bits here, not 32.",
+           scale_of_32_bits=lambda quantized, kept, bits, size: quantized * (bits + 32 / size)
+               / 8 + kept * 2),
+    *slips("A scale takes two bytes: count it in the unit in which you count the codes.",
+           scale_of_two_bits=lambda quantized, kept, bits, size: quantized * (bits + 2 / size)
+               / 8 + kept * 2),
+    *slips("Your scales are counted in bits, the rest in bytes.",
+           scale_in_bits=lambda quantized, kept, bits, size: quantized * bits / 8 + quantized
+               / size * 16 + kept * 2),
+    *slips("Every group has its own scale; yours counts one for the whole model.",
+           one_scale=lambda quantized, kept, bits, size: quantized * bits / 8 + 2 + kept * 2),
+    *slips("A group stores its scale and nothing else here: no zero point.",
+           zero_points=lambda quantized, kept, bits, size: quantized * (bits + (16 + bits) / size)
+               / 8 + kept * 2),
+    *slips("The weights of a group share one scale: each carries a part of it, not a multiple.",
+           scale_times_the_group=lambda quantized, kept, bits, size: quantized * (bits + 16 * size)
+               / 8 + kept * 2),
+    *slips("Codes are packed without gaps: one takes `bits` bits, not a byte.",
+           a_byte_a_code=lambda quantized, kept, bits, size: quantized * (8 + 16 / size) / 8 + kept * 2),
 )  # fmt: skip
 
 EXERCISE = Exercise(

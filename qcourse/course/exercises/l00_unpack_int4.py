@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, slip
+from qcourse.course.check import Exercise, slips
 
 
 def cases() -> list[tuple]:
@@ -56,26 +56,28 @@ def one_bit_each(words: Tensor, scale: float, zero: int) -> Tensor:
 
 
 SLIPS = (
-    slip("no zero point", "The zero point is the code that stands for 0: subtract it from each code.",
-         lambda words, scale, zero: values(words, scale, 0)),
-    slip("zero point added", "Subtract the zero point: the code that equals it must give 0.",
-         lambda words, scale, zero: values(words, scale, -zero)),
-    slip("divided", "The scale is the step between two codes: multiply by it.",
-         lambda words, scale, zero: values(words, 1 / scale, zero)),
-    slip("three bits", "A code has four bits: & 7 keeps three of them.",
-         lambda words, scale, zero: values(words, scale, zero, mask=7)),
-    slip("one bit", "& 4 keeps a single bit; a mask for four bits has four ones.",
-         lambda words, scale, zero: values(words, scale, zero, mask=4)),
-    slip("a byte", "& 255 keeps eight bits, two codes.",
-         lambda words, scale, zero: values(words, scale, zero, mask=255)),
-    slip("eight bits apart", "The codes lie four bits apart, not a byte.",
-         lambda words, scale, zero: values(words, scale, zero, shift=8)),
-    slip("left shift", "Shift to the right: code i must come down to the lowest bits.",
-         lambda words, scale, zero: ((words[:, None] << 4 * torch.arange(8) & 15).flatten() - zero) * scale),
-    slip("precedence", "In Python - binds tighter than &: put the masked code in parentheses.",
-         lambda words, scale, zero: (words[:, None] >> 4 * torch.arange(8) & 15 - zero).flatten() * scale),
-    slip("masked last", "Mask the code before you subtract: & 15 of a negative difference is positive.",
-         lambda words, scale, zero: (values(words, 1.0, zero, mask=-1).long() & 15) * scale),
+    *slips("The zero point is the code that stands for 0: subtract it from each code.",
+           no_zero_point=lambda words, scale, zero: values(words, scale, 0)),
+    *slips("Subtract the zero point: the code that equals it must give 0.",
+           zero_point_added=lambda words, scale, zero: values(words, scale, -zero)),
+    *slips("The scale is the step between two codes: multiply by it.",
+           divided=lambda words, scale, zero: values(words, 1 / scale, zero)),
+    *slips("A code has four bits: & 7 keeps three of them.",
+           three_bits=lambda words, scale, zero: values(words, scale, zero, mask=7)),
+    *slips("& 4 keeps a single bit; a mask for four bits has four ones.",
+           one_bit=lambda words, scale, zero: values(words, scale, zero, mask=4)),
+    *slips("& 255 keeps eight bits, two codes.",
+           a_byte=lambda words, scale, zero: values(words, scale, zero, mask=255)),
+    *slips("The codes lie four bits apart, not a byte.",
+           eight_bits_apart=lambda words, scale, zero: values(words, scale, zero, shift=8)),
+    *slips("Shift to the right: code i must come down to the lowest bits.",
+           left_shift=lambda words, scale, zero: ((words[:,
+               None] << 4 * torch.arange(8) & 15).flatten() - zero) * scale),
+    *slips("In Python - binds tighter than &: put the masked code in parentheses.",
+           precedence=lambda words, scale, zero: (words[:,
+               None] >> 4 * torch.arange(8) & 15 - zero).flatten() * scale),
+    *slips("Mask the code before you subtract: & 15 of a negative difference is positive.",
+           masked_last=lambda words, scale, zero: (values(words, 1.0, zero, mask=-1).long() & 15) * scale),
 )  # fmt: skip
 
 EXERCISE = Exercise(

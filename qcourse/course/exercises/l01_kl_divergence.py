@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, slip
+from qcourse.course.check import Exercise, slips
 
 
 def cases() -> list[tuple]:
@@ -59,45 +59,42 @@ def mean_over_vocabulary(original: Tensor, other: Tensor) -> float:
 
 
 SLIPS = (
-    slip("weights of the other",
-         "The logarithms are right; the weights are the probabilities of the original.",
-         lambda original, other: -divergence(other, original)),
-    slip("exponentials of logits",
-         "exp of a logit is no probability: take exp of the log_softmax, or softmax.",
-         lambda original, other: float((original.exp() * (original.log_softmax(-1) -
-         other.log_softmax(-1))).sum(-1).mean())),
-    slip("no weights", "Weigh each logarithm by the probability that the original gives the token.",
-         lambda original, other: float((original.log_softmax(-1) - other.log_softmax(-1)).sum(-1).mean())),
-    slip("no weights, mean",
-         "Weigh each logarithm by the probability that the original gives the token, and sum.",
-         lambda original, other: float((original.log_softmax(-1) - other.log_softmax(-1)).mean())),
-    slip("weights are logarithms",
-         "The weights are probabilities, exp of the log_softmax, not their logarithms.",
-         lambda original, other: float((original.log_softmax(-1) * (original.log_softmax(-1) -
-         other.log_softmax(-1))).sum(-1).mean())),
-    slip("axis of positions",
-         "Each position has a distribution of its own: the softmax runs over the last dimension.",
-         lambda original, other: float(torch.nn.functional.kl_div(other.log_softmax(0), original.softmax(0),
-         reduction='sum')) / len(original)),
-    slip("axis of positions, mean over words",
-         "Each position has a distribution of its own: softmax and sum run over the last dimension.",
-         lambda original, other: float(torch.nn.functional.kl_div(other.log_softmax(0), original.softmax(0),
-         reduction='sum')) / original.shape[1]),
-    slip("magnitudes", "Losses and gains of probability count with their signs: no abs.",
-         lambda original, other: float((original.softmax(-1) * (original.log_softmax(-1) -
-         other.log_softmax(-1)).abs()).sum(-1).mean())),
-    slip("squares", "The logarithms are not squared in this formula.",
-         lambda original, other: float((original.softmax(-1) * (original.log_softmax(-1) -
-         other.log_softmax(-1)) ** 2).sum(-1).mean())),
-    slip("differences of probabilities",
-         "That is a distance of probabilities: KL takes the difference of their logarithms.",
-         lambda original, other: float((original.softmax(-1) - other.softmax(-1)).abs().sum(-1).mean())),
-    slip("weighted differences",
-         "KL takes the difference of the logarithms of the probabilities, not of the probabilities.",
-         lambda original, other: float((original.softmax(-1) * (original.softmax(-1) -
-         other.softmax(-1))).sum(-1).mean())),
-    slip("both directions", "KL is not symmetric, and one direction is asked.",
-         lambda original, other: (divergence(original, other) + divergence(other, original)) / 2),
+    *slips("The logarithms are right; the weights are the probabilities of the original.",
+           weights_of_the_other=lambda original, other: -divergence(other, original)),
+    *slips("exp of a logit is no probability: take exp of the log_softmax, or softmax.",
+           exponentials_of_logits=lambda original, other: float((original.exp() * (original.log_softmax(-1)
+               - other.log_softmax(-1))).sum(-1).mean())),
+    *slips("Weigh each logarithm by the probability that the original gives the token.",
+           no_weights=lambda original, other: float((original.log_softmax(-1)
+               - other.log_softmax(-1)).sum(-1).mean())),
+    *slips("Weigh each logarithm by the probability that the original gives the token, and sum.",
+           no_weights_mean=lambda original, other: float((original.log_softmax(-1)
+               - other.log_softmax(-1)).mean())),
+    *slips("The weights are probabilities, exp of the log_softmax, not their logarithms.",
+           weights_are_logarithms=lambda original, other: float((original.log_softmax(-1)
+               * (original.log_softmax(-1) - other.log_softmax(-1))).sum(-1).mean())),
+    *slips("Each position has a distribution of its own: the softmax runs over the last dimension.",
+           axis_of_positions=lambda original, other: float(torch.nn.functional.kl_div(other.log_softmax(0),
+               original.softmax(0), reduction='sum')) / len(original)),
+    *slips("Each position has a distribution of its own: softmax and sum run over the last dimension.",
+           axis_of_positions_mean_over_words=lambda original,
+               other: float(torch.nn.functional.kl_div(other.log_softmax(0), original.softmax(0),
+                   reduction='sum')) / original.shape[1]),
+    *slips("Losses and gains of probability count with their signs: no abs.",
+           magnitudes=lambda original, other: float((original.softmax(-1) * (original.log_softmax(-1)
+               - other.log_softmax(-1)).abs()).sum(-1).mean())),
+    *slips("The logarithms are not squared in this formula.",
+           squares=lambda original, other: float((original.softmax(-1) * (original.log_softmax(-1)
+               - other.log_softmax(-1)) ** 2).sum(-1).mean())),
+    *slips("That is a distance of probabilities: KL takes the difference of their logarithms.",
+           differences_of_probabilities=lambda original,
+               other: float((original.softmax(-1) - other.softmax(-1)).abs().sum(-1).mean())),
+    *slips("KL takes the difference of the logarithms of the probabilities, not of the probabilities.",
+           weighted_differences=lambda original, other: float((original.softmax(-1) * (original.softmax(-1)
+               - other.softmax(-1))).sum(-1).mean())),
+    *slips("KL is not symmetric, and one direction is asked.",
+           both_directions=lambda original, other: (divergence(original, other) + divergence(other,
+               original)) / 2),
 )  # fmt: skip
 
 EXERCISE = Exercise(

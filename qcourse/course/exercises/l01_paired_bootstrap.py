@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, slip
+from qcourse.course.check import Exercise, slips
 
 
 def cases() -> list[tuple]:
@@ -63,29 +63,27 @@ def direction(a: Tensor, b: Tensor, drawn: Tensor) -> tuple[float, float]:
 
 
 SLIPS = (
-    slip("ends subtracted", "You took an interval of each and subtracted: subtract first, window by window.",
-         lambda a, b, drawn: tuple(x - y for x, y in zip(ends(a[drawn].mean(1)), ends(b[drawn].mean(1)),
-         strict=True))),
-    slip("mean over the draws", "Average each row of `drawn`: a resample is a row, n windows.",
-         lambda a, b, drawn: ends((a - b)[drawn].mean(0))),
-    slip("not averaged",
-         "Average each resample first: asked is how far the mean would move, not a single window.",
-         lambda a, b, drawn: ends((a - b)[drawn].flatten())),
-    slip("sums", "The difference of means is asked: take the mean of each resample, not its sum.",
-         lambda a, b, drawn: ends((a - b)[drawn].sum(1))),
-    slip("medians", "The difference of means is asked, not of medians.",
-         lambda a, b, drawn: ends((a - b)[drawn].median(1).values)),
-    slip("magnitudes", "A window on which a is better counts against a: keep the sign of the differences.",
-         lambda a, b, drawn: ends((a - b).abs()[drawn].mean(1))),
-    slip("all of them", "Those are the smallest and the largest resample: 95% leaves 2.5% out at each end.",
-         lambda a, b, drawn: ends((a - b)[drawn].mean(1), 0.0)),
-    slip("only a drawn", "b was measured on the same windows: draw them for both.",
-         lambda a, b, drawn: ends(a[drawn].mean(1) - b.mean())),
-    slip("ratio", "Asked is the difference of the losses, not their ratio.",
-         lambda a, b, drawn: ends((a / b)[drawn].mean(1))),
-    slip("normal interval", "Read the ends off the resamples (quantiles); that is an interval of the normal "
-         "distribution.",
-         lambda a, b, drawn: normal((a - b)[drawn].mean(1))),
+    *slips("You took an interval of each and subtracted: subtract first, window by window.",
+           ends_subtracted=lambda a, b, drawn: tuple(x - y for x, y in zip(ends(a[drawn].mean(1)),
+               ends(b[drawn].mean(1)), strict=True))),
+    *slips("Average each row of `drawn`: a resample is a row, n windows.",
+           mean_over_the_draws=lambda a, b, drawn: ends((a - b)[drawn].mean(0))),
+    *slips("Average each resample first: asked is how far the mean would move, not a single window.",
+           not_averaged=lambda a, b, drawn: ends((a - b)[drawn].flatten())),
+    *slips("The difference of means is asked: take the mean of each resample, not its sum.",
+           sums=lambda a, b, drawn: ends((a - b)[drawn].sum(1))),
+    *slips("The difference of means is asked, not of medians.",
+           medians=lambda a, b, drawn: ends((a - b)[drawn].median(1).values)),
+    *slips("A window on which a is better counts against a: keep the sign of the differences.",
+           magnitudes=lambda a, b, drawn: ends((a - b).abs()[drawn].mean(1))),
+    *slips("Those are the smallest and the largest resample: 95% leaves 2.5% out at each end.",
+           all_of_them=lambda a, b, drawn: ends((a - b)[drawn].mean(1), 0.0)),
+    *slips("b was measured on the same windows: draw them for both.",
+           only_a_drawn=lambda a, b, drawn: ends(a[drawn].mean(1) - b.mean())),
+    *slips("Asked is the difference of the losses, not their ratio.",
+           ratio=lambda a, b, drawn: ends((a / b)[drawn].mean(1))),
+    *slips("Read the ends off the resamples (quantiles); that is an interval of the normal distribution.",
+           normal_interval=lambda a, b, drawn: normal((a - b)[drawn].mean(1))),
 )  # fmt: skip
 
 EXERCISE = Exercise(

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, slip
+from qcourse.course.check import Exercise, slips
 
 
 def cases() -> list[tuple]:
@@ -65,35 +65,34 @@ def divided_by_all(logits: Tensor, ids: Tensor) -> float:
 
 
 SLIPS = (
-    slip("no minus",
-         "A perplexity is at least 1: log-probabilities are negative, so a minus sign is missing.",
-         lambda logits, ids: 1 / reference(logits, ids)),
-    slip("summed", "Average the logarithms over the predictions; a sum grows with the text.",
-         lambda logits, ids: reference(logits, ids) ** (len(ids) - 1)),
-    slip("axis of tokens",
-         "A model chooses among the words of the vocabulary: take the softmax over the last "
-         "dimension.",
-         lambda logits, ids: float((-logits[:-1].log_softmax(0)[torch.arange(len(ids) - 1),
-         ids[1:]]).mean().exp())),
-    slip("no softmax", "Logits are not log-probabilities: take their log_softmax.",
-         lambda logits, ids: float((-logits[torch.arange(len(ids) - 1), ids[1:]].mean()).exp())),
-    slip("no logarithm", "Those are probabilities: their logarithms are averaged.",
-         lambda logits, ids: float((-(-negative_log(logits[:-1], ids[1:])).exp().mean()).exp())),
-    slip("softmax twice", "cross_entropy takes the softmax itself: give it the logits.",
-         lambda logits, ids: reference(logits.softmax(-1), ids)),
-    slip("all ids of every row",
-         "logits[:, ids] picks every id at every position: index rows and columns together.",
-         lambda logits, ids: float((-logits[:-1].log_softmax(-1)[:, ids[1:]].mean()).exp())),
-    slip("whole vocabulary", "That averages over all words: pick the log-probability of the token that came.",
-         lambda logits, ids: float((-logits[:-1].log_softmax(-1).mean()).exp())),
-    slip("entropy", "That is how unsure the model was, whatever came: pick the token that came.",
-         lambda logits, ids: float((-(logits[:-1].softmax(-1) *
-         logits[:-1].log_softmax(-1)).sum(-1).mean()).exp())),
-    slip("mean probability", "Average the logarithms, not the probabilities.",
-         lambda logits, ids: float(1 / (-negative_log(logits[:-1], ids[1:])).exp().mean())),
-    slip("not shifted, last dropped",
-         "The logits at position t predict token t + 1: drop the first id, not the last.",
-         lambda logits, ids: float(negative_log(logits[:-1], ids[:-1]).mean().exp())),
+    *slips("A perplexity is at least 1: log-probabilities are negative, so a minus sign is missing.",
+           no_minus=lambda logits, ids: 1 / reference(logits, ids)),
+    *slips("Average the logarithms over the predictions; a sum grows with the text.",
+           summed=lambda logits, ids: reference(logits, ids) ** (len(ids) - 1)),
+    *slips("A model chooses among the words of the vocabulary: take the softmax over the last dimension.",
+           axis_of_tokens=lambda logits, ids: float((-logits[:-1].log_softmax(0)[torch.arange(len(ids)
+               - 1), ids[1:]]).mean().exp())),
+    *slips("Logits are not log-probabilities: take their log_softmax.",
+           no_softmax=lambda logits, ids: float((-logits[torch.arange(len(ids) - 1), ids[1:]].mean()).exp())),
+    *slips("Those are probabilities: their logarithms are averaged.",
+           no_logarithm=lambda logits, ids: float((-(-negative_log(logits[:-1],
+               ids[1:])).exp().mean()).exp())),
+    *slips("cross_entropy takes the softmax itself: give it the logits.",
+           softmax_twice=lambda logits, ids: reference(logits.softmax(-1), ids)),
+    *slips("logits[:, ids] picks every id at every position: index rows and columns together.",
+           all_ids_of_every_row=lambda logits, ids: float((-logits[:-1].log_softmax(-1)[:,
+               ids[1:]].mean()).exp())),
+    *slips("That averages over all words: pick the log-probability of the token that came.",
+           whole_vocabulary=lambda logits, ids: float((-logits[:-1].log_softmax(-1).mean()).exp())),
+    *slips("That is how unsure the model was, whatever came: pick the token that came.",
+           entropy=lambda logits, ids: float((-(logits[:-1].softmax(-1)
+               * logits[:-1].log_softmax(-1)).sum(-1).mean()).exp())),
+    *slips("Average the logarithms, not the probabilities.",
+           mean_probability=lambda logits, ids: float(1 / (-negative_log(logits[:-1],
+               ids[1:])).exp().mean())),
+    *slips("The logits at position t predict token t + 1: drop the first id, not the last.",
+           not_shifted_last_dropped=lambda logits, ids: float(negative_log(logits[:-1],
+               ids[:-1]).mean().exp())),
 )  # fmt: skip
 
 EXERCISE = Exercise(

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from qcourse.course.check import Exercise, slip, slips
+from qcourse.course.check import Exercise, slips
 
 
 def cases() -> list[tuple]:
@@ -38,7 +38,7 @@ def clipped(block: Tensor, step: Tensor) -> Tensor:
 def of_step(hint: str, name: str, step: Callable) -> tuple[Callable, ...]:
     """Return the answers by another step, codes cut off or not."""
     plain, cut = partial(block_of, step=step), partial(block_of, step=step, code=clipped)
-    return slip(name, hint, plain), slip(f"{name}, clipped", hint, cut)
+    return slips(hint, **{name: plain, f"{name}, clipped": cut})
 
 
 WRONG = (
