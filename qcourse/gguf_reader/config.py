@@ -1,15 +1,14 @@
 """The Hugging Face configuration that a GGUF's metadata and tensors describe."""
 
-import math
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from qcourse.common import QCourseError
 from qcourse.common.layouts import LAYOUTS
-from qcourse.gguf_reader.names import PARTIAL, row_of
-from qcourse.gguf_reader.read import field, layer_count
+from qcourse.gguf_reader.names import row_of
+from qcourse.gguf_reader.read import decimal, field, layer_count, value
+from qcourse.gguf_reader.rotary import rotary
 
 FAMILIES = {row.gguf: name for name, row in reversed(LAYOUTS.items())}
 """Architecture of GGUF -> model_type of transformers; llama with a sliding window is mistral."""
@@ -20,9 +19,6 @@ SCALED_BY_HIDDEN = {"gemma2": 46, "gemma3": 62}
 MULTIPLIERS = {"embedding_multiplier": "embedding_scale", "residual_multiplier": "residual_scale",
                "attention_multiplier": "attention.scale", "logits_scaling": "logit_scale"}  # fmt: skip
 """Granite's, of transformers -> of GGUF."""
-
-LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
-"""Llama 3's own rotary scaling: a GGUF holds only the divisors that come of it."""
 
 
 def config(reader: Any) -> Any:
@@ -48,19 +44,6 @@ def config(reader: Any) -> Any:
     made.architectures = [AutoModelForCausalLM._model_mapping[type(made)].__name__]
     made.dtype = torch.bfloat16
     return made
-
-
-def value(reader: Any, name: str, default: Any) -> Any:
-    """Return a value of the metadata, or `default` where the file has none."""
-    found = reader.get_field(name)
-    return default if found is None else found.contents()
-
-
-def decimal(number: float) -> float:
-    """Return the shortest decimal that is this float32, as the configuration once had it: 1e-05."""
-    import numpy as np
-
-    return float(str(np.float32(number)))
 
 
 def sizes(reader: Any, arch: str) -> dict[str, Any]:
@@ -142,57 +125,3 @@ def gemma(reader: Any, arch: str, shape: dict[str, Any]) -> dict[str, Any]:
     scalar = shape["hidden_size"] // shape["num_attention_heads"] if by_hidden else shape["head_dim"]
     return {"sliding_window": field(reader, f"{arch}.attention.sliding_window"),
             "query_pre_attn_scalar": scalar, **caps}  # fmt: skip
-
-
-def rotary(reader: Any, arch: str) -> dict[str, Any]:
-    """Return rope_parameters. Raises QCourseError for a scaling that is not read, or a part of the head."""
-    base = {"rope_type": "default", "rope_theta": decimal(value(reader, f"{arch}.rope.freq_base", 10000.0))}
-    hidden, heads = (field(reader, f"{arch}.{key}") for key in ("embedding_length", "attention.head_count"))
-    head = value(reader, f"{arch}.attention.key_length", hidden // heads)
-    turned = value(reader, f"{arch}.rope.dimension_count", head)
-    if turned != head and arch in PARTIAL:
-        base["partial_rotary_factor"] = turned / head
-    elif turned != head:
-        raise QCourseError(f"only {turned} of {head} columns of a head are rotated; such files are not read")
-    factors = next((tensor for tensor in reader.tensors if tensor.name == "rope_freqs.weight"), None)
-    if factors is not None:
-        return base | llama3(torch.from_numpy(factors.data.copy()).float(), base["rope_theta"])
-    kind = value(reader, f"{arch}.rope.scaling.type", "none")
-    factor = value(reader, f"{arch}.rope.scaling.factor", 1.0)
-    if kind == "none" or factor == 1.0:
-        return base
-    if kind not in ("linear", "yarn"):
-        raise QCourseError(f"rotary scaling {kind!r} is not read; linear, yarn and llama3 are")
-    scaled = base | {"rope_type": kind, "factor": decimal(factor)}
-    if kind == "yarn":
-        scaled["original_max_position_embeddings"] = field(
-            reader, f"{arch}.rope.scaling.original_context_length")  # fmt: skip
-        if (times := value(reader, f"{arch}.rope.scaling.attn_factor", 1.0)) != 1.0:
-            scaled["attention_factor"] = times * (1 + 0.1 * math.log(factor))
-    return scaled
-
-
-def llama3(factors: Tensor, theta: float) -> dict[str, Any]:
-    """Return Llama 3's scaling from its divisors [head_dim / 2]. Raises QCourseError for other divisors."""
-    found = {"rope_type": "llama3", "factor": decimal(factors.max().item()), **LLAMA3}
-    if not torch.allclose(
-        llama3_factors(found | {"rope_theta": theta}, 2 * len(factors)), factors, rtol=1e-4
-    ):
-        raise QCourseError(
-            "the rotary divisors of this GGUF (rope_freqs.weight) are not those of Llama 3's scaling; "
-            "convert the original checkpoint instead"
-        )
-    return found
-
-
-def llama3_factors(given: dict[str, Any], head_dim: int) -> Tensor:
-    """Return llama3's divisor for each rotary frequency, float32 [head_dim / 2].
-
-    Long wavelengths are divided by `factor`, short ones kept, those between interpolated.
-    Source: transformers' _compute_llama3_parameters.
-    """
-    frequencies = given["rope_theta"] ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    turns = given["original_max_position_embeddings"] * frequencies / (2 * torch.pi)
-    low, high, factor = given["low_freq_factor"], given["high_freq_factor"], given["factor"]
-    smooth = ((turns - low) / (high - low)).clamp(0, 1)
-    return (1 / ((1 - smooth) / factor + smooth)).float()

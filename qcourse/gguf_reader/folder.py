@@ -10,8 +10,8 @@ from torch import Tensor
 from qcourse.common import QCourseError, atomic_folder
 from qcourse.common.layouts import LAYOUTS, Layout
 from qcourse.common.tensor_writer import save_parts
-from qcourse.gguf_reader.config import config, value
-from qcourse.gguf_reader.read import _open, experts, places, weight
+from qcourse.gguf_reader.config import config
+from qcourse.gguf_reader.read import _open, experts, places, value, weight
 from qcourse.gguf_reader.tokenizer import read_tokenizer
 
 COMPUTED = "rope_freqs.weight"  # the configuration says it

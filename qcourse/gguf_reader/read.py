@@ -43,6 +43,19 @@ def field(reader: Any, name: str) -> Any:
     return found.contents()
 
 
+def value(reader: Any, name: str, default: Any) -> Any:
+    """Return a value of the metadata, or `default` where the file has none."""
+    found = reader.get_field(name)
+    return default if found is None else found.contents()
+
+
+def decimal(number: float) -> float:
+    """Return the shortest decimal that is this float32, as the configuration once had it: 1e-05."""
+    import numpy as np
+
+    return float(str(np.float32(number)))
+
+
 def layer_count(reader: Any, arch: str) -> int:
     """Return the number of decoder layers. Raises QCourseError for more than the file has tensors."""
     layers = field(reader, f"{arch}.block_count")

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from qcourse.common import QCourseError
-from qcourse.gguf_reader.config import value
 from qcourse.gguf_reader.pre_tokenizers import WHOLE_WORDS_FIRST, pre_tokenizer
-from qcourse.gguf_reader.read import _open, field
+from qcourse.gguf_reader.read import _open, field, value
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 SPACE = "\u2581"  # SentencePiece's mark of a space

@@ -7,7 +7,7 @@ import torch
 
 from qcourse import export, gguf_reader, models, serve
 from qcourse.common import QCourseError
-from qcourse.gguf_reader.config import llama3, llama3_factors
+from qcourse.gguf_reader.rotary import llama3, llama3_factors
 from tests.engines import require
 from tests.gguf_reader.conftest import HARD
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from qcourse.common import QCourseError
 from qcourse.common.layouts import layout
-from qcourse.gguf_reader.config import llama3_factors
 from qcourse.gguf_reader.names import PARTIAL
+from qcourse.gguf_reader.rotary import llama3_factors
 
 FIXED = {"beta_fast": 32, "beta_slow": 1, "partial_rotary_factor": 1}
 """Of rotary scaling: what llama.cpp computes with whatever a file of these architectures says."""
