@@ -1,6 +1,5 @@
 """Reading checkpoints: ours, and those of GPTQModel, AutoGPTQ, AutoAWQ, AutoRound and llm-compressor."""
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from qcourse.common import QCourseError
+from qcourse.common.config import strict_json
 from qcourse.common.kv_names import is_of_a_cache
 from qcourse.common.mixtures import misreads_experts
 from qcourse.export import auto_round, awq, bitsandbytes, compressed_read, fp8, gptq, tensor_file
@@ -78,7 +78,7 @@ def quantization_config(folder: Path | str) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file of a checkpoint folder; QCourseError if there is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = strict_json(path.read_text(encoding="utf-8"))
     except OSError:
         raise QCourseError(f"{path.parent} has no {path.name}; a checkpoint folder needs it") from None
     except (ValueError, RecursionError):

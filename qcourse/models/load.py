@@ -43,14 +43,12 @@ def load(
 
     dtype: of the weights in memory; device: default QCOURSE_DEVICE, or cuda if there.
     Raises QCourseError for an unknown name, a damaged, incomplete or pickled checkpoint, values that are not
-    finite, an absent device,
-    and for what the checkpoint's library is known to compute wrongly here.
+    finite, an absent device, and for what the checkpoint's library is known to compute wrongly here.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from qcourse.models.attention import settle_attention
-    from qcourse.models.experts import separate_experts
     from qcourse.models.products import widen
 
     folder, device = resolve(name, revision), choose_device(device)
@@ -67,14 +65,21 @@ def load(
     check_complete(folder, found)
     if quantization is None:
         check_all_read(folder, found["unexpected_keys"])
-        config.tie_word_embeddings = model.config.tie_word_embeddings = is_tied(model)
-        separate_experts(model)
-        check_finite(model)
+        settle_dense(model)
     settle_attention(model.config)
     model.qcourse_folder = str(folder)
     settle_4bit_layers(widen(model.to(device)))
     asked = str(name or os.environ.get("QCOURSE_MODEL") or "pico")
     return LoadedModel(model.eval(), load_tokenizer(folder), asked, folder, content_hash(folder))
+
+
+def settle_dense(model: Any) -> None:
+    """Say in an unquantized model's config whether it is tied, take its experts apart, check its values."""
+    from qcourse.models.experts import separate_experts
+
+    model.config.tie_word_embeddings = is_tied(model)
+    separate_experts(model)
+    check_finite(model)
 
 
 def is_tied(model: Any) -> bool:

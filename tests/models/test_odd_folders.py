@@ -128,3 +128,10 @@ def test_the_default_of_several_chat_templates_is_written(folder, tmp_path):
     loaded.tokenizer.chat_template = {"default": "{{ messages[0].content }}", "tool_use": "x"}
     path = export.gguf.write(loaded.model, loaded.tokenizer, tmp_path / "x.gguf")
     assert gguf_reader.read_tokenizer(path).chat_template == "{{ messages[0].content }}"
+
+
+def test_the_reader_of_quantized_folders_takes_no_key_twice_either(folder):
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace("{", '{"dtype": "float32", "dtype": "float16", ', 1))
+    with pytest.raises(QCourseError, match="config.json is not a JSON object"):
+        export.read(folder)
